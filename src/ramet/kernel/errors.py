@@ -1,0 +1,84 @@
+"""Every error that ramet raises: one tree under ``Error``.
+
+The class tells the cause, the text names the stage and the remedy, attributes hold what was seen. Plain classes: they
+load on every Python, so a node's code can catch them.
+"""
+
+
+class Error(Exception):
+    """What all errors of ramet have in common. Never raised itself."""
+
+
+class ConnectError(Error):
+    """A node could not be started or reached.
+
+    Attributes:
+        stage: where it failed: "resolve", "start", "authenticate", "escalate", "find-python" or "bootstrap".
+        seen: the last lines that the other side said, as text (may be empty).
+    """
+
+    def __init__(self, message="", stage="start", seen=""):
+        # type: (str, str, str) -> None
+        Error.__init__(self, message)
+        self.stage = stage
+        self.seen = seen
+
+    def __reduce__(self):
+        # type: () -> object
+        return type(self), (self.args[0], self.stage, self.seen)
+
+
+class AuthenticationError(ConnectError):
+    """The other side refused who we are: a wrong or a missing password or key."""
+
+
+class HostKeyError(ConnectError):
+    """The host isn't known, or is another than it was: its key differs from the one on record."""
+
+
+class PythonNotFoundError(ConnectError):
+    """There is no usable Python interpreter over there, at least not where it was looked for."""
+
+
+class NodeLostError(Error):
+    """The node is gone, or the way to it, by no doing of this program. Compare ``ClosedError``."""
+
+
+class ClosedError(Error):
+    """Your own program closed the tree or the node. Compare ``NodeLostError``."""
+
+
+class RemoteError(Error):
+    """A function over there raised an exception.
+
+    It is also of that exception's own builtin type, so ``except FileNotFoundError`` works.
+
+    Attributes:
+        type_name: the exception's class over there, as "module.qualname".
+        node_name: where it was raised.
+        traceback_text: the remote traceback as text.
+    """
+
+    type_name = ""
+    node_name = ""
+    traceback_text = ""
+
+
+class CallTimeout(Error):
+    """The work took longer than its ``options(timeout=)`` allowed, and was ended or given up."""
+
+
+class CallCancelled(Error):
+    """The call was cancelled before it gave a result."""
+
+
+class ModuleNotShippedError(Error, ImportError):
+    """A module that is needed over there can't be sent: its text says why and what to do."""
+
+
+class ValueNotPortableError(Error, TypeError):
+    """A value can't travel. The text names the path to the culprit, such as ``result['a'][3]``."""
+
+
+class ProtocolError(Error):
+    """What came over a link isn't of ramet's protocol, or is forbidden by it. The link isn't used any longer."""

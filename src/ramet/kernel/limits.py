@@ -1,0 +1,41 @@
+"""Every bound of the kernel, with its unit in its name, and why it has that value.
+
+Both sides of a link must agree on those that are marked (wire). The others are each side's own.
+"""
+
+# (wire) The largest payload of one frame. A call never waits behind another flow for longer than one frame takes:
+# 128 KiB are 1 ms at 1 Gbit/s. Below 64 KiB the cost of a frame in Python (about 15 us) shows in the throughput.
+frame_bytes_max = 131072
+
+# The largest message: what a receiver is ready to hold in memory for one. Settable for each tree.
+message_bytes_max = 1 << 30
+
+# Messages of one sender that may be incomplete at one receiver at a time: one a flow. Bounds what a hostile peer pins.
+partial_messages_max = 64
+
+# How much is read from a link at once. Two frames, so that a busy link costs few system calls.
+read_bytes_max = 262144
+
+# How much is handed to the operating system at once while other flows wait: what lies in a pipe can't be overtaken.
+write_bytes_max = 262144
+
+# How deep values may be nested. CPython's own limit for recursion is 1,000 frames, of which a value may need two a level.
+value_depth_max = 200
+
+# Text of a reason that travels with a lost message.
+reason_chars_max = 8192
+
+# What is kept of what a child says on stderr, or before its first marker, for diagnosis.
+tail_bytes_max = 16384
+
+# What may come before the first marker: login banners. More than this isn't a banner.
+banner_bytes_max = 16 << 20
+
+# How long the guardian waits between a lost link and SIGKILL to the node's process group.
+guardian_grace_s = 1.0
+
+# How long a node may take to shut down before its link is closed for it.
+close_grace_s = 2.0
+
+# (wire) Handles below this are well known, replies come at or above it.
+first_free_handle = 1000

@@ -56,7 +56,8 @@ def _candidates() -> Iterator[str]:
 def _probe(path: str) -> tuple[str, str] | None:
     """Label and real path of an interpreter, or None if the file isn't a working one."""
     try:
-        done = subprocess.run([path, "-SEc", _PROBE], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        argv = [path, "-SEc", _PROBE]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.fullmatch(r"(\w+) (\d+) (\d+) (.+)\n", done.stdout)

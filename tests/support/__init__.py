@@ -1,1 +1,1 @@
-"""What the tests share: the interpreters of this machine, the kernel without the rest, the leak check, a throwaway sshd."""
+"""What the tests share: the interpreters of this machine, the kernel without the rest, the leak check."""

@@ -1,0 +1,110 @@
+"""What every test gets: the leak check, a random generator whose seed is printed, skips that can be made failures."""
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import leaks, pythons
+
+#: A skip whose reason starts so says that the machine lacks something. Any other skip fails under --strict-skips.
+NOT_HERE = "not on this machine:"
+
+_SEED_NAME = "RAMET_TEST_SEED"
+_ORDER = ("unit", "sim", "fuzz", "compat", "targets")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    explained = f"a skip is a failure, unless its reason starts with '{NOT_HERE}'"
+    parser.addoption("--strict-skips", action="store_true", help=explained)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist's processes inherit it
+    os.environ.setdefault(_SEED_NAME, str(random.SystemRandom().randrange(1 << 32)))
+    leaks.mark()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    here = ", ".join(label for label, _ in pythons.interpreters())
+    lines = [f"random seed: {os.environ[_SEED_NAME]} (repeat with {_SEED_NAME}=...)", f"interpreters: {here}"]
+    if pythons.missing():
+        lines.append(f"interpreters {NOT_HERE} {', '.join(pythons.missing())}")
+    return lines
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Quick tests first. A file below targets/ stays in one process: its servers are started once."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
+        return _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
+
+    items.sort(key=place)
+    for item in items:
+        if place(item) == _ORDER.index("targets"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--strict-skips"):
+        _forbid_skip(report)
+    if report.failed:
+        report.sections.append(("random seed", f"{_SEED_NAME}={os.environ[_SEED_NAME]} repeats this run"))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    report = yield
+    if report.skipped and collector.config.getoption("--strict-skips"):
+        _forbid_skip(report)
+    return report
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(NOT_HERE):
+        report.outcome = "failed"
+        report.longrepr = f"--strict-skips: skipped for a reason that doesn't start with {NOT_HERE!r}: {reason}"
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """A random generator of the test's own: the same for the same seed and test, whatever else runs."""
+    return random.Random(f"{os.environ[_SEED_NAME]}:{request.node.nodeid}")
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request: pytest.FixtureRequest) -> Iterator[LeakCheck]:
+    """Fail a test that leaves a descriptor, thread or process behind.
+
+    What session- and module-wide fixtures hold doesn't count, when they are set up before the test starts. One that is
+    asked for in the middle of a test calls ``leak_check.accept()`` when it is up.
+    """
+    check = LeakCheck()
+    yield check
+    if request.node.get_closest_marker("no_leak_check"):
+        return
+    left = leaks.leaked(check.before)
+    if left:
+        leaks.end(left)
+        pytest.fail(f"left behind, {leaks.SETTLE_S} s after the test's end:\n{left.describe()}", pytrace=False)
+
+
+class LeakCheck:
+    """What there was when the test began."""
+
+    def __init__(self) -> None:
+        self.before = leaks.snapshot()
+
+    def accept(self) -> None:
+        """Take all that there is now for what was there before."""
+        self.before = leaks.snapshot()

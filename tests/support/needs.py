@@ -1,0 +1,40 @@
+"""Skips by name: what a test needs and this machine lacks. Looks first, so that nothing is skipped that could run."""
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from support import pythons
+
+_SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin"
+
+
+def lacking(what: str) -> None:
+    """Skip the running test: ``what`` isn't on this machine."""
+    pytest.skip(f"not on this machine: {what}")
+
+
+def program(name: str) -> str:
+    """The path of a program, also one that only root's PATH has. Skips the test where it isn't installed."""
+    path = shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
+    if path is None:
+        lacking(name)
+    assert path is not None
+    return path
+
+
+def root() -> None:
+    """Skip the test unless it runs as root."""
+    if os.geteuid() != 0:
+        lacking("root (this run is an ordinary user's)")
+
+
+def python(label: str) -> str:
+    """The path of an interpreter by version ("2.7", "3.13", "pypy"). Skips the test where there is none."""
+    for have, path in pythons.interpreters():
+        if have == label or (label == "pypy" and have.startswith("pypy")):
+            return path
+    lacking(f"python {label}")
+    raise AssertionError("not reached")

@@ -1,0 +1,57 @@
+# Four verbs for whoever works on ramet:   make demo   make test   make lint   make docs      and   make bench
+# Each does all its own set-up: a virtual environment in .venv, made once and again when pyproject.toml changes.
+#
+#   PYTHON=/path/of/python3.X   the interpreter to make .venv from (3.10 or newer)
+#   ARGS="-k frames -x"         more arguments for pytest, the demo or the benchmarks
+#   JOBS=2                      how many processes run the tests
+
+VENV  ?= .venv
+JOBS  ?= 2
+ARGS  ?=
+BIN   := $(VENV)/bin
+SETUP := VENV=$(VENV) bash tools/setup.sh
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick bench lint docs check targets clean
+
+help:
+	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
+
+# One stamp for each extra: `make demo` doesn't install what only the tests need.
+$(VENV)/.ready-%: pyproject.toml tools/setup.sh
+	@$(SETUP) venv $*
+	@touch $@
+
+demo: $(VENV)/.ready-demo
+	@PATH="$(abspath $(BIN)):$$PATH" bash tools/with_sshd.sh $(BIN)/ramet demo $(ARGS)
+
+# The tests that need the machine to themselves come last, one at a time.
+test: $(VENV)/.ready-test targets
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not serial" $(ARGS)
+	$(BIN)/pytest -m serial $(ARGS) || [ $$? = 5 ]
+
+test-quick: $(VENV)/.ready-test
+	$(BIN)/pytest -n $(JOBS) -m "not serial" tests/unit $(ARGS)
+
+# Both variables distort what is measured: many small reads and writes; every start compiles anew.
+bench: $(VENV)/.ready-bench
+	@env -u PYTHONUNBUFFERED -u PYTHONDONTWRITEBYTECODE bash tools/with_sshd.sh $(BIN)/python bench/run.py $(ARGS)
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit/test_style.py tests/unit/test_public_names.py
+
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: lint test docs
+
+targets:
+	@$(SETUP) targets
+
+clean:
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

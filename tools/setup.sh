@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Sets up what a goal of the Makefile needs. Quick when nothing is to be done.
+#
+#   tools/setup.sh venv EXTRA     .venv with ramet (editable) and one of its extras: demo (none), test, docs, bench, dev
+#   tools/setup.sh targets        programs that tests connect to: installed as root, else named, and their tests skipped
+#
+# PYTHON=...  the interpreter (3.10 or newer) to make .venv from, instead of the first good one that is found
+# VENV=...    another place for the virtual environment
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+VENV=${VENV:-.venv}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# ---------------------------------------------------------------- Debian packages
+
+# policy-rc.d: without it apt would start a machine-wide sshd. The lock's timeout: wait for another apt, don't fail.
+apt_install() (
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' > $policy
+    chmod 755 $policy
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt=(apt-get -o DPkg::Lock::Timeout=400 -qq)
+  "${apt[@]}" install -y --no-install-recommends "$@" < /dev/null > /dev/null 2>&1 && exit 0
+  "${apt[@]}" update < /dev/null > /dev/null     # the package lists are missing or old
+  "${apt[@]}" install -y --no-install-recommends "$@" < /dev/null > /dev/null
+)
+
+can_apt() { is_root && command -v apt-get > /dev/null; }
+
+# ---------------------------------------------------------------- .venv
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' > /dev/null 2>&1; }
+can_make_venv() { "$1" -c 'import ensurepip, venv' > /dev/null 2>&1; }
+
+# The interpreter that `python3` means, if it will do; else the newest that does. Only ones that really start count:
+# a version manager's shim may be there for a version that isn't active.
+find_python() {
+  local name old='' bare=''
+  for name in ${PYTHON:-python3 /usr/bin/python3 python3.13 python3.12 python3.11 python3.10 python3.14}; do
+    command -v "$name" > /dev/null || continue
+    if ! new_enough "$name"; then old+=" $name"; continue; fi
+    if can_make_venv "$name"; then command -v "$name"; return; fi
+    bare+=" $(command -v "$name")"
+  done
+  if [ -n "${PYTHON:-}" ]; then die "PYTHON=$PYTHON isn't a Python 3.10 or newer with the modules venv and ensurepip"; fi
+  if can_apt; then
+    say "installing Debian's python3-venv"
+    apt_install python3 python3-venv || die "apt-get could not install python3-venv"
+    if new_enough /usr/bin/python3 && can_make_venv /usr/bin/python3; then echo /usr/bin/python3; return; fi
+    die "Debian's python3 here is older than 3.10: install a newer one and run again with PYTHON=/path/of/it"
+  fi
+  if [ -n "$bare" ]; then die "$bare can't make virtual environments (no ensurepip): apt-get install python3-venv"; fi
+  die "no Python 3.10 or newer found${old:+ (too old:$old)}: install one, or name it with PYTHON=/path/of/it"
+}
+
+setup_venv() {
+  local extra=$1 python spec=.
+  if [ ! -x "$VENV/bin/python" ] || ! new_enough "$VENV/bin/python"; then
+    python=$(find_python)
+    say "making $VENV with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
+    "$python" -m venv --clear "$VENV"
+  fi
+  if [ "$extra" != demo ]; then spec=".[$extra]"; fi
+  say "installing ramet and what '$extra' needs into $VENV"
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -e "$spec"
+}
+
+# ---------------------------------------------------------------- what the tests connect to
+
+# program:package
+TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps"
+
+setup_targets() {
+  local pair program packages='' programs=''
+  for pair in $TARGETS; do
+    program=${pair%%:*}
+    if ! PATH=$PATH:/usr/sbin:/sbin command -v "$program" > /dev/null; then
+      programs+=" $program" packages+=" ${pair#*:}"
+    fi
+  done
+  [ -n "$programs" ] || return 0
+  if can_apt; then
+    say "installing$packages"
+    # shellcheck disable=SC2086     # a list of words on purpose
+    apt_install $packages && return 0
+    [ -z "${CI:-}" ] || die "apt-get could not install$packages"
+  fi
+  say "not on this machine:$programs (Debian packages:$packages). Tests that need them are skipped."
+}
+
+case ${1:-} in
+  venv) setup_venv "${2:?which extra?}" ;;
+  targets)
+    is_root || say "not root: tests that need root are skipped, and nothing is installed"
+    setup_targets ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac

@@ -33,7 +33,9 @@ BANNED_WORDS = {
 FOREIGN_NAMES = re.compile(r"ControlMaster|ServerAliveInterval|ssh-agent|sqlite_master")
 
 #: What the core of the kernel may import at its top: built in, or cheap; there in the smallest Python 2.7 as well.
-CORE_IMPORTS = set(["sys", "os", "struct", "zlib", "marshal", "errno", "select", "time", "thread", "_thread", "_collections", "typing"])
+CORE_IMPORTS = {
+    "_collections", "_thread", "errno", "marshal", "os", "select", "struct", "sys", "thread", "time", "typing", "zlib",
+}  # fmt: skip
 
 #: Methods that the standard library calls by name.
 CALLED_BY_OTHERS = {

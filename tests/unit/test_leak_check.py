@@ -90,7 +90,7 @@ def test_a_leaking_test_fails_and_a_vague_skip_too(pytester: pytest.Pytester, re
     tests = request.config.rootpath / "tests"
     pytester.makepyfile(OUTER)
     (pytester.path / "conftest.py").write_text((tests / "conftest.py").read_text())
-    environment = dict(os.environ, PYTHONPATH=str(tests))
+    environment = dict(os.environ, PYTHONPATH=f"{tests}{os.pathsep}{tests.parent / 'src'}")
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-skips"]
     done = subprocess.run(argv, cwd=pytester.path, env=environment, capture_output=True, text=True)
     assert "1 failed, 2 passed, 1 skipped, 1 error" in done.stdout, done.stdout

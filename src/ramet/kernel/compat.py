@@ -4,10 +4,11 @@ Must not know of frames, links or nodes. Any thread may call it.
 """
 import sys
 import time
+from _collections import deque as deque  # type: ignore[import-not-found]  # noqa: PLC0414  (without what `collections` imports)
 
 MYPY = False
 if MYPY:
-    from typing import Any
+    pass
 
 PY2 = sys.version_info[0] == 2
 PYPY = hasattr(sys, "pypy_version_info")
@@ -73,3 +74,140 @@ def reraise(error):
     error.__cause__ = None
     error.__suppress_context__ = True
     raise error
+
+
+def pipe():
+    # type: () -> Any
+    """A non-blocking pipe that started programs don't inherit: (read end, write end)."""
+    import os
+    ends = os.pipe()
+    for fd in ends:
+        set_cloexec(fd)
+        set_blocking(fd, False)
+    return ends
+
+
+thread_local = _thread._local
+
+# What `import signal` offers, without the enum module that it needs since 3.4 (5 ms).
+signal = __import__("signal" if PY2 else "_signal")
+
+MAIN = "__ramet_main__"   # the name under which the program's main module is imported in a node
+main_thread_id = thread_id()
+
+
+def signal_main(number):
+    # type: (int) -> None
+    """Send this process's main thread a signal."""
+    if PY2:
+        import os
+        os.kill(os.getpid(), number)
+    else:
+        signal.pthread_kill(main_thread_id, number)
+
+
+def local_module(name):
+    # type: (str) -> str
+    """The name here of a module that another interpreter named: the main module's alias, and what 3 has renamed."""
+    if name == "__main__":
+        return MAIN
+    if PY2 and name == "builtins":
+        return "__builtin__"
+    if not PY2 and name == "__builtin__":
+        return "builtins"
+    return name
+
+
+def native(text):
+    # type: (Any) -> str
+    """Text as the ``str`` of this Python."""
+    return text.encode("utf-8") if PY2 else text  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------------- the import system: for importer.py
+
+if PY2:
+    import pkgutil
+    ModuleMissing = ImportError
+    ModuleSpec = None  # type: Any
+else:
+    ModuleMissing = ModuleNotFoundError
+
+
+def found_elsewhere(finder, name, path):
+    # type: (Any, str, Any) -> Any
+    """Whether somebody else has a module: the finders behind this one on ``sys.meta_path``, which programs append to.
+
+    In 2.7 also what ``sys.path`` leads to: it isn't on ``sys.meta_path`` there, but is asked after all that is.
+    """
+    for other in sys.meta_path[::-1]:
+        if other is finder:
+            break
+        find = getattr(other, "find_module" if PY2 else "find_spec", None)
+        if find and find(name, path):
+            return True
+    return PY2 and (name in sys.builtin_module_names or any(
+        importer and importer.find_module(name) for importer in map(pkgutil.get_importer, path or sys.path)))
+
+
+def asker(name):
+    # type: (str) -> int
+    """Who is behind a finder's question: 2 an import, 1 somebody who only looks whether a module can be found.
+
+    0: an import in 2.7 that tries its own package first (``import json`` within ``app`` asks for ``app.json``), which is
+    never worth a round trip: code that runs on 3 doesn't mean that. The instruction tells: its level is -1.
+    """
+    frame = sys._getframe(3)    # behind this, Finder._find and Finder.find_module
+    if not PY2:
+        above = frame.f_back    # the import system's own, _find_spec; behind it either import or importlib.util.find_spec
+        return 2 if above and above.f_code.co_name == "_find_and_load_unlocked" else 1
+    code, at, package = frame.f_code, frame.f_lasti, frame.f_globals.get("__package__")
+    ops = bytearray(code.co_code)
+    if package and ops[at] == 108 and code.co_consts[ops[at - 5] + 256 * ops[at - 4]] == -1:    # 108: IMPORT_NAME
+        wanted = "%s.%s." % (package, code.co_names[ops[at + 1] + 256 * ops[at + 2]])
+        if wanted.startswith(name + "."):
+            return 0
+    return 1 if frame.f_globals.get("__name__") == "pkgutil" else 2
+
+
+def without_import_lock(fn, *args):
+    # type: (Any, *Any) -> Any
+    """Call a function that may block, without the one lock that the import system holds while it asks finders.
+
+    Otherwise no other thread could import anything meanwhile. The lock of the module itself is kept, so this is safe; not
+    so in 2.7, where the one lock is all there is: it stays held there.
+    """
+    held = 0
+    if not PY2:
+        import _imp
+        try:
+            while True:
+                _imp.release_lock()
+                held += 1
+        except RuntimeError:
+            pass    # it isn't held any longer
+    try:
+        return fn(*args)
+    finally:
+        for _ in range(held):
+            _imp.acquire_lock()
+
+
+def decode_source(data):
+    # type: (Any) -> Any
+    """Source code as text, by its coding cookie; in 2.7 it is left as it is."""
+    if PY2:
+        return data
+    from _frozen_importlib_external import decode_source  # type: ignore[import-not-found]
+    return decode_source(data)
+
+
+def run_exit_handlers():
+    # type: () -> None
+    """What the interpreter does at its end for threads and ``atexit``; it won't get there, since a node leaves by ``os._exit``."""
+    if "threading" in sys.modules:
+        finish = getattr(sys.modules["threading"], "_shutdown", None)   # waits for threads that aren't daemons
+        if finish:
+            finish()
+    if "atexit" in sys.modules:
+        sys.modules["atexit"]._run_exitfuncs()

@@ -3,6 +3,9 @@
 The class tells the cause, the text names the stage and the remedy, attributes hold what was seen. Plain classes: they
 load on every Python, so a node's code can catch them.
 """
+MYPY = False
+if MYPY:
+    pass
 
 
 class Error(Exception):
@@ -24,7 +27,7 @@ class ConnectError(Error):
         self.seen = seen
 
     def __reduce__(self):
-        # type: () -> object
+        # type: () -> Any
         return type(self), (self.args[0], self.stage, self.seen)
 
 

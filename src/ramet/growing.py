@@ -1,0 +1,212 @@
+"""The controller's side of growing and losing nodes: ids and names, who is connected, what waits for whom.
+
+It plans every growth, also those that code in a node wishes for. Thread-safe: ``lock`` guards names and states.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ramet import codec
+from ramet.bootstrap import packing
+from ramet.kernel import compat, failures, frames, remote_errors, values
+from ramet.kernel.core import CONFIG, END, GROW, ROUTE, Message
+from ramet.kernel.errors import ConnectError, Error
+from ramet.kernel.frames import CONTROL, DEAD, ERROR
+from ramet.node import Node
+from ramet.shipping import GROWING
+
+if TYPE_CHECKING:
+    from ramet.tree import Tree
+
+# What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
+WISHED_CHILDREN_MAX = 10_000
+
+
+class Gardener:
+    """Grows nodes for one tree and notes what becomes of them."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.core = tree._core
+        self.nursery = tree._nursery
+        self.nodes = tree._nodes
+        self.lock = threading.RLock()
+        self.ids = itertools.count(1)
+        self.names: dict[str, int] = {}
+        self.past_bytes = {"bytes_in": 0, "bytes_out": 0}
+
+    # ------------------------------------------------------------------ growing
+
+    def grow(self, parent: Node | None, plan: dict[str, Any]) -> Node:
+        """Begin to grow a node under ``parent`` (None: the controller). Returns at once."""
+        with self.lock:
+            count = self.names[plan["name"]] = self.names.get(plan["name"], 0) + 1
+            plan["name"] += f"-{count}" if count > 1 else ""
+            node = Node(self.tree, next(self.ids), plan["name"], parent, plan["what"])
+            self.nodes[node.id] = node
+        config = self._config(node)
+        if parent is None:
+            for form in {"source", compat.form_tag()} - set(self.nursery.payloads):
+                self.nursery.payloads[form] = packing.payload(form)
+            self.nursery.grow(node.id, plan, config, lambda error: error and self.failed(node, error),
+                              lambda form: self.known(node, form))
+        else:
+            self.when_known(parent, lambda: self._grow_there(parent, node, plan, config),
+                            lambda: self.failed(node, ConnectError(
+                                f"{plan['what']} can't be started: {parent._state.failure(parent.name)}", "start")))
+        return node
+
+    def _config(self, node: Node) -> bytes:
+        above = 0 if node.parent is None else node.parent.id
+        ancestors = []
+        one = node.parent
+        while one is not None:
+            ancestors.append(one.id)
+            one = one.parent
+        body = values.encode({"id": node.id, "name": node.name, "ancestors": [*ancestors, 0]})
+        return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, body)[0]
+
+    def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes) -> None:
+        """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""
+        self.tree._shipper.kernel_parts(parent, GROWING)
+        above = parent.parent
+        while above is not None:
+            self.core.tell(above.id, ROUTE, [node.id, parent.id])
+            above = above.parent
+        payloads = {} if "source" in parent._state.payloads else {"source": packing.payload("source")}
+        parent._state.payloads.update(payloads)
+
+        def grown(flags: int, body: Any) -> None:
+            if flags & DEAD:
+                self.failed(node, ConnectError(f"{plan['what']} can't be started: node {parent.name} was lost: "
+                                               + bytes(body).decode("utf-8", "replace"), "start"))
+            elif flags & ERROR:
+                error = remote_errors.unpack(values.decode(body), parent.name)
+                if not isinstance(error, ConnectError):
+                    error = ConnectError(f"{plan['what']} can't be started: {error}", "start")
+                self.failed(node, error)
+        self.core.ask(parent.id, GROW, codec.encode([node.id, plan, config, payloads]), grown, CONTROL)
+        self.known(node, "source")
+
+    def known(self, node: Node, form: str) -> None:
+        """A node's interpreter is known: send what was held back. It waits in the link behind the kernel."""
+        state = node._state
+        with self.lock:
+            state.form = form
+            held, state.held = state.held, []
+        for send in held:
+            send()
+
+    def when_known(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
+        """Send now, or when the node's interpreter is known; ``dead`` is called instead if the node is gone."""
+        state = node._state
+        with self.lock:
+            if not state.ended and state.form is None:
+                state.held.append(lambda: self._send_or(node, send, dead))
+                return
+        self._send_or(node, send, dead)
+
+    def _send_or(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
+        if node._state.ended:
+            dead()
+        else:
+            send()
+
+    def on_hello(self, message: Message) -> None:
+        """A node is up: [facts]."""
+        node = self.nodes.get(message.src)
+        facts = codec.decode(message.body)
+        if node is None or not isinstance(facts, dict) or node._state.up:
+            return
+        node._state.facts = facts
+        node._state.up = True
+        if isinstance(facts.get("form"), str) and node._state.form == "source":
+            node._state.form = facts["form"] if facts["form"] in packing.FORMS else "source"
+        node._state.connected.set_result(None)
+
+    def on_wish(self, message: Message) -> None:
+        """Code in a node wishes for a child: [connector, options]. It is planned from nothing but what it says, and grown there."""
+        node = self.nodes.get(message.src)
+        try:
+            connector, options = codec.decode(message.body)
+            if node is None or connector not in ("local", "ssh", "command") or len(self.nodes) > WISHED_CHILDREN_MAX:
+                raise Error(f"no node can be grown by {connector!r} on a node's wish")
+            child = getattr(node, connector)(**options)
+        except Exception as error:
+            self.core.reply(message, failures.pack(error), ERROR)
+            return
+
+        def connected(future: Any) -> None:
+            error = future.exception()
+            if error is None:
+                self.core.reply(message, codec.encode([child.id, child.name]))
+            else:
+                self.core.reply(message, failures.pack(error), ERROR)
+        child._state.connected.add_done_callback(connected)
+
+    # ------------------------------------------------------------------ losing and ending
+
+    def failed(self, node: Node, error: Any) -> None:
+        """A node could not be grown. Its own link or its parent's tells of what waits for it."""
+        node._state.connect_error = error
+        self.gone(node, str(error), "failed")
+
+    def gone(self, node: Node, reason: str, how: str = "lost") -> None:
+        """A node is no more."""
+        state = node._state
+        with self.lock:
+            if state.ended:
+                return
+            state.reason = reason
+            state.ended = "closed" if state.closing and how == "lost" else how
+            held, state.held = state.held, []
+        for dead in held:
+            dead()
+        if not state.connected.done():
+            state.connected.set_exception(state.failure(node.name))
+        for child in list(self.nodes.values()):
+            if child.parent == node:
+                child._state.closing |= state.closing
+                self.gone(child, f"node {node.name}, through which it was reached, is gone: {reason}")
+
+    def close(self, node: Node, kill: bool) -> None:
+        """End a node: by asking it, or by cutting its link."""
+        node._state.closing = True
+        if kill or not node._state.up:
+            if node.parent is None:
+                self.nursery.end(node.id)
+            else:
+                self.core.tell(node.parent.id, END, [node.id])
+        else:
+            self.core.tell(node.id, END, [])
+            self.core.loop.call_later(self.tree._close_grace_s, self._make_sure, node)
+
+    def _make_sure(self, node: Node) -> None:
+        if not node._state.ended:
+            self.close(node, kill=True)
+
+    def abandon(self) -> None:
+        """In a forked child: close the descriptors of all links, without a word to anybody."""
+        fds = {self.core.loop.wake_r, self.core.loop.wake_w}
+        for child in self.nursery.children.values():
+            fds.update((child.link.fd_in, child.link.fd_out))
+        for fd in fds - {-1}:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+    # ------------------------------------------------------------------ what the tree asks
+
+    def context(self, node: Node) -> values.Context:
+        """How values from a node are read: no code runs, only classes that the program itself knows."""
+        return values.Context(False, self.tree.modules.find_class)
+
+    def bytes_total(self, which: str) -> int:
+        """Bytes over all links to children, those that are gone included."""
+        return self.past_bytes[which] + sum(getattr(c.link, which) for c in list(self.nursery.children.values()))

@@ -1,0 +1,181 @@
+"""Calls in a node: find the function, run it, send what came of it.
+
+Calls run in order on the node's main thread (the main lane); other lanes come with the late part ``lanes``. Must not
+know how modules get here or messages travel. ``arrive`` and ``cancel`` run on whichever thread reads the link, ``serve``
+is the main thread.
+"""
+import sys
+
+from ramet.kernel import compat, failures, values
+from ramet.kernel.errors import CallCancelled, ValueNotPortableError
+from ramet.kernel.frames import ERROR
+
+MYPY = False
+if MYPY:
+    pass
+
+COROUTINE = 0x80    # CO_COROUTINE
+SIGURG = compat.signal.SIGURG   # ignored unless somebody handles it, and nearly nobody does
+
+
+class Interrupt(BaseException):
+    """Raised in a function whose call was cancelled. Not an Exception: ``except Exception`` must not swallow it."""
+
+
+def resolve(target):
+    # type: (Any) -> Any
+    """The function that a call names.
+
+    Args:
+        target: "module:qualname"; or [function, args, kwargs] for a ``functools.partial``; or [instance, name] for a
+            bound method.
+    """
+    if isinstance(target, list):
+        if len(target) == 2:
+            return getattr(target[0], target[1])
+        import functools
+        return functools.partial(resolve(target[0]), *target[1], **target[2])
+    module, _, path = target.partition(":")
+    module = compat.local_module(module)
+    __import__(module)
+    found = sys.modules[module]
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+class Calls(object):
+    """The calls of one node.
+
+    Args:
+        context: makes the values.Context for what an authority sent.
+    """
+
+    def __init__(self, core, context):
+        # type: (Core, Any) -> None
+        self.core = core
+        self.context = context
+        self.waiting = compat.deque()  # type: Any
+        self.waiter = core.waiter()
+        self.running = None  # type: Optional[Tuple[int, int]]
+        self.interrupted = None  # type: Optional[Tuple[int, int]]
+        self.failed = {}  # type: Dict[Any, bool]
+        self.closing = False
+        compat.signal.signal(SIGURG, self._on_signal)
+
+    def arrive(self, message):
+        # type: (Message) -> None
+        """Take a CALL. Only an ancestor may run code here."""
+        if not self.core.routes.commands(message.authority):
+            self.core.refused += 1
+            self.core.reply(message, failures.refusal("only an ancestor of a node may call functions in it"), ERROR)
+            return
+        self.waiting.append(message)
+        self.waiter.wake()
+
+    def cancel(self, message):
+        # type: (Message) -> None
+        """Take a CANCEL: [reply handle of the call]. What waits is dropped, what runs is interrupted."""
+        key = message.src, values.decode(message.body)[0]
+        for waiting in list(self.waiting):
+            if (waiting.src, waiting.reply_to) == key:
+                try:
+                    self.waiting.remove(waiting)
+                except ValueError:
+                    pass    # it has begun just now
+        if self.running == key:
+            self.interrupted = key
+            compat.signal_main(SIGURG)
+
+    def _on_signal(self, *_):
+        # type: (*Any) -> None
+        if self.running and self.running == self.interrupted:
+            self.interrupted = None
+            raise Interrupt
+
+    def serve(self):
+        # type: () -> None
+        """Be the main lane until ``closing``."""
+        core = self.core
+        parent = core.routes.parent
+
+        def ready():
+            # type: () -> Any
+            return self.waiting or self.closing
+        while not self.closing:
+            if not self.waiting:
+                parent.flush()  # type: ignore[union-attr]
+                core.wait(ready, parent)
+            try:
+                message = self.waiting.popleft()
+            except IndexError:
+                continue
+            self.run(message)
+
+    def run(self, message):
+        # type: (Message) -> None
+        """Run one call in this thread and send its reply."""
+        flags = 0
+        options = {}  # type: Dict[str, Any]
+        try:
+            context = self.context(message.authority)
+            target, args, kwargs, options = values.decode(message.body, context)
+            group = options.get("pipeline")
+            if group in self.failed:
+                raise CallCancelled("an earlier call of the same pipeline failed")
+            fn = resolve(target)
+            lane = options.get("lane")
+            if lane is None and getattr(getattr(fn, "__code__", None), "co_flags", 0) & COROUTINE:
+                lane = "asyncio"
+            if lane is not None:
+                from ramet.kernel import lanes
+                lanes.start(self, lane, message, fn, args, kwargs)
+                return
+            chunks = values.encode(self._run(message, fn, args, kwargs), context, "result")
+        except BaseException:
+            chunks = self.failure(message)
+            flags = ERROR
+            if options.get("pipeline"):
+                self.failed[options["pipeline"]] = True
+        self.finish(message, chunks, flags)
+
+    def _run(self, message, fn, args, kwargs):
+        # type: (Message, Any, Any, Any) -> Any
+        self.running = message.src, message.reply_to
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self.running = None
+
+    def failure(self, message):
+        # type: (Message) -> List[Any]
+        """The current exception as a reply's body."""
+        error = sys.exc_info()[1]
+        if isinstance(error, Interrupt):
+            error = CallCancelled("cancelled while it ran")
+        if not message.reply_to:
+            sys.excepthook(*sys.exc_info())     # a cast: nobody but the node's stderr will hear of it
+        return failures.pack(error)
+
+    def finish(self, message, chunks, flags):
+        # type: (Message, List[Any], int) -> None
+        """Send a reply; output that was written before goes first."""
+        for stream in sys.stdout, sys.stderr:
+            try:
+                stream.flush()
+            except (AttributeError, ValueError, EnvironmentError):
+                pass    # replaced or closed by the function
+        try:
+            self.core.reply(message, chunks, flags, bool(self.waiting))
+        except ValueNotPortableError:
+            self.core.reply(message, failures.pack(sys.exc_info()[1]), ERROR)
+
+    def end(self):
+        # type: () -> None
+        """Interrupt the running call, drop those that wait, and let ``serve`` return. Any thread."""
+        self.closing = True
+        self.waiting.clear()
+        if self.running:
+            self.interrupted = self.running
+            compat.signal_main(SIGURG)
+        self.waiter.wake()

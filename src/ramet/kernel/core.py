@@ -1,0 +1,268 @@
+"""The core of a node: messages in and out, replies, routes and losses. The controller has one, too.
+
+It knows ids, links and handles, not what a call or a module is: those register themselves in ``handlers``. Handlers and
+reply callbacks run on whichever thread reads the link, so they are short and never block.
+"""
+import itertools
+import sys
+
+from ramet.kernel import compat, frames, limits, values
+from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, ERROR, HEADER_BYTES, MORE  # noqa: F401
+from ramet.kernel.links import Link, Waiter
+from ramet.kernel.routing import Routes
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable
+
+    ReplyCallback = Callable[[int, Any], Any]
+
+# well-known handles; docs/protocol.md has a section for each
+CONFIG, HELLO, CALL, CANCEL, LOST, ROUTE, GROW, END, MODULES, MODULE_REQUEST, OUTPUT, LOG, WISH = range(1, 14)
+
+
+class Message(object):
+    """What a handler is given. ``body`` isn't decoded: that is for the thread that needs it."""
+
+    __slots__ = ("src", "authority", "handle", "reply_to", "flow", "link", "body")
+
+    def __init__(self, src, authority, handle, reply_to, flow, link, body):
+        # type: (int, int, int, int, int, Any, Any) -> None
+        self.src = src
+        self.authority = authority
+        self.handle = handle
+        self.reply_to = reply_to
+        self.flow = flow
+        self.link = link
+        self.body = body
+
+
+class Core(object):
+    """One node's messages.
+
+    Args:
+        id: of this node; 0 is the controller.
+        ancestors: from the parent up to the controller.
+        on_orphan: called with (reason) when the link to the parent is lost.
+        on_lost: called with (ids, reason) when descendants, or nodes talked to, are lost.
+
+    Attributes:
+        handlers: well-known handle -> function of a Message.
+        refused: how many frames were dropped since they broke the rules.
+    """
+
+    def __init__(self, id, ancestors, loop, on_orphan=None, on_lost=None):
+        # type: (int, Iterable[int], Loop, Optional[Callable[[str], Any]], Optional[Callable[..., Any]]) -> None
+        self.id = id
+        self.loop = loop
+        self.routes = Routes(id, ancestors)
+        self.on_orphan = on_orphan
+        self.on_lost = on_lost
+        self.handlers = {LOST: self._on_lost_message, ROUTE: self._on_route}  # type: Dict[int, Callable[[Message], Any]]
+        self.pending = {}  # type: Dict[int, Tuple[int, ReplyCallback]]
+        self.handles = itertools.count(limits.first_free_handle)
+        self.assembler = frames.Assembler()
+        self.refused = 0
+        self.messages_in = self.messages_out = 0
+        self.threads = compat.thread_local()
+
+    def new_link(self):
+        # type: () -> Link
+        """A link whose frames come here. It isn't open yet."""
+        return Link(self.loop, self.on_frame, self._link_lost)
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, dst, handle, chunks, reply_to=0, flags=0, flow=0, later=False):
+        # type: (int, int, Sequence[Any], int, int, int, bool) -> bool
+        """Send a message. Any thread.
+
+        Returns:
+            False if there is no way to that node.
+
+        Raises:
+            ValueNotPortableError: it is larger than what a node takes.
+        """
+        if sum(map(len, chunks)) > limits.message_bytes_max:
+            raise ValueNotPortableError("a message of %d bytes is over the limit of %d: send it in parts"
+                                        % (sum(map(len, chunks)), limits.message_bytes_max))
+        link = self.routes.link_to(dst)
+        if dst == self.id or link is None or link.dead:
+            return False
+        self.messages_out += 1
+        link.send((self.id, dst, flow), flags,
+                  frames.split(flags, flow, dst, self.id, self.id, handle, reply_to, chunks), later)
+        return True
+
+    def tell(self, dst, handle, value):
+        # type: (int, int, Any) -> bool
+        """Send a control message with a plain value."""
+        return self.send(dst, handle, values.encode(value), 0, CONTROL)
+
+    def ask(self, dst, handle, chunks, callback, flags=0, flow=0, later=False):
+        # type: (int, int, Sequence[Any], ReplyCallback, int, int, bool) -> int
+        """Send a message that wants a reply.
+
+        Args:
+            callback: called exactly once with (flags, body): the reply, or DEAD and the reason as UTF-8.
+
+        Returns:
+            The reply handle, for ``forget``.
+        """
+        reply_to = next(self.handles)
+        self.pending[reply_to] = dst, callback
+        try:
+            sent = self.send(dst, handle, chunks, reply_to, flags, flow, later)
+        except ValueNotPortableError:
+            del self.pending[reply_to]
+            raise
+        link = self.routes.link_to(dst)
+        if not sent or link is None or link.dead:
+            self._resolve(reply_to, DEAD, b"there is no way to node %d" % dst)
+        return reply_to
+
+    def request(self, dst, handle, value, flags=0):
+        # type: (int, int, Any, int) -> Tuple[int, Any]
+        """Ask and wait: (flags, body). For threads that may block."""
+        got = []  # type: List[Any]
+        waiter = self.waiter()
+
+        def done(flags, body):
+            # type: (int, Any) -> None
+            got.append((flags, body))
+            waiter.wake()
+        self.ask(dst, handle, values.encode(value), done, flags)
+        self.wait(lambda: got, self.routes.link_to(dst))
+        return got[0]  # type: ignore[no-any-return]
+
+    def reply(self, message, chunks, flags=0, later=False):
+        # type: (Message, Sequence[Any], int, bool) -> None
+        """Answer a message, if it wants an answer."""
+        if message.reply_to:
+            self.send(message.src, message.reply_to, chunks, 0, flags, message.flow, later)
+
+    # ------------------------------------------------------------------ waiting
+
+    def waiter(self):
+        # type: () -> Waiter
+        """The calling thread's own."""
+        try:
+            return self.threads.waiter  # type: ignore[no-any-return]
+        except AttributeError:
+            self.threads.waiter = Waiter()
+            return self.threads.waiter  # type: ignore[no-any-return]
+
+    def wait(self, ready, link, seconds=None):
+        # type: (Callable[[], Any], Optional[Link], Optional[float]) -> Any
+        """Block until ``ready()``, which who makes it true follows by ``waiter().wake()``; read ``link`` meanwhile if free.
+
+        Returns:
+            What ``ready()`` last said: false only when the seconds have passed.
+        """
+        waiter = self.waiter()
+        end = None if seconds is None else self.loop.now() + seconds
+        if link:
+            link.borrow(waiter, ready, seconds)
+        while not ready():
+            left = None if end is None else end - self.loop.now()
+            if left is not None and left <= 0:
+                break
+            waiter.wait(left)
+        return ready()
+
+    # ------------------------------------------------------------------ receiving
+
+    def on_frame(self, link, header, frame):
+        # type: (Link, frames.Header, bytes) -> None
+        """Deliver a frame, or pass it on. The rules of ``routing`` are applied here, before anything else."""
+        _, flags, flow, dst, src, authority, handle, reply_to, _ = header
+        routes = self.routes
+        if not routes.behind(src, link) or src != authority and not routes.behind(authority, link):
+            self.refused += 1
+        elif dst == self.id:
+            try:
+                body = frame[HEADER_BYTES:] if not flags & (MORE | CONTINUES) else self.assembler.add(header, frame)
+                if body is not None:
+                    self.messages_in += 1
+                    if handle >= limits.first_free_handle:
+                        self._on_reply(link, src, handle, flags, body)
+                    else:
+                        self.handlers[handle](Message(src, authority, handle, reply_to, flow, link, body))
+            except (ProtocolError, KeyError):
+                self.refused += 1
+                text = "refused: %s" % sys.exc_info()[1]
+                if handle >= limits.first_free_handle:
+                    self._on_reply(link, src, handle, DEAD, text.encode("utf-8"))
+                else:
+                    self._dead(header, text)
+            except Exception:
+                self.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
+        else:
+            out = routes.link_to(dst)
+            if out is None or out is link:
+                self._dead(header, "there is no node %d" % dst)
+            else:
+                routes.talked(src, dst)
+                out.send((src, dst, flow), flags, [frame])
+
+    def _on_reply(self, link, src, handle, flags, body):
+        # type: (Link, int, int, int, Any) -> None
+        entry = self.pending.get(handle)
+        if entry and (entry[0] == src or flags & DEAD and link is self.routes.link_to(entry[0])):
+            self._resolve(handle, flags, body)
+
+    def _resolve(self, handle, flags, body):
+        # type: (int, int, Any) -> None
+        entry = self.pending.pop(handle, None)
+        if entry:
+            entry[1](flags, body)
+
+    def _dead(self, header, reason):
+        # type: (frames.Header, str) -> None
+        """Tell a sender that its message can't be delivered."""
+        if header[7] and not header[1] & (DEAD | CONTINUES):
+            self.send(header[4], header[7], [reason.encode("utf-8")], 0, DEAD | CONTROL)
+
+    # ------------------------------------------------------------------ losses
+
+    def _link_lost(self, link, reason):
+        # type: (Link, str) -> None
+        if link is self.routes.parent:
+            if self.on_orphan:
+                self.on_orphan(reason)
+        else:
+            self.lose(self.routes.all_behind(link), link, reason, True)
+
+    def lose(self, ids, link, reason, first=False):
+        # type: (List[int], Link, str, bool) -> None
+        """Forget lost nodes, fail what waits for them, and pass it on: up, and when ``first`` to see it to all who talked."""
+        talkers = self.routes.lose(ids, link)
+        whom = set(talkers if first else ())
+        if link is not self.routes.parent:
+            whom.update(self.routes.ancestors[:1])
+        for node in whom:
+            self.tell(node, LOST, [ids, reason])
+        gone = set(ids)
+        for id in ids:
+            self.assembler.forget(id)
+        for handle, entry in list(self.pending.items()):
+            if entry[0] in gone:
+                self._resolve(handle, DEAD, reason.encode("utf-8"))
+        if self.on_lost:
+            self.on_lost(ids, reason)
+
+    def _on_lost_message(self, message):
+        # type: (Message) -> None
+        ids, reason = values.decode(message.body)
+        believed = [id for id in ids if self.routes.behind(id, message.link)]
+        if believed:
+            self.lose(believed, message.link, reason[:limits.reason_chars_max])
+
+    def _on_route(self, message):
+        # type: (Message) -> None
+        """[a new node, the node that grows it]: it lies where that one lies. Only the ancestors say so."""
+        id, via = values.decode(message.body)
+        link = self.routes.down.get(via)
+        if link and self.routes.commands(message.authority):
+            self.routes.add(id, link)

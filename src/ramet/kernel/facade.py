@@ -1,0 +1,72 @@
+"""What ``import ramet`` gives to code that runs in a node, on every Python; the controller's package offers part of it, too.
+
+The controller's own classes are placeholders here: a script that is shipped to a node may import their names at its top.
+"""
+import sys
+
+from ramet.kernel import errors
+
+MYPY = False
+if MYPY:
+    pass
+
+ANY = "*"       # options(lane=ANY): a thread of its own for each call
+node = None  # type: Any
+MISSING = "Tree", "Node", "Call", "Outcome"
+
+
+def here():
+    # type: () -> Any
+    """The node in which this code runs.
+
+    Returns:
+        A ``peers.Here``: its id, name, parent, controller, ``peer(id)``, and connectors that grow children from it.
+
+    Raises:
+        Error: this interpreter isn't a node: it is the controller, or runs without ramet.
+
+    Thread-safety: any thread.
+    """
+    if node is None:
+        raise errors.Error("ramet.here() is for code that runs in a node; this is the program that grows the tree")
+    from ramet.kernel import peers
+    return peers.Here(node)
+
+
+def register(cls, pack, unpack):
+    # type: (type, Callable[[Any], Any], Callable[[Any], Any]) -> None
+    """Let instances of a class travel as values.
+
+    Args:
+        cls: the class itself; subclasses aren't meant.
+        pack: makes a portable value of an instance.
+        unpack: makes an instance of that value. It is called for what comes from an ancestor and, since you registered it,
+            for what comes from below, too: it must be safe with any portable value.
+
+    Thread-safety: any thread; call it where the class is defined, so that every node that has the class knows it.
+    """
+    from ramet.kernel import portable
+    portable.register(cls, pack, unpack)
+
+
+class Missing(object):
+    """Stands for a class that only the controller has."""
+
+    def __init__(self, *_, **__):
+        # type: (*Any, **Any) -> None
+        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            raise errors.Error("the program's main module makes a tree while a node imports it. Put what starts the "
+                               'program behind this line:\nif __name__ == "__main__":')
+        raise errors.Error("no tree can be made in a node. ramet.here() grows children from it")
+
+
+def publish(module):
+    # type: (Any) -> None
+    """Make a module object the package ``ramet`` of a node."""
+    for name in dir(errors):
+        if isinstance(getattr(errors, name), type) and name[0] != "_":
+            setattr(module, name, getattr(errors, name))
+    for name in MISSING:
+        setattr(module, name, type(name, (Missing,), {"__module__": "ramet"}))
+    module.here, module.register, module.ANY = here, register, ANY

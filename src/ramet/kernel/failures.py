@@ -1,0 +1,96 @@
+"""An exception as plain data, so that it can travel: type, text, arguments, traceback, cause, context, notes.
+
+The way back is in the late part ``remote_errors``: data from below never makes more than a ``RemoteError``. Any thread.
+"""
+import sys
+
+from ramet.kernel import compat, values
+from ramet.kernel.errors import Error
+
+MYPY = False
+if MYPY:
+    pass
+
+CHAIN_MAX = 10      # causes of causes
+FRAMES_MAX = 100    # of a traceback, the innermost
+ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen")
+
+
+def pack(error):
+    # type: (Any) -> List[Any]
+    """Describe an exception, as chunks for a reply with the flag ERROR. Never raises, whatever the exception's methods do."""
+    return values.encode(describe(error))
+
+
+def refusal(text):
+    # type: (str) -> List[Any]
+    """A failure of the kernel's own: the receiver's error is a ``ProtocolError`` with that text."""
+    return values.encode({"type": "ramet.ProtocolError", "bases": [], "text": text, "own": True})
+
+
+def describe(error, depth=0):
+    # type: (Any, int) -> Dict[str, Any]
+    """The exception as a dict; keys are in docs/protocol.md."""
+    cls = type(error)
+    own = isinstance(error, Error)
+    found = {
+        "type": "ramet." + cls.__name__ if own else "%s.%s" % (cls.__module__, getattr(cls, "__qualname__", cls.__name__)),
+        "bases": [base.__name__ for base in cls.__mro__ if base.__module__ == Exception.__module__],
+        "text": _text(error),
+        "args": [_plain(arg) for arg in getattr(error, "args", ())],
+        "attributes": {},
+        "frames": _frames(error),
+        "own": own,
+    }  # type: Dict[str, Any]
+    for name in ATTRIBUTES:
+        value = error.__dict__.get(name) if own else getattr(error, name, None)
+        if value is not None:
+            found["attributes"][name] = _plain(value)
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        found["notes"] = [_text(note) for note in notes]
+    if depth < CHAIN_MAX:
+        for key in "cause", "context":
+            linked = getattr(error, "__%s__" % key, None)
+            if linked is not None and not (key == "context" and getattr(error, "__suppress_context__", False)):
+                found[key] = describe(linked, depth + 1)
+    group = getattr(error, "exceptions", None)
+    if isinstance(group, tuple) and depth < CHAIN_MAX:
+        found["group"] = [describe(one, depth + 1) for one in group[:100] if isinstance(one, BaseException)]
+    return found
+
+
+def _text(value):
+    # type: (Any) -> Any
+    try:
+        text = compat.text(value)
+    except Exception:
+        try:
+            text = str(value)
+        except Exception:
+            text = "(its text can't be made: %s)" % sys.exc_info()[0].__name__  # type: ignore[union-attr]
+    return text
+
+
+def _plain(value):
+    # type: (Any) -> Any
+    try:
+        values.encode(value)
+    except Exception:
+        return _text(value)
+    return value
+
+
+def _frames(error):
+    # type: (Any) -> List[List[Any]]
+    trace = getattr(error, "__traceback__", None)
+    if trace is None and error is sys.exc_info()[1]:
+        trace = sys.exc_info()[2]
+    found = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        found.append([code.co_filename, trace.tb_lineno, code.co_name])
+        trace = trace.tb_next
+    while found and found[0][0].startswith(("ramet/", "<frozen importlib")):
+        del found[0]    # the kernel's own, between the link and the function
+    return found[-FRAMES_MAX:]

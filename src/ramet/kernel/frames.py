@@ -1,0 +1,157 @@
+"""Frames: the unit on a link, and how messages become frames and frames become messages.
+
+Pure: bytes in, frames out. Must not know of descriptors, threads, time or what a handle means. Not thread-safe: a link's
+reader owns its ``Parser`` and a node's core its ``Assembler``.
+
+Header, big-endian, 28 bytes: magic (1), flags (1), flow (2), destination (4), source (4), authority (4), handle (4),
+reply-to (4), length of the body (4). docs/protocol.md gives each field's meaning.
+"""
+import struct
+
+from ramet.kernel import limits
+from ramet.kernel.errors import ProtocolError
+
+MYPY = False
+if MYPY:
+    from typing import Tuple, Union
+    Chunk = Union[bytes, bytearray, memoryview]
+    Header = Tuple[int, int, int, int, int, int, int, int, int]
+    Parsed = Tuple[Header, bytes]
+
+MAGIC = 0x72
+MORE = 1         # further frames of the same message follow
+CONTINUES = 2    # not the first frame of its message
+CONTROL = 4      # goes before all that isn't control
+ERROR = 8        # a reply that carries a failure
+DEAD = 16        # a reply made by a node on the way: the message can't be delivered, or its answer can't come
+
+HEADER = struct.Struct(">BBHIIIIII")
+HEADER_BYTES = HEADER.size
+pack_header = HEADER.pack
+unpack_header = HEADER.unpack_from
+
+
+def split(flags, flow, dst, src, authority, handle, reply_to, chunks):
+    # type: (int, int, int, int, int, int, int, Sequence[Chunk]) -> List[bytes]
+    """Cut a message into frames.
+
+    Args:
+        chunks: the body in pieces. Large pieces are copied once, into the frames.
+
+    Returns:
+        The frames in order, each with its header: one for all but long messages.
+    """
+    size = sum(map(len, chunks))
+    if size <= limits.frame_bytes_max:
+        head = pack_header(MAGIC, flags, flow, dst, src, authority, handle, reply_to, size)
+        return [b"".join([head] + list(chunks))]
+    frames = []  # type: List[bytes]
+    pieces = []  # type: List[Any]
+    room = limits.frame_bytes_max
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while len(view):
+            pieces.append(view[:room])
+            view = view[len(pieces[-1]):]
+            size -= len(pieces[-1])
+            room -= len(pieces[-1])
+            if not room or not size:
+                head = pack_header(MAGIC, flags | CONTINUES * bool(frames) | MORE * bool(size), flow, dst, src,
+                                   authority, handle, reply_to, limits.frame_bytes_max - room)
+                frames.append(b"".join([head] + [p.tobytes() for p in pieces]))
+                pieces = []
+                room = limits.frame_bytes_max
+    return frames
+
+
+class Parser(object):
+    """Cuts what a link delivers into frames, however the bytes are split over reads."""
+
+    def __init__(self):
+        # type: () -> None
+        self.rest = []  # type: List[bytes]
+        self.have = 0
+        self.need = HEADER_BYTES
+
+    def feed(self, data):
+        # type: (bytes) -> Iterable[Parsed]
+        """Take what was read.
+
+        Returns:
+            The frames that are complete now, each as (header, the frame's bytes with its header).
+
+        Raises:
+            ProtocolError: these bytes aren't frames.
+        """
+        if self.rest:
+            self.rest.append(data)
+            self.have += len(data)
+            if self.have < self.need:
+                return ()
+            data = b"".join(self.rest)
+            self.rest = []
+        found = []
+        at = 0
+        end = len(data)
+        need = HEADER_BYTES
+        while end - at >= HEADER_BYTES:
+            header = unpack_header(data, at)
+            if header[0] != MAGIC or header[8] > limits.frame_bytes_max:
+                raise ProtocolError("not a frame: %r" % (data[at:at + HEADER_BYTES],))
+            stop = at + HEADER_BYTES + header[8]
+            if stop > end:
+                need = stop - at
+                break
+            found.append((header, data[at:stop]))
+            at = stop
+        if at < end:
+            self.rest = [data[at:]]
+            self.have = end - at
+            self.need = need
+        return found
+
+
+class Assembler(object):
+    """Puts the frames of long messages together. One for each node; bounded in messages and bytes."""
+
+    def __init__(self, bytes_max=limits.message_bytes_max):
+        # type: (int) -> None
+        self.bytes_max = bytes_max
+        self.partial = {}  # type: Dict[Any, List[Any]]
+
+    def add(self, header, frame):
+        # type: (Header, bytes) -> Optional[bytes]
+        """Take a frame that has MORE or CONTINUES set.
+
+        Returns:
+            The message's whole body when this was its last frame, else None.
+
+        Raises:
+            ProtocolError: a continuation of nothing, too many messages at once, or one over the limit.
+        """
+        flags = header[1]
+        key = header[4], header[2], header[6], header[7]
+        partial = self.partial.get(key)
+        if not flags & CONTINUES:
+            if partial or sum(k[0] == key[0] for k in self.partial) >= limits.partial_messages_max:
+                raise ProtocolError("node %d has too many unfinished messages" % key[0])
+            import io
+            partial = self.partial[key] = [io.BytesIO()]
+        if not partial:
+            raise ProtocolError("node %d continues a message that it never began" % key[0])
+        body = partial[0]
+        body.write(memoryview(frame)[HEADER_BYTES:])
+        if body.tell() > self.bytes_max:
+            del self.partial[key]
+            raise ProtocolError("a message from node %d is larger than %d bytes" % (key[0], self.bytes_max))
+        if flags & MORE:
+            return None
+        del self.partial[key]
+        whole = body.getvalue()  # type: bytes
+        return whole
+
+    def forget(self, source):
+        # type: (int) -> None
+        """Drop what a node that is gone has left unfinished."""
+        for key in [key for key in self.partial if key[0] == source]:
+            del self.partial[key]

@@ -1,0 +1,264 @@
+"""A link: the byte stream between a parent and a child, with what waits to be sent on it.
+
+The only module besides ``loop`` that reads and writes descriptors. Must not know what messages mean: frames go to
+``on_frame``. Any thread may ``send``: it writes straight to the descriptor when nothing is queued, else the keeper does.
+One thread at a time reads: the keeper, or one that has borrowed the link while it waits for a reply.
+"""
+import os
+import select
+import sys
+
+from ramet.kernel import compat, limits
+from ramet.kernel.errors import ProtocolError
+from ramet.kernel.flow import FairQueue
+from ramet.kernel.frames import CONTROL, Parser
+from ramet.kernel.loop import IN, interrupted
+
+MYPY = False
+if MYPY:
+    pass
+
+
+class Waiter(object):
+    """What one thread waits with: it polls a pipe of its own, so that any other thread can wake it."""
+
+    def __init__(self):
+        # type: () -> None
+        self.fds = compat.pipe()
+        self.thread = compat.thread_id()
+        self.poller = select.poll()
+        self.poller.register(self.fds[0], IN)
+
+    def wake(self):
+        # type: () -> None
+        """End the wait. Any thread; costs nothing when the waiting thread itself calls it."""
+        if compat.thread_id() != self.thread:
+            try:
+                os.write(self.fds[1], b"!")
+            except OSError:
+                pass    # full: it will wake anyway
+
+    def wait(self, seconds):
+        # type: (Optional[float]) -> List[int]
+        """Wait until woken, a descriptor is ready, or time is up. Returns the ready descriptors but its own."""
+        try:
+            ready = [fd for fd, _ in self.poller.poll(None if seconds is None else max(0, seconds * 1000))]
+        except (OSError, select.error) as error:
+            if not interrupted(error):
+                raise
+            return []
+        if self.fds[0] in ready:
+            os.read(self.fds[0], 99)
+            ready.remove(self.fds[0])
+        return ready
+
+    def __del__(self, close=os.close):
+        # type: (Callable[[int], None]) -> None
+        for fd in self.fds:
+            close(fd)
+
+
+class Link(object):
+    """The stream to a parent or a child. It can be sent to before it is open: what waits then goes out first.
+
+    Args:
+        on_frame: called with (link, header, frame) by whichever thread reads.
+        on_lost: called once with (link, reason), on the keeper.
+
+    Attributes:
+        bytes_in, bytes_out: totals.
+    """
+
+    def __init__(self, loop, on_frame, on_lost):
+        # type: (Loop, Callable[[Any, Any, bytes], Any], Callable[[Any, str], Any]) -> None
+        self.loop = loop
+        self.on_frame = on_frame
+        self.on_lost = on_lost
+        self.fd_in = self.fd_out = -1
+        self.parser = Parser()
+        self.queue = FairQueue()
+        self.tail = b""         # of a frame that was written in part
+        self.writing = compat.new_lock()
+        self.reading = compat.new_lock()
+        self.dead = False
+        self.armed = False      # is the keeper told to write?
+        self.borrower = None  # type: Optional[Waiter]
+        self.bytes_in = self.bytes_out = 0
+
+    def open(self, fd_in, fd_out, data=b""):
+        # type: (int, int, bytes) -> None
+        """Begin to read and write; the descriptors, non-blocking, are the link's from now on. ``data`` was read already."""
+        self.fd_in = fd_in
+        with self.reading:
+            if data:
+                self._parse(data)
+        with self.writing:
+            self.fd_out = fd_out
+            self._pump()
+        self.loop.watch(fd_in, self._readable)
+        if self.armed:
+            self.loop.watch_write(fd_out, self._writable)
+
+    def send(self, flow, flags, frames, later=False):
+        # type: (Any, int, List[bytes], bool) -> None
+        """Send frames of one flow. Any thread. Frames for a dead link are dropped: the sender hears of it by ``on_lost``.
+
+        Args:
+            later: more will follow at once, so leave the writing to the next ``send``, ``flush`` or the keeper.
+        """
+        with self.writing:
+            if self.dead:
+                return
+            idle = self.fd_out >= 0 and not self.tail
+            if idle and not later and not self.queue.size and len(frames) == 1:
+                self.tail = frames[0]
+            else:
+                for frame in frames:
+                    self.queue.push(flow, flags & CONTROL, frame)
+            if idle:
+                if not later:
+                    self._pump()
+                elif not self.armed:
+                    self._arm(True)
+
+    def flush(self):
+        # type: () -> None
+        """Write what waits, as far as the descriptor takes it now."""
+        if self.queue.size:
+            with self.writing:
+                if self.fd_out >= 0 and not self.tail:
+                    self._pump()
+
+    def drain(self):
+        # type: () -> List[bytes]
+        """Take all frames that wait for a link that isn't open."""
+        with self.writing:
+            frames = []
+            while self.queue.size:
+                frames.append(self.queue.pop())
+            return frames  # type: ignore[return-value]
+
+    def borrow(self, waiter, ready, seconds=None):
+        # type: (Waiter, Callable[[], Any], Optional[float]) -> bool
+        """Read this link in the keeper's place until ``ready()``.
+
+        Returns:
+            False at once if that can't be done now: another thread reads, or the system has no epoll.
+        """
+        fd = self.fd_in
+        if fd < 0 or self.dead or not self.loop.shareable or not self.reading.acquire(False):
+            return False
+        try:
+            self.borrower = waiter
+            self.loop.pause(fd, True)
+            waiter.poller.register(fd, IN)
+            end = None if seconds is None else self.loop.now() + seconds
+            while not ready() and not self.dead:
+                left = None if end is None else end - self.loop.now()
+                if left is not None and left <= 0:
+                    break
+                if fd in waiter.wait(left):
+                    self._read()
+        finally:
+            self.borrower = None
+            waiter.poller.unregister(fd)
+            self.reading.release()
+            if not self.dead:
+                self.loop.pause(fd, False)
+        return True
+
+    def close(self, reason):
+        # type: (str) -> None
+        """Be lost: close the descriptors and say so to ``on_lost``. Any thread; the second time it does nothing."""
+        with self.writing:
+            if self.dead:
+                return
+            self.dead = True
+        borrower = self.borrower
+        if borrower:
+            borrower.wake()
+        self.loop.call_soon(self._bury, reason)
+
+    def _bury(self, reason):
+        # type: (str) -> None
+        fds = set((self.fd_in, self.fd_out)) - set((-1,))
+        for fd in fds:
+            self.loop.forget(fd)
+        if not self.reading.acquire(False):     # a borrower is at it: it sees `dead` when the hang-up wakes it
+            self.loop.call_later(0.01, self._bury, reason)
+            return
+        with self.writing:
+            self.fd_in = self.fd_out = -1
+            for fd in fds:
+                os.close(fd)
+        self.reading.release()
+        self.on_lost(self, reason)
+
+    def _readable(self):
+        # type: () -> None
+        if self.reading.acquire(False):
+            try:
+                if not self.dead:
+                    self._read()
+            finally:
+                self.reading.release()
+
+    def _read(self):
+        # type: () -> None
+        try:
+            data = os.read(self.fd_in, 65536)
+        except OSError as error:
+            if interrupted(error):
+                return
+            data = b""
+        if data:
+            self._parse(data)
+        else:
+            self.close("its link was closed")
+
+    def _parse(self, data):
+        # type: (bytes) -> None
+        self.bytes_in += len(data)
+        try:
+            for header, frame in self.parser.feed(data):
+                self.on_frame(self, header, frame)
+        except ProtocolError:
+            self.close("protocol error: %s" % sys.exc_info()[1])
+
+    def _writable(self):
+        # type: () -> None
+        with self.writing:
+            if not self.dead:
+                self._pump()
+
+    def _pump(self):
+        # type: () -> None
+        """Write until there is nothing left or the descriptor takes no more. Holds the lock ``writing``."""
+        while self.fd_out >= 0 and (self.tail or self.queue.size):
+            if not self.tail:
+                first = self.queue.pop()
+                batch = [first]
+                size = len(first)  # type: ignore[arg-type]
+                while self.queue.size and size < limits.write_bytes_max:
+                    batch.append(self.queue.pop())
+                    size += len(batch[-1])  # type: ignore[arg-type]
+                self.tail = first if len(batch) == 1 else b"".join(batch)  # type: ignore[assignment,arg-type]
+            try:
+                count = os.write(self.fd_out, self.tail)
+            except OSError as error:
+                if not interrupted(error):
+                    self.tail = b""
+                    self.loop.call_soon(self.close, "its link was closed")
+                    return
+                self._arm(True)
+                return
+            self.bytes_out += count
+            self.tail = self.tail[count:]
+        if self.armed:
+            self._arm(False)
+
+    def _arm(self, on):
+        # type: (bool) -> None
+        self.armed = on
+        if self.fd_in >= 0:
+            self.loop.watch_write(self.fd_out, self._writable if on else None)

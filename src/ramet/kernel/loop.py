@@ -1,0 +1,216 @@
+"""The loop: one thread, the *keeper*, that waits for descriptors and time. epoll where there is one, else poll.
+
+Must not know of frames. ``watch``, ``forget``, ``pause``, ``call_soon`` and ``call_later`` may be called by any thread;
+callbacks run on the keeper and never block. A thread that waits for a reply may read a link in the keeper's place
+(``links.Link.borrow``): with epoll it takes the descriptor out of the keeper's sight with one system call and without
+waking it. That is what makes a call two thread switches cheaper; docs/decisions/0003-borrowed-links.md has the figures.
+"""
+import errno
+import os
+import select
+import sys
+
+from ramet.kernel import compat
+
+MYPY = False
+if MYPY:
+    pass
+
+IN = 1      # the same values in poll and epoll
+OUT = 4
+FAILED = 24  # POLLERR | POLLHUP: reported even when nothing was asked for
+
+
+def interrupted(error):
+    # type: (BaseException) -> bool
+    """Whether a system call just has to be made again."""
+    return error.args[0] in (errno.EINTR, errno.EAGAIN)
+
+
+class Timer(object):
+    """What ``Loop.call_later`` returns."""
+
+    def __init__(self, when, fn, args):
+        # type: (float, Callable[..., Any], Any) -> None
+        self.when = when
+        self.fn = fn  # type: Optional[Callable[..., Any]]
+        self.args = args
+
+    def cancel(self):
+        # type: () -> None
+        """Make sure that it isn't called. Thread-safe; harmless when it was called already."""
+        self.fn = None
+        self.args = ()
+
+
+class Loop(object):
+    """Waits for descriptors and time, and calls back.
+
+    Args:
+        on_error: called with (exception) when a callback raises; the loop goes on.
+    """
+
+    def __init__(self, on_error):
+        # type: (Callable[[BaseException], Any]) -> None
+        self.on_error = on_error
+        self.shareable = hasattr(select, "epoll")   # may interests change while another thread waits?
+        self.poller = select.epoll() if self.shareable else select.poll()
+        self.readers = {}  # type: Dict[int, Any]
+        self.writers = {}  # type: Dict[int, Any]
+        self.masks = {}  # type: Dict[int, int]
+        self.lock = compat.new_lock()
+        self.timers = []  # type: List[Timer]
+        self.soon = compat.deque()  # type: Any
+        self.thread = 0
+        self.running = True
+        self.woken = False
+        self.now = compat.monotonic
+        self.wake_r, self.wake_w = compat.pipe()
+        self.watch(self.wake_r, self._woken)
+
+    def watch(self, fd, readable=None, writable=None):
+        # type: (int, Optional[Callable[[], Any]], Optional[Callable[[], Any]]) -> None
+        """Say what to call when a descriptor is ready (or has failed). None: no interest. Replaces what was said."""
+        with self.lock:
+            self._set(self.readers, fd, readable)
+            self._set(self.writers, fd, writable)
+            self._arm(fd, IN * bool(readable) | OUT * bool(writable))
+
+    def watch_write(self, fd, writable):
+        # type: (int, Optional[Callable[[], Any]]) -> None
+        """Change only the interest in writing."""
+        with self.lock:
+            self._set(self.writers, fd, writable)
+            mask = self.masks.get(fd, 0)
+            self._arm(fd, mask | OUT if writable else mask & ~OUT)
+
+    def pause(self, fd, paused):
+        # type: (int, bool) -> None
+        """Switch the interest in reading off and on again; who called it reads in the meantime."""
+        with self.lock:
+            if fd in self.readers:
+                mask = self.masks.get(fd, 0)
+                self._arm(fd, mask & ~IN if paused else mask | IN)
+
+    def forget(self, fd):
+        # type: (int) -> None
+        """Lose all interest. Call it before the descriptor is closed. Harmless if it isn't watched."""
+        self.watch(fd)
+
+    def call_soon(self, fn, *args):
+        # type: (Callable[..., Any], Any) -> None
+        """Call from the keeper as soon as it can."""
+        self.soon.append((fn, args))
+        self._wake()
+
+    def call_later(self, seconds, fn, *args):
+        # type: (float, Callable[..., Any], Any) -> Timer
+        """Call from the keeper when so many seconds have passed."""
+        timer = Timer(self.now() + seconds, fn, args)
+        with self.lock:
+            self.timers.append(timer)
+            self.timers.sort(key=_when)
+            first = self.timers[0] is timer
+        if first:
+            self._wake()
+        return timer
+
+    def stop(self):
+        # type: () -> None
+        """Make ``run`` return. Thread-safe."""
+        self.running = False
+        self._wake()
+
+    def run(self):
+        # type: () -> None
+        """Be the keeper, until ``stop``."""
+        self.thread = compat.thread_id()
+        while self.running:
+            self.once()
+
+    def once(self):
+        # type: () -> None
+        """Wait for something, and do what is due."""
+        wait = -1.0
+        if self.soon:
+            wait = 0
+        elif self.timers:
+            wait = max(0.0, self.timers[0].when - self.now())
+        try:
+            events = self.poller.poll(wait if self.shareable or wait < 0 else wait * 1000 + 1)
+        except (OSError, IOError, select.error) as error:
+            if not interrupted(error):
+                raise
+            events = []
+        for fd, event in events:
+            if event & (IN | FAILED) and fd in self.readers:
+                self._do(self.readers.get(fd))
+            if event & (OUT | FAILED) and fd in self.writers:
+                self._do(self.writers.get(fd))
+        for _ in range(len(self.soon)):
+            fn, args = self.soon.popleft()
+            self._do(fn, args)
+        now = self.now()
+        while self.timers and self.timers[0].when <= now:
+            with self.lock:
+                timer = self.timers.pop(0)
+            self._do(timer.fn, timer.args)
+
+    def close(self):
+        # type: () -> None
+        """Give the descriptors back. Only when ``run`` has returned."""
+        for fd in (self.wake_r, self.wake_w):
+            os.close(fd)
+        if self.shareable:
+            self.poller.close()  # type: ignore[union-attr]
+
+    def _do(self, fn, args=()):
+        # type: (Optional[Callable[..., Any]], Any) -> None
+        try:
+            if fn:
+                fn(*args)
+        except Exception:
+            self.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
+
+    @staticmethod
+    def _set(where, fd, fn):
+        # type: (Dict[int, Any], int, Any) -> None
+        if fn:
+            where[fd] = fn
+        else:
+            where.pop(fd, None)
+
+    def _arm(self, fd, mask):
+        # type: (int, int) -> None
+        old = self.masks.get(fd)
+        if fd not in self.readers and fd not in self.writers:
+            if old is not None:
+                del self.masks[fd]
+                self.poller.unregister(fd)
+        elif old is None:
+            self.masks[fd] = mask
+            self.poller.register(fd, mask)
+        elif old != mask:
+            self.masks[fd] = mask
+            self.poller.modify(fd, mask)
+        if not self.shareable:
+            self._wake()
+
+    def _wake(self):
+        # type: () -> None
+        if not self.woken and compat.thread_id() != self.thread:
+            self.woken = True
+            try:
+                os.write(self.wake_w, b"!")
+            except OSError:
+                pass    # full: it is awake; closed: nobody is there any more
+
+    def _woken(self):
+        # type: () -> None
+        os.read(self.wake_r, 99)
+        self.woken = False
+
+
+def _when(timer):
+    # type: (Timer) -> float
+    return timer.when

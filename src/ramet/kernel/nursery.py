@@ -1,0 +1,205 @@
+"""The children of a node: growing them, passing modules on to them, ending them. Late part of the kernel.
+
+In the controller and in nodes alike. ``handle``, ``pass_on`` and ``grow`` run on whichever thread reads the link, the rest on the keeper.
+"""
+
+from ramet.kernel import failures, grow, limits, values
+from ramet.kernel.core import END, MODULE_REQUEST, MODULES
+from ramet.kernel.errors import ProtocolError
+from ramet.kernel.frames import CONTROL, DEAD, ERROR
+from ramet.kernel.links import Link
+
+MYPY = False
+if MYPY:
+
+    pass
+
+
+class Child(object):
+    """What a parent keeps of one child."""
+
+    def __init__(self, id, name, link):
+        # type: (int, str, Link) -> None
+        self.id = id
+        self.name = name
+        self.link = link
+        self.growth = None  # type: Optional[Any]
+        self.process = None  # type: Optional[Any]
+        self.given = set()  # type: Set[Tuple[str, str]]      # (form, module): what it has from us
+
+
+class Nursery(object):
+    """Grows and keeps the children of one node.
+
+    Args:
+        pack: the compressed kernel as this node got it, for children that take the same form; b"" if there is none.
+    """
+
+    def __init__(self, core, cache, pack=b""):
+        # type: (Core, Any, bytes) -> None
+        self.core = core
+        self.cache = cache
+        self.pack = pack
+        self.payloads = {}  # type: Dict[str, bytes]    # form -> loader and kernel, ready to send
+        self.children = {}  # type: Dict[int, Child]    # by id
+        self.ended = None  # type: Optional[Callable[[], Any]]
+
+    def handle(self, message):
+        # type: (Message) -> None
+        """Take a message about children that has come over a link."""
+        try:
+            if message.handle == MODULE_REQUEST:
+                self._module_request(message)
+            elif not self.core.routes.commands(message.authority):
+                self.core.refused += 1
+            else:
+                self._grow(message)
+        except ProtocolError:
+            self.core.refused += 1
+
+    # ------------------------------------------------------------------ growing
+
+    def grow(self, id, plan, config, done, on_form=None):
+        # type: (int, Dict[str, Any], bytes, Callable[[Any], Any], Optional[Callable[[str], Any]]) -> None
+        """Start a child. What is sent to it from now on waits and follows the kernel at once. Thread-safe.
+
+        Args:
+            plan: from a connector.
+            config: the CONFIG frame.
+            done: called with None when it is up, or with a ConnectError when it can't be.
+            on_form: called when its interpreter is known, before anything is sent to it.
+        """
+        link = Link(self.core.loop, self.core.on_frame, self._lost)
+        child = self.children[id] = Child(id, plan["name"], link)
+        self.core.routes.add(id, link)
+
+        def started(form):
+            # type: (str) -> bytes
+            if on_form:
+                on_form(form)
+            return b"".join([config] + link.drain())
+
+        def up(process, fd_in, fd_out, data):
+            # type: (Any, int, int, bytes) -> None
+            child.growth = None
+            child.process = process
+            link.open(fd_in, fd_out, data)
+            done(None)
+
+        def failed(error):
+            # type: (Any) -> None
+            child.growth = None
+            done(error)
+            link.close(error.args[0])
+        child.growth = grow.Growth(self.core.loop, plan, self._payload, started, up, failed)
+        self.core.loop.call_soon(child.growth.start)
+
+    def _payload(self, form):
+        # type: (str) -> bytes
+        if form not in self.payloads:
+            form = "source"
+        return self.payloads[form]
+
+    def _grow(self, message):
+        # type: (Message) -> None
+        id, plan, config, payloads = values.decode(message.body)
+        self.payloads.update(payloads)
+
+        def done(error):
+            # type: (Any) -> None
+            if error is None:
+                self.core.reply(message, values.encode(None), CONTROL)
+            else:
+                self.core.reply(message, failures.pack(error), CONTROL | ERROR)
+        self.grow(id, plan, config, done)
+
+    # ------------------------------------------------------------------ losing and ending
+
+    def _lost(self, link, reason):
+        # type: (Link, str) -> None
+        """A child's link is closed. Give its process a moment, to say why."""
+        for child in list(self.children.values()):
+            if child.link is link:
+                process = child.process
+                if process is None or process.poll() is not None:
+                    self._bury(child, reason)
+                else:
+                    process.on_exit(lambda *_: self._bury(child, reason))
+                    self.core.loop.call_later(0.2, self._bury, child, reason)
+                    self.core.loop.call_later(limits.close_grace_s, process.kill)
+                return
+
+    def _bury(self, child, reason):
+        # type: (Child, str) -> None
+        if child.id not in self.children:
+            return
+        process = child.process
+        if process is not None:
+            status = process.poll()
+            if status is not None:
+                reason += "; its process %d %s" % (
+                    process.pid, "was ended by signal %d" % -status if status < 0 else "ended with status %d" % status)
+            tail = process.stderr_tail().strip()
+            if tail:
+                reason += "; last lines: " + tail[-limits.reason_chars_max // 2:]
+        self.children.pop(child.id, None)
+        self.core.lose(self.core.routes.all_behind(child.link), child.link, reason, True)
+        if self.ended and not self.children:
+            self.ended()
+
+    def end(self, id):
+        # type: (int) -> None
+        """End a child without asking it: its link is closed, the guardian over there does the rest. Thread-safe."""
+        child = self.children.get(id)
+        if child:
+            self.core.loop.call_soon(self._end, child)
+
+    def _end(self, child):
+        # type: (Child) -> None
+        if child.growth:
+            child.growth.abort("it was closed while it connected")
+        child.link.close("it was closed")
+        if child.process:
+            child.process.kill()
+
+    def end_all(self, then):
+        # type: (Callable[[], Any]) -> None
+        """Ask all children to end; those that don't within ``close_grace_s`` are ended. Calls ``then`` when none is left."""
+        self.ended = then
+        for child in list(self.children.values()):
+            if child.process is None:
+                self._end(child)
+            else:
+                self.core.tell(child.id, END, [])
+                self.core.loop.call_later(limits.close_grace_s, self.end, child.id)
+        if not self.children:
+            then()
+
+    # ------------------------------------------------------------------ modules
+
+    def pass_on(self, target, form, names, absent):
+        # type: (int, str, List[str], Dict[str, str]) -> None
+        """Send modules from the cache one hop further towards a descendant: of these, what that hop doesn't have yet."""
+        link = self.core.routes.down.get(target)
+        for child in self.children.values():
+            if child.link is link:
+                new = [name for name in names if (form, name) not in child.given]
+                child.given.update([(form, name) for name in new])
+                records = [self.cache.get(form, name) for name in new]
+                self.core.tell(child.id, MODULES, [target, form, names, [r for r in records if r], absent])
+
+    def _module_request(self, message):
+        # type: (Message) -> None
+        form, names, target = values.decode(message.body)
+        if self.core.routes.down.get(target) is not message.link:
+            self.core.refused += 1
+            return
+        if all(self.cache.get(form, name) for name in names):
+            self.pass_on(target, form, names, {})
+            self.core.reply(message, values.encode(None), CONTROL)
+            return
+
+        def answered(flags, body):
+            # type: (int, Any) -> None
+            self.core.reply(message, [body], CONTROL | flags & DEAD)
+        self.core.ask(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], answered, CONTROL)

@@ -1,0 +1,91 @@
+"""One function on many nodes: as they complete (``each``), or spread over them (``map``). Any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ramet.call import Call, Outcome
+from ramet.kernel.errors import Error
+
+if TYPE_CHECKING:
+    from ramet.node import Node
+
+T = TypeVar("T")
+
+
+class Each(Generic[T]):
+    """Calls under way on several nodes: iterate for (node, Outcome), in the order in which they complete."""
+
+    def __init__(self, nodes: list[Node], fn: Callable[..., T], args: Any, kwargs: Any) -> None:
+        self.left = len(nodes)
+        self._early: list[tuple[Node, Outcome[T]]] = []
+        self._calls: list[Call[T]] = []
+        for node in nodes:
+            try:
+                self._calls.append(node.start(fn, *args, **kwargs))
+            except Error as error:      # this node is closed already, say: the others go on
+                self._early.append((node, Outcome(error=error)))
+
+    def __iter__(self) -> Iterator[tuple[Node, Outcome[T]]]:
+        done: queue.SimpleQueue[Call[T]] = queue.SimpleQueue()
+        for call in self._calls:
+            call.add_done_callback(done.put)  # type: ignore[arg-type]
+        yield from self._early
+        for _ in self._calls:
+            call = done.get()
+            yield call.node, call.outcome()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[Node, Outcome[T]]]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Queue[Call[T]] = asyncio.Queue()
+        for call in self._calls:
+            call.add_done_callback(lambda future: loop.call_soon_threadsafe(done.put_nowait, future))  # type: ignore[arg-type]
+        for early in self._early:
+            yield early
+        for _ in self._calls:
+            call = await done.get()
+            yield call.node, call.outcome()
+
+
+# Calls that a node has at a time in ``map``: the next is there when one ends, so the node never waits for us.
+AHEAD = 2
+
+
+def map_over(fn: Callable[..., T], items: list[Any], nodes: list[Node]) -> Iterator[T]:
+    """See ``Tree.map``."""
+    if items and not nodes:
+        raise ValueError("map needs at least one node")
+    calls: list[Call[T] | BaseException | None] = [None] * len(items)
+    ready: list[queue.SimpleQueue[None]] = [queue.SimpleQueue() for _ in items]
+    numbers = itertools.count()
+
+    def give(node: Node) -> None:
+        number = next(numbers)
+        if number < len(items):
+            try:
+                call = node.start(fn, items[number])
+            except Exception as error:
+                calls[number] = error
+                ready[number].put(None)
+                give(node)
+                return
+            calls[number] = call
+            ready[number].put(None)
+            call.add_done_callback(lambda _: give(node))
+
+    for node in nodes * AHEAD:
+        give(node)
+
+    def results() -> Iterator[T]:
+        for number, waiting in enumerate(ready):
+            waiting.get()
+            call = calls[number]
+            if isinstance(call, BaseException):
+                raise call
+            assert call is not None
+            yield call.result()
+    return results()

@@ -1,0 +1,247 @@
+"""``Node``: one interpreter of the tree, as the user holds it; and what it shares with the tree: growing children.
+
+Must not know of frames or links. All methods are thread-safe and return at once, but for ``call`` and ``wait``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import copy
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ramet import functions
+from ramet.call import Call
+from ramet.connectors import command, local, spec, ssh
+from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
+
+if TYPE_CHECKING:
+    from ramet.tree import Tree
+
+T = TypeVar("T")
+
+
+class Grower:
+    """What can grow children: the tree (from this program) and every node."""
+
+    _tree: Tree
+    id: int
+
+    def local(self, **options: Any) -> Node:
+        """Start another interpreter on the same machine and account: ``connectors.local.plan`` has the options."""
+        return self._tree._grow(self.id, local.plan(**options))
+
+    def ssh(self, host: str, **options: Any) -> Node:
+        """Start an interpreter on another host with the OpenSSH program: ``connectors.ssh.plan`` has the options."""
+        return self._tree._grow(self.id, ssh.plan(host, **options))
+
+    def command(self, argv: list[str], **options: Any) -> Node:
+        """Start an interpreter with any command that gives its stdio: ``connectors.command.plan`` has the options."""
+        return self._tree._grow(self.id, command.plan(argv, **options))
+
+    def connect(self, text: str) -> Node:
+        """Grow several nodes, one through the other, from one string such as ``"ssh:user@web1:2222/local:"``.
+
+        Returns:
+            The last of them.
+
+        Raises:
+            ValueError: the string names no connector, or an option that it doesn't have.
+        """
+        grower: Grower = self
+        for connector, options in spec.parse(text):
+            grower = getattr(grower, connector)(**options)
+        assert isinstance(grower, Node)
+        return grower
+
+
+class Node(Grower):
+    """One interpreter of a tree. It connects in the background: calls may be made at once.
+
+    Attributes:
+        id: its number in the tree; the controller is 0.
+        name: unique in the tree.
+        parent: the node that grew it; None if this program did.
+        error: why it can't be used any more, or None.
+    """
+
+    def __init__(self, tree: Tree, id: int, name: str, parent: Node | None, what: str) -> None:
+        self._tree = tree
+        self.id = id
+        self.name = name
+        self.parent = parent
+        self.what = what
+        self._options: dict[str, Any] = {}
+        self._state = State()
+
+    # ------------------------------------------------------------------ calling
+
+    def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a function over there and wait for its result. Raises what ``Call.result`` raises."""
+        return self.start(fn, *args, **kwargs).result()
+
+    def start(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Call[T]:
+        """Run a function over there.
+
+        Args:
+            fn: something that can be found by name in its module: a function, class, method of a class or of a portable
+                instance, builtin, or ``functools.partial`` of one. Its module goes along if it isn't over there.
+
+        Returns:
+            At once, a ``Call``: wait with ``result()``, or await it.
+
+        Raises:
+            ValueNotPortableError: the function or an argument can't travel.
+            ModuleNotShippedError: the function's module can't be sent.
+        """
+        call: Call[T] = Call(self, functions.short_name(fn))
+        self._tree._start(self, call, fn, args, kwargs)
+        return call
+
+    def cast(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """Run a function over there and forget about it: no result comes back. What it raises is printed by the node."""
+        self._tree._start(self, None, fn, args, kwargs)
+
+    def options(self, *, timeout: float | None = None, lane: str | None = None) -> Node:
+        """The same node, with options for the calls that are made through what is returned.
+
+        Args:
+            timeout: seconds that the work may take, from the start of the call; then it is ended: ``CallTimeout``.
+            lane: where calls run: in order on a thread of that name, or with ``ramet.ANY`` on a thread each. Without it
+                they run in order on the node's main thread, coroutine functions on the node's asyncio loop.
+        """
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+        if lane is not None and (not isinstance(lane, str) or not lane):
+            raise ValueError(f"lane must be a name or ramet.ANY, not {lane!r}")
+        view = copy.copy(self)
+        view._options = {key: value for key, value in (("timeout", timeout), ("lane", lane)) if value is not None}
+        view._options = {**self._options, **view._options}
+        return view
+
+    def pipeline(self) -> Pipeline:
+        """A ``with`` block whose calls are sent without waiting; when one fails, those behind it don't run."""
+        return Pipeline(self)
+
+    # ------------------------------------------------------------------ its life
+
+    def wait(self, timeout: float | None = None) -> Node:
+        """Block until it is connected.
+
+        Args:
+            timeout: seconds to wait at most; ``connect_timeout_s`` of the connector bounds the connecting itself.
+
+        Raises:
+            ConnectError: it can't be reached. TimeoutError: (``concurrent.futures.TimeoutError``) not yet.
+        """
+        self._state.connected.result(timeout)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Node]:
+        yield from asyncio.wrap_future(self._state.connected).__await__()
+        return self
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the node told of itself: version, pid, host ... Waits until it is connected."""
+        self.wait()
+        return dict(self._state.facts)
+
+    @property
+    def error(self) -> Error | None:
+        """Why it can't be used any more, or None."""
+        return self._state.failure(self.name) if self._state.ended else None
+
+    def stats(self) -> dict[str, int]:
+        """Counts: calls under way and modules sent to it."""
+        return {"calls": self._state.calls, "modules": len(self._state.has)}
+
+    def close(self) -> None:
+        """End it and its descendants. Returns at once; output that was written is delivered first."""
+        self._tree._close_node(self, kill=False)
+
+    def kill(self) -> None:
+        """End it without asking: its link is closed, and its guardian or ours kills what is left. Always works."""
+        self._tree._close_node(self, kill=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and other.id == self.id and other._tree is self._tree
+
+    def __hash__(self) -> int:
+        return hash((self.id, id(self._tree)))
+
+    def __repr__(self) -> str:
+        state = self._state
+        words = "connected" if state.up else "connecting"
+        return f"<Node {self.id} {self.name}: {state.ended or words}>"
+
+
+class State:
+    """What all views of a node share.
+
+    Attributes:
+        form: in which form it takes code; None until its interpreter is known. Until then ``held`` collects what to send.
+        up: it has said HELLO.
+        ended: "failed", "lost" or "closed", once it is.
+        has: (form, name) of modules that were sent for it.
+        cached: (form, name) of modules that it keeps, for itself or for descendants.
+    """
+
+    def __init__(self) -> None:
+        self.connected: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.facts: dict[str, Any] = {}
+        self.form: str | None = None
+        self.held: list[Callable[[], None]] = []
+        self.up = False
+        self.ended = ""
+        self.closing = False
+        self.reason = ""
+        self.connect_error: ConnectError | None = None
+        self.calls = 0
+        self.has: set[tuple[str, str]] = set()
+        self.cached: set[tuple[str, str]] = set()
+        self.payloads: set[str] = set()
+
+    def failure(self, name: str) -> Error:
+        """A new exception that says why the node can't be used."""
+        if self.connect_error is not None:
+            error = self.connect_error
+            again = type(error)(error.args[0], error.stage, error.seen)
+            again.__dict__.update(error.__dict__)
+            return again
+        if self.ended == "closed" or self.closing:
+            return ClosedError(f"node {name} was closed by this program")
+        return NodeLostError(f"node {name} was lost: {self.reason or 'the way to it is gone'}")
+
+
+class Pipeline:
+    """Calls that are sent back to back, the later ones skipped when an earlier one fails. Made by ``Node.pipeline``."""
+
+    _count = 0
+
+    def __init__(self, node: Node) -> None:
+        Pipeline._count += 1
+        self.node = copy.copy(node)
+        self.node._options = {**node._options, "pipeline": Pipeline._count}
+        self.calls: list[Call[Any]] = []
+
+    def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Call[T]:
+        """Append a call. Its result is there when the block has ended, or by waiting."""
+        call = self.node.start(fn, *args, **kwargs)
+        self.calls.append(call)
+        return call
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Wait for all. Raises the error of the call that failed first, if one did and nothing was raised in the block."""
+        if error is not None:
+            for call in self.calls:
+                call.cancel()
+            return
+        for call in self.calls:
+            failure = call.exception()
+            if failure is not None and not isinstance(failure, CallCancelled):
+                raise failure

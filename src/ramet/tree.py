@@ -1,0 +1,259 @@
+"""``Tree``: all the interpreters that a program grows, and what is done with many of them at once.
+
+Its loop runs on one thread, the keeper, however many nodes there are. All methods are thread-safe.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ramet import codec, functions
+from ramet.call import Call
+from ramet.display import Display
+from ramet.growing import Gardener
+from ramet.kernel import core as kernel_core
+from ramet.kernel import limits, remote_errors, values
+from ramet.kernel.core import CALL, CANCEL, Core, Message
+from ramet.kernel.errors import ClosedError, Error, ProtocolError
+from ramet.kernel.frames import DEAD, ERROR
+from ramet.kernel.importer import ModuleCache
+from ramet.kernel.loop import Loop
+from ramet.kernel.nursery import Nursery
+from ramet.many import Each, map_over
+from ramet.modules.server import ModuleServer
+from ramet.node import Grower, Node
+from ramet.shipping import LANES, Shipper
+
+T = TypeVar("T")
+
+_TREES: weakref.WeakSet[Tree] = weakref.WeakSet()
+
+
+class Tree(Grower):
+    """The root of all. Use it in a ``with`` or ``async with`` block: at its end nothing of the tree is left anywhere.
+
+    Args:
+        on_output: called with (node, stream, text) for each line that a node writes to stdout (stream 1) or stderr (2);
+            default: to this program's own stdout and stderr, behind "[name] ". Called by any thread; must not block.
+        close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
+    """
+
+    def __init__(self, *, on_output: Callable[[Node, int, str], None] | None = None,
+                 close_grace_s: float = limits.close_grace_s) -> None:
+        if not close_grace_s >= 0:
+            raise ValueError(f"close_grace_s must be a number of seconds, 0 or more, not {close_grace_s!r}")
+        self.id = 0
+        self._tree = self
+        self._close_grace_s = close_grace_s
+        self._pid = os.getpid()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._nodes: dict[int, Node] = {}
+        self._loop = Loop(self._on_error)
+        self._core = Core(0, (), self._loop, None, self._on_lost)
+        self._nursery = Nursery(self._core, ModuleCache())
+        self.modules = ModuleServer()
+        self._display = Display(self._nodes, on_output)
+        self._shipper = Shipper(self._core, self.modules, self._first_hop)
+        self._gardener = Gardener(self)
+        self._core.handlers.update({
+            kernel_core.HELLO: self._gardener.on_hello, kernel_core.MODULE_REQUEST: self._on_module_request,
+            kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
+            kernel_core.WISH: self._gardener.on_wish})
+        self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
+        self._keeper.start()
+        _TREES.add(self)
+
+    # ------------------------------------------------------------------ many nodes
+
+    def each(self, nodes: Iterable[Node], fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Each[T]:
+        """Run a function on each node at once.
+
+        Returns:
+            An iterable, for ``for`` and ``async for``, of (node, Outcome) as they complete. One that fails spoils nothing.
+        """
+        return Each(list(nodes), fn, args, kwargs)
+
+    def map(self, fn: Callable[..., T], items: Iterable[Any], nodes: Iterable[Node]) -> Iterator[T]:
+        """Run a function once for each item, spread over the nodes: each gets the next item when it is free.
+
+        Returns:
+            The results in the order of the items. A failed item raises when its turn comes.
+        """
+        return map_over(fn, list(items), list(nodes))
+
+    def node(self, id: int) -> Node:
+        """The node with that number. Raises KeyError."""
+        return self._nodes[id]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes that were grown and are not gone, oldest first."""
+        return [node for node in list(self._nodes.values()) if not node._state.ended]
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start: bytes and messages over the controller's links, modules sent, frames refused."""
+        return {
+            "nodes": len(self.nodes), "bytes_out": self._gardener.bytes_total("bytes_out"),
+            "bytes_in": self._gardener.bytes_total("bytes_in"), "messages_out": self._core.messages_out,
+            "messages_in": self._core.messages_in, "modules_sent": self._shipper.sent,
+            "module_requests": self._shipper.requests, "refused": self._core.refused}
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """End all nodes and wait for that, no longer than twice ``close_grace_s``. Idempotent.
+
+        Calls under way raise ``ClosedError``. In a process forked from the one that made the tree it does nothing.
+        """
+        with self._lock:
+            if self._closed or self._pid != os.getpid():
+                return
+            self._closed = True
+        for node in self.nodes:
+            node._state.closing = True
+        gone = threading.Event()
+        self._loop.call_soon(self._nursery.end_all, gone.set)
+        if threading.current_thread() is not self._keeper:
+            gone.wait(self._close_grace_s * 2 + 1)
+            self._loop.stop()
+            self._keeper.join(1)
+            if not self._keeper.is_alive():
+                self._loop.close()
+        self._display.flush()
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Tree:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        import asyncio
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def __repr__(self) -> str:
+        return f"<Tree: {len(self.nodes)} nodes{', closed' if self._closed else ''}>"
+
+    # ------------------------------------------------------------------ for nodes and calls
+
+    def _check_open(self) -> None:
+        if self._pid != os.getpid():
+            raise ClosedError("this process was forked from the one that grew the tree: the tree stays with that one. "
+                              "Make a Tree of its own")
+        if self._closed:
+            raise ClosedError("the tree is closed")
+
+    def _grow(self, parent: int, plan: dict[str, Any]) -> Node:
+        self._check_open()
+        return self._gardener.grow(self._nodes.get(parent), plan)
+
+    def _start(self, node: Node, call: Call[Any] | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        """Send a call, or keep it until the node's interpreter is known."""
+        self._check_open()
+        state = node._state
+        options = node._options
+        target, module = functions.describe(fn)
+        chunks = codec.encode([target, list(args), kwargs, options], self._gardener.context(node), root="arguments")
+        flow = 0 if "lane" not in options else 1 + hash(options["lane"]) % 0xfffe
+        self.modules.check(module)
+
+        def send() -> None:
+            self._shipper.for_call(node, module)
+            if options.get("lane") is not None:
+                self._shipper.kernel_parts(node, LANES)
+            if call is None:
+                self._core.send(node.id, CALL, chunks, flow=flow)
+            elif not call.done():
+                busy = state.calls > 4
+                handle = self._core.ask(node.id, CALL, chunks, answered, 0, flow, busy)
+                call._stop = lambda: self._stop(node, handle)
+
+        def answered(flags: int, body: Any) -> None:
+            assert call is not None
+            state.calls -= 1
+            self._answer(node, call, flags, body)
+        if call is not None:
+            state.calls += 1
+            if "timeout" in options:
+                seconds = options["timeout"]
+                timer = self._loop.call_later(seconds, call._expire, seconds)
+                call.add_done_callback(lambda _: timer.cancel())
+        self._gardener.when_known(node, send, lambda: answered(DEAD, b"") if call is not None else None)
+
+    def _stop(self, node: Node, handle: int) -> None:
+        """A call was cancelled or timed out here: end the work over there."""
+        if self._core.pending.pop(handle, None):
+            node._state.calls -= 1
+            self._core.tell(node.id, CANCEL, [handle])
+
+    def _answer(self, node: Node, call: Call[Any], flags: int, body: Any) -> None:
+        """Complete a call with what came back. On whichever thread reads the link."""
+        try:
+            if flags & DEAD:
+                state = node._state
+                if not state.ended and not state.closing:
+                    state.reason = bytes(body).decode("utf-8", "replace")
+                call._settle(None, state.failure(node.name))
+            elif flags & ERROR:
+                call._settle(None, remote_errors.unpack(
+                    values.decode(body, self._gardener.context(node)), node.name, self.modules.source_line))
+            else:
+                call._settle(codec.decode(body, self._gardener.context(node)))
+        except Error as error:
+            call._settle(None, error)
+        except Exception as error:
+            call._settle(None, ProtocolError(f"node {node.name} sent a result that can't be read: {error!r}"))
+
+    def _close_node(self, node: Node, kill: bool) -> None:
+        if self._closed or self._pid != os.getpid() or node._state.ended:
+            return
+        self._gardener.close(node, kill)
+
+    def _first_hop(self, node: Node) -> Node:
+        while node.parent is not None:
+            node = node.parent
+        return node
+
+    def _on_module_request(self, message: Message) -> None:
+        # Finding and packing takes its time, so the link's reader leaves it to the keeper.
+        self._loop.call_soon(self._shipper.on_request, message, self._nodes)
+
+    def _on_lost(self, ids: list[int], reason: str) -> None:
+        for id in ids:
+            node = self._nodes.get(id)
+            if node is not None:
+                self._gardener.gone(node, reason)
+
+    def _on_error(self, error: BaseException) -> None:
+        """A callback of the loop failed: a bug in ramet or in the user's ``on_output``."""
+        import sys
+        sys.excepthook(type(error), error, error.__traceback__)
+
+    def _forget(self) -> None:
+        """In a forked child: let go of the descriptors, so that this copy keeps no node alive."""
+        self._gardener.abandon()
+
+
+def _close_all() -> None:
+    for tree in list(_TREES):
+        tree.close()
+
+
+def _forget_all() -> None:
+    for tree in list(_TREES):
+        tree._forget()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,311 @@
+"""Importing in a node what isn't there: from the node's cache of modules, else from the controller.
+
+``ModuleCache`` is pure: records and refusals in, answers out. Two ``Finder`` objects stand on ``sys.meta_path``:
+
+- the front one, before all others, gives what must win over anything installed here: the program's own modules
+  (flag OWN), ``ramet`` itself, and submodules of a package that came over the wire;
+- the back one is asked last and gives the rest: what lies in the cache, else what ``fetch`` brings.
+
+Must not know of links and messages. Any thread imports; ``fetch`` blocks the importing thread. On 2.7 that thread holds
+the interpreter's one import lock meanwhile, so whoever delivers modules there (the keeper) must not import anything.
+"""
+import marshal
+import sys
+
+from ramet.kernel import compat
+from ramet.kernel.errors import ModuleNotShippedError, ProtocolError
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+    Record = List[Any]      # [name, flags, filename, data]; a main module run by ``-m`` has its package's name behind
+
+PACKAGE, OWN, BYTECODE, NAMESPACE = 1, 2, 4, 8      # a record's flags (wire)
+SCHEME = "ramet:"       # a path on the controller; ``__file__`` and ``__path__`` begin so here
+REFUSED = "refused: "   # begins the reason of a module that the controller has but doesn't send (wire)
+ABSENT = "absent"       # the reason of one that it doesn't have (wire)
+
+# Imported "if it is there" by the standard library itself, which isn't worth a round trip: it never comes from upstream.
+# Python 3.10 and newer know the names of their whole standard library; these are what is asked for besides, or before.
+LOCAL = set("org java vms_lib nt msvcrt winreg _winreg _wmi _winapi _scproxy _xmlplus _hashlib sitecustomize".split())
+LOCAL.update(getattr(sys, "stdlib_module_names", ()))
+
+
+class ModuleCache(object):
+    """Module records by form and name, and the reasons why others can't be had.
+
+    Thread-safety: single dict operations only, so any thread may call anything.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self.records = {}  # type: Dict[Tuple[str, str], Record]
+        self.reasons = {}  # type: Dict[str, str]
+
+    def add(self, form, records, absent):
+        # type: (str, Iterable[Record], Dict[str, str]) -> None
+        """Take in what a MODULES message brought.
+
+        Reasons are kept when they are for this interpreter's own form only: another form's reason may not hold here.
+
+        Raises:
+            ProtocolError: a record isn't one.
+        """
+        try:
+            for record in records:
+                name, _, _, _ = record[:4]
+                self.records[form, name] = record
+            if form == compat.form_tag():
+                self.reasons.update(absent)
+        except (TypeError, ValueError):
+            raise ProtocolError("malformed module record")
+
+    def refuse(self, name, reason):
+        # type: (str, str) -> None
+        """Remember why a module can't be had. A record that is there or comes later wins."""
+        self.reasons[name] = reason
+
+    def get(self, form, name):
+        # type: (str, str) -> Optional[Record]
+        """A module's record in a form, or as source, which every form can use; None if there is none."""
+        return self.records.get((form, name)) or self.records.get(("source", name))
+
+
+class Finder(object):
+    """Finder and loader of modules that came over the wire.
+
+    Args:
+        fetch: called with a module's name and a form when nothing is known of it; returns when the cache has a record or
+            a reason. Called by one thread at a time for a name, without the import lock (but see above for 2.7).
+        front: this is the one that stands first.
+    """
+
+    def __init__(self, cache, fetch, front):
+        # type: (ModuleCache, Callable[[str, str], Any], bool) -> None
+        self.cache = cache
+        self.fetch = fetch
+        self.front = front
+        self.form = compat.form_tag()
+        self.fetching = {}  # type: Dict[str, Any]    # a lock for each module that is being fetched
+
+    # ------------------------------------------------------------------ finding
+
+    def find_spec(self, name, path=None, target=None):
+        # type: (str, Any, Any) -> Any
+        """The import system asks for a module: its spec, or None."""
+        record = self._find(name, path)
+        if not record:
+            return None
+        kind = compat.ModuleSpec
+        if record[4:]:
+            kind = type("MainSpec", (kind,), {"parent": record[4]})
+        spec = kind(name, self, origin=record[2], is_package=bool(record[1] & PACKAGE))
+        if not record[1] & NAMESPACE:
+            spec.has_location = True    # then __file__ is the origin
+        if record[1] & PACKAGE:
+            spec.submodule_search_locations = _path(record)
+        return spec
+
+    def find_module(self, name, path=None):
+        # type: (str, Any) -> Any
+        """The same question in Python 2.7, which swallows an ImportError here, but not one from ``load_module``."""
+        try:
+            return self._find(name, path) and self
+        except ImportError:
+            return self
+
+    def _find(self, name, path):
+        # type: (str, Any) -> Optional[Record]
+        if name == "__main__":
+            return None
+        record = self._get(name)
+        ramet = name[:6] == "ramet."
+        ours = ramet or any(str(entry)[:6] == SCHEME for entry in path or ())
+        if self.front:
+            if record:
+                return record if ours or record[1] & OWN else None
+            if not ramet:
+                return None
+        else:
+            # A submodule of a package that is installed here comes from there or not at all: versions aren't mixed. The
+            # parts of a namespace package may come from anywhere.
+            parent = sys.modules.get(name.rpartition(".")[0])
+            if name in LOCAL or not ours and getattr(parent, "__file__", None):
+                return None
+            if compat.found_elsewhere(self, name, path):
+                return None
+        if not record:
+            asker = compat.asker(name)
+            if not asker:
+                return None
+            record = compat.without_import_lock(self._obtain, name, self.form)
+            if not record and asker > 1:
+                raise self._error(name)
+        return record  # type: ignore[no-any-return]
+
+    def _get(self, name):
+        # type: (str) -> Optional[Record]
+        return self.cache.get(self.form, _on_the_wire(name))
+
+    def _obtain(self, name, form):
+        # type: (str, str) -> Optional[Record]
+        """A record in a form, fetched if nothing is known of it. What several threads want is fetched once."""
+        cache = self.cache
+        name = _on_the_wire(name)
+        reason = name if form == self.form else name + "/" + form
+
+        def known():
+            # type: () -> Any
+            return cache.get(form, name) or reason in cache.reasons
+        while not known():
+            mine = compat.new_lock()
+            with mine:
+                lock = self.fetching.setdefault(reason, mine)
+                if lock is mine:
+                    try:
+                        if not known():
+                            self.fetch(name, form)
+                            cache.reasons.setdefault(reason, ABSENT)
+                    finally:
+                        del self.fetching[reason]
+            with lock:
+                pass
+        return cache.get(form, name)
+
+    def _error(self, name):
+        # type: (str) -> ImportError
+        reason = self.cache.reasons.get(_on_the_wire(name), ABSENT)
+        if reason[:9] == REFUSED:
+            return ModuleNotShippedError("%s isn't installed here (%s), and the controller doesn't send it: %s"
+                                         % (name, sys.executable, reason[9:]))
+        error = compat.ModuleMissing("No module named %r: neither here (%s) nor at the controller has it. Install it in "
+                                     "one of the two [%s]" % (name, sys.executable, reason))
+        error.name = name
+        return error
+
+    # ------------------------------------------------------------------ loading
+
+    def create_module(self, spec):
+        # type: (Any) -> None
+        """Let the import system make the module object."""
+
+    def exec_module(self, module):
+        # type: (Any) -> None
+        """Run a module's code in it. The main module is ``__main__`` as well, from before its first line on."""
+        name = module.__name__
+        if name == compat.MAIN:
+            sys.modules["__main__"] = module
+            if module.__package__:
+                __import__(module.__package__)
+        exec(self.get_code(name), module.__dict__)
+
+    def load_module(self, name):
+        # type: (str) -> Any
+        """Make a module and run its code, for Python 2.7."""
+        record = self._get(name)
+        if not record:
+            raise self._error(name)
+        known = name in sys.modules     # reload()
+        module = sys.modules.setdefault(name, type(sys)(name))  # type: Any
+        module.__loader__ = self
+        module.__package__ = name.rpartition(".")[0]
+        if record[4:]:
+            module.__package__ = str(record[4])
+        if record[1] & PACKAGE:
+            module.__package__ = name
+            module.__path__ = _path(record)
+        if not record[1] & NAMESPACE:
+            module.__file__ = compat.native(record[2])
+        try:
+            self.exec_module(module)
+        except BaseException:
+            if not known:
+                del sys.modules[name]
+            raise
+        return sys.modules[name]
+
+    def get_code(self, name):
+        # type: (str) -> Any
+        """A module's code object."""
+        record = self._get(name)
+        if not record:
+            raise ImportError(name)
+        if record[1] & BYTECODE:
+            return marshal.loads(record[3])
+        return compile(record[3], compat.native(record[2]), "exec", 0, True)
+
+    def is_package(self, name):
+        # type: (str) -> bool
+        """Whether a module is a package."""
+        return bool((self._get(name) or [0, 0])[1] & PACKAGE)
+
+    def get_source(self, name):
+        # type: (str) -> Any
+        """A module's source as text, for tracebacks, ``inspect`` and ``pdb``; None if it can't be had.
+
+        It is asked for, once, when the module came as bytecode.
+        """
+        record = self._get(name)
+        if record and record[1] & BYTECODE:
+            try:
+                record = self._obtain(name, "source")
+            except Exception:
+                return None     # who prints a traceback isn't helped by another one
+        return record and compat.decode_source(record[3])
+
+    def get_data(self, path):
+        # type: (str) -> bytes
+        """Package data isn't shipped."""
+        raise IOError(2, "ramet doesn't ship package data", path)
+
+
+class Nowhere(object):
+    """What looks into ``ramet:`` folders for the import system: nothing is there, also not below the current folder."""
+
+    def __init__(self, path):
+        # type: (str) -> None
+        if path[:6] != SCHEME:
+            raise ImportError(path)
+
+    def find_spec(self, name, target=None):
+        # type: (str, Any) -> None
+        """Find nothing. The finders that stand on ``sys.meta_path`` have been asked already, or will be."""
+
+    find_module = find_spec
+
+
+def _on_the_wire(name):
+    # type: (str) -> str
+    return "__main__" if name == compat.MAIN else name
+
+
+def _path(record):
+    # type: (Record) -> List[str]
+    return [compat.native(record[2]).rpartition("/")[0]]
+
+
+def install(cache, fetch):
+    # type: (ModuleCache, Callable[..., Any]) -> None
+    """Make this interpreter import over the wire, too.
+
+    Args:
+        fetch: see ``Finder``.
+    """
+    sys.meta_path.insert(0, Finder(cache, fetch, True))  # type: ignore[arg-type]
+    sys.meta_path.append(Finder(cache, fetch, False))  # type: ignore[arg-type]
+    sys.path_hooks.insert(0, Nowhere)  # type: ignore[arg-type]
+
+
+def find_class(module, qualname):
+    # type: (str, str) -> Any
+    """What a module holds under a dotted name, by the module's name on the wire. The module is imported.
+
+    Raises:
+        ImportError, AttributeError: there is no such module or name.
+    """
+    module = compat.local_module(module)
+    __import__(module)
+    found = sys.modules[module]  # type: Any
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found

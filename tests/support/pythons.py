@@ -1,4 +1,6 @@
-"""The interpreters to test with: what ``ramet.bootstrap.interpreters`` finds here, RAMET_TEST_PYTHONS first.
+"""The interpreters to test with: what ``ramet/bootstrap/interpreters.py`` finds here, RAMET_TEST_PYTHONS first.
+
+That file is run by itself, without the package around it, so that the kernel's tests run when a layer above is broken.
 
     for label, path in interpreters(): ...      # [("2.7", "/usr/bin/python2.7"), ("3.13", ...), ("pypy3.10", ...)]
     print(missing())                            # ["3.14", "pypy"]: wanted by the tests, not on this machine
@@ -7,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import os
+import runpy
 
-from ramet.bootstrap import interpreters as discovery
+from support.source import PACKAGE
 
 #: What a complete machine has. Newer versions are found and used as well.
 WANTED = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "pypy")
@@ -17,7 +20,9 @@ WANTED = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.
 @functools.lru_cache(maxsize=1)
 def interpreters() -> list[tuple[str, str]]:
     """Every interpreter that is here, as (label, absolute path of the real binary), oldest first, PyPy last."""
-    return discovery.interpreters(filter(None, os.environ.get("RAMET_TEST_PYTHONS", "").split(os.pathsep)))
+    first = [path for path in os.environ.get("RAMET_TEST_PYTHONS", "").split(os.pathsep) if path]
+    found: list[tuple[str, str]] = runpy.run_path(str(PACKAGE / "bootstrap/interpreters.py"))["interpreters"](first)
+    return found
 
 
 def missing() -> list[str]:

@@ -92,7 +92,7 @@ class Call(concurrent.futures.Future[T]):
         return asyncio.wrap_future(self).__await__()
 
     def __repr__(self) -> str:
-        state = "running" if not self._answered else "failed" if self._exception else "done"  # type: ignore[attr-defined]
+        state = "running" if not self._answered else "failed" if self._exception else "done"
         return f"<Call {self.name} in {self.node.name}: {state}>"
 
     # ------------------------------------------------------------------ for the tree

@@ -21,13 +21,13 @@ def describe(fn: Callable[..., Any]) -> tuple[Any, str]:
         ValueNotPortableError: it can't be found by name: a lambda, a closure, something redefined.
     """
     if isinstance(fn, functools.partial):
-        target, module = describe(fn.func)
-        return [target, list(fn.args), dict(fn.keywords)], module
+        inner, where = describe(fn.func)
+        return [inner, list(fn.args), dict(fn.keywords)], where
     owner = getattr(fn, "__self__", None)
     name: Any = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
     if owner is not None and not isinstance(owner, ModuleType | type):
         return [owner, fn.__name__], type(owner).__module__
-    module: Any = getattr(fn, "__module__", None)
+    module = getattr(fn, "__module__", None)
     if module is None and hasattr(fn, "__objclass__"):
         module = fn.__objclass__.__module__
     if isinstance(owner, type):

@@ -53,7 +53,7 @@ class Gardener:
         if parent is None:
             for form in {"source", compat.form_tag()} - set(self.nursery.payloads):
                 self.nursery.payloads[form] = packing.payload(form)
-            self.nursery.grow(node.id, plan, config, lambda error: error and self.failed(node, error),
+            self.nursery.grow(node.id, plan, config, lambda error: self.failed(node, error) if error else None,
                               lambda form: self.known(node, form))
         else:
             self.when_known(parent, lambda: self._grow_there(parent, node, plan, config),
@@ -130,7 +130,7 @@ class Gardener:
         node._state.connected.set_result(None)
 
     def on_wish(self, message: Message) -> None:
-        """Code in a node wishes for a child: [connector, options]. It is planned from nothing but what it says, and grown there."""
+        """Code in a node wishes for a child: [connector, options]. It is planned from nothing else, and grown there."""
         node = self.nodes.get(message.src)
         try:
             connector, options = codec.decode(message.body)
@@ -209,4 +209,4 @@ class Gardener:
 
     def bytes_total(self, which: str) -> int:
         """Bytes over all links to children, those that are gone included."""
-        return self.past_bytes[which] + sum(getattr(c.link, which) for c in list(self.nursery.children.values()))
+        return self.past_bytes[which] + sum(int(getattr(c.link, which)) for c in list(self.nursery.children.values()))

@@ -12,7 +12,9 @@ from ramet.kernel.frames import ERROR
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Dict, List, Optional, Tuple
+
+    from ramet.kernel.core import Core, Message
 
 COROUTINE = 0x80    # CO_COROUTINE
 SIGURG = compat.signal.SIGURG   # ignored unless somebody handles it, and nearly nobody does
@@ -104,7 +106,7 @@ class Calls(object):
             return self.waiting or self.closing
         while not self.closing:
             if not self.waiting:
-                parent.flush()  # type: ignore[union-attr]
+                parent.flush()
                 core.wait(ready, parent)
             try:
                 message = self.waiting.popleft()

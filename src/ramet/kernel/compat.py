@@ -18,11 +18,69 @@ if PY2:
     text = unicode  # type: ignore[name-defined]  # noqa: F821
     integers = (int, long)  # type: ignore[name-defined]  # noqa: F821
     monotonic = time.time    # the best that 2.7 has without ctypes; a clock jump moves timers there
+    indexed = (bytearray,)
+
+    class Bytes(str):
+        """bytes on 2.7, where ``str`` travels as text: what arrived as bytes, and what is to."""
+
+    def view(data):
+        # type: (Any) -> Any
+        """Something that can be sliced, and its slices be given to ``Bytes``."""
+        return data
+
+    def flat(data):
+        # type: (Any) -> Any
+        """A memoryview as bytes-like with a length in bytes, not copied if that can be avoided."""
+        return data.tobytes()
+
+    def native_utf8(data):
+        # type: (Any) -> Any
+        """A ``str`` of 2.7 as UTF-8; each byte that isn't of that becomes U+DC80 + byte - 128, itself as if in UTF-8."""
+        if "\xed" not in data:
+            try:
+                data.decode("utf-8")
+                return data
+            except UnicodeDecodeError:
+                pass
+        import codecs
+        codecs.register_error("ramet", lambda error: (
+            u"".join(unichr(0xdc00 + ord(byte)) for byte in error.object[error.start:error.end]), error.end))  # type: ignore[name-defined]  # noqa: F821, E501
+        # 2.7 reads surrogates where it should complain; they all begin with ED A0 or higher
+        first, parts = data.split("\xed")[0], data.split("\xed")[1:]
+        return "".join([first.decode("utf-8", "ramet").encode("utf-8")] + [
+            "\xed\xb3\xad" * (part[:1] >= "\xa0") + (("\xed" if part[:1] < "\xa0" else "") + part).decode("utf-8", "ramet").encode("utf-8")
+            for part in parts])
+
+    def native_text(data):
+        # type: (Any) -> Any
+        """UTF-8 as what 2.7's programs expect: ``str`` if it is ASCII or holds what ``native_utf8`` made, else unicode."""
+        data = str(data)
+        try:
+            data.decode("ascii")
+            return data
+        except UnicodeDecodeError:
+            value = data.decode("utf-8")
+        if "\xed\xb2" in data or "\xed\xb3" in data:
+            parts = data.split("\xed")
+            for n, part in enumerate(parts[1:], 1):
+                escaped = part[:1] in ("\xb2", "\xb3")
+                parts[n] = chr((ord(part[0]) & 3) << 6 | ord(part[1]) & 63) + part[2:] if escaped else "\xed" + part
+            value = "".join(parts)
+        return value
 else:
     import _thread
     text = str
     integers = (int,)
     monotonic = time.monotonic
+    indexed = (bytes, bytearray)  # type: ignore[assignment]
+    Bytes = bytes  # type: ignore[misc,assignment]
+    view = memoryview  # type: ignore[assignment]
+    native_utf8 = native_text = None  # type: ignore[assignment]
+
+    def flat(data):
+        # type: (Any) -> Any
+        """A memoryview as bytes-like with a length in bytes, not copied if that can be avoided."""
+        return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
 
 new_lock = _thread.allocate_lock
 thread_id = _thread.get_ident
@@ -198,13 +256,13 @@ def decode_source(data):
     """Source code as text, by its coding cookie; in 2.7 it is left as it is."""
     if PY2:
         return data
-    from _frozen_importlib_external import decode_source  # type: ignore[import-not-found]
+    from _frozen_importlib_external import decode_source
     return decode_source(data)
 
 
 def run_exit_handlers():
     # type: () -> None
-    """What the interpreter does at its end for threads and ``atexit``; it won't get there, since a node leaves by ``os._exit``."""
+    """What the interpreter does at its end for threads and ``atexit``. A node leaves by ``os._exit``, so it won't."""
     if "threading" in sys.modules:
         finish = getattr(sys.modules["threading"], "_shutdown", None)   # waits for threads that aren't daemons
         if finish:
@@ -294,5 +352,5 @@ def decode_source(data):
     """Source code as text, by its coding cookie; in 2.7 it is left as it is."""
     if PY2:
         return data
-    from _frozen_importlib_external import decode_source  # type: ignore[import-not-found]
+    from _frozen_importlib_external import decode_source
     return decode_source(data)

@@ -14,7 +14,9 @@ from ramet.kernel.routing import Routes
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+    from ramet.kernel.loop import Loop
 
     ReplyCallback = Callable[[int, Any], Any]
 

@@ -5,7 +5,7 @@ load on every Python, so a node's code can catch them.
 """
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any
 
 
 class Error(Exception):

@@ -8,7 +8,7 @@ from ramet.kernel import errors
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Callable
 
 ANY = "*"       # options(lane=ANY): a thread of its own for each call
 node = None  # type: Any

@@ -9,7 +9,7 @@ from ramet.kernel.errors import Error
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Dict, List
 
 CHAIN_MAX = 10      # causes of causes
 FRAMES_MAX = 100    # of a traceback, the innermost

@@ -9,7 +9,7 @@ from ramet.kernel import compat
 
 MYPY = False
 if MYPY:
-    from typing import Tuple
+    from typing import Any, Dict, Optional, Tuple
     Flow = Tuple[int, int, int]
 
 

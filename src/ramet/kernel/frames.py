@@ -13,7 +13,7 @@ from ramet.kernel.errors import ProtocolError
 
 MYPY = False
 if MYPY:
-    from typing import Tuple, Union
+    from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
     Chunk = Union[bytes, bytearray, memoryview]
     Header = Tuple[int, int, int, int, int, int, int, int, int]
     Parsed = Tuple[Header, bytes]

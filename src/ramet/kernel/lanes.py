@@ -10,8 +10,11 @@ from ramet.kernel.frames import ERROR
 
 MYPY = False
 if MYPY:
+    from typing import Any, Dict
 
-    pass
+    from ramet.kernel.calls import Calls
+    from ramet.kernel.core import Message
+
 
 THREADS_MAX = 256       # calls of lane ANY at once, and named lanes; more wait or fail
 LANES = {}  # type: Dict[str, Any]

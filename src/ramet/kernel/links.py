@@ -16,7 +16,9 @@ from ramet.kernel.loop import IN, interrupted
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Callable, List, Optional
+
+    from ramet.kernel.loop import Loop
 
 
 class Waiter(object):

@@ -14,7 +14,7 @@ from ramet.kernel import compat
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Callable, Dict, List, Optional
 
 IN = 1      # the same values in poll and epoll
 OUT = 4

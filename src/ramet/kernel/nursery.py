@@ -1,6 +1,7 @@
 """The children of a node: growing them, passing modules on to them, ending them. Late part of the kernel.
 
-In the controller and in nodes alike. ``handle``, ``pass_on`` and ``grow`` run on whichever thread reads the link, the rest on the keeper.
+In the controller and in nodes alike. ``handle``, ``pass_on`` and ``grow`` run on whichever thread reads the link, the rest
+on the keeper.
 """
 
 from ramet.kernel import failures, grow, limits, values
@@ -11,8 +12,10 @@ from ramet.kernel.links import Link
 
 MYPY = False
 if MYPY:
+    from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-    pass
+    from ramet.kernel.core import Core, Message
+
 
 
 class Child(object):
@@ -118,16 +121,14 @@ class Nursery(object):
     def _lost(self, link, reason):
         # type: (Link, str) -> None
         """A child's link is closed. Give its process a moment, to say why."""
-        for child in list(self.children.values()):
-            if child.link is link:
-                process = child.process
-                if process is None or process.poll() is not None:
-                    self._bury(child, reason)
-                else:
-                    process.on_exit(lambda *_: self._bury(child, reason))
-                    self.core.loop.call_later(0.2, self._bury, child, reason)
-                    self.core.loop.call_later(limits.close_grace_s, process.kill)
-                return
+        child = [child for child in self.children.values() if child.link is link][0]
+        process = child.process
+        if process is None or process.poll() is not None:
+            self._bury(child, reason)
+        else:
+            process.on_exit(lambda *_: self._bury(child, reason))
+            self.core.loop.call_later(0.2, self._bury, child, reason)
+            self.core.loop.call_later(limits.close_grace_s, process.kill)
 
     def _bury(self, child, reason):
         # type: (Child, str) -> None

@@ -10,7 +10,7 @@ from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Callable, Dict
 
 
 class Peer(object):

@@ -10,7 +10,7 @@ from ramet.kernel.errors import Error, ProtocolError, RemoteError
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Callable, Dict, List, Optional
 
 BUILTINS = sys.modules[Exception.__module__]
 NEVER = ("StopIteration", "StopAsyncIteration", "Exception", "BaseException", "Warning")
@@ -71,13 +71,13 @@ def _unpack(description, node_name, source_line, depth):
     if description["own"] and not description.get("frames"):
         own = getattr(errors, type_name.partition(".")[2], None)
         if isinstance(own, type) and issubclass(own, Error):
-            error = own(text)  # type: Error
+            error = own(text)  # type: Any
             for key, value in description.get("attributes", {}).items():
                 if key in ("stage", "seen", "name"):
                     setattr(error, key, value)
-            return error
+            return error  # type: ignore[no-any-return]
     cls = class_for(description["bases"])
-    error = cls.__new__(cls)  # type: Any
+    error = cls.__new__(cls)
     Error.__init__(error)
     error.args = tuple(description["args"])
     fields = error.__dict__

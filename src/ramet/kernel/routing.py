@@ -12,7 +12,7 @@ Rules, after "How Mitogen Works" (source verification, disconnect propagation):
 """
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Dict, Iterable, List, Optional, Set
 
 
 class Routes(object):
@@ -30,7 +30,7 @@ class Routes(object):
         # type: (int, Iterable[int]) -> None
         self.id = id
         self.ancestors = tuple(ancestors)
-        self.parent = None  # type: Optional[Any]
+        self.parent = None  # type: Any
         self.down = {}  # type: Dict[int, Any]
         self.talkers = {}  # type: Dict[int, Set[int]]
 

@@ -10,7 +10,7 @@ from ramet.kernel.frames import CONTROL, DEAD
 
 MYPY = False
 if MYPY:
-    pass
+    from typing import Any, Dict, List, Optional
 
 
 class Self(object):

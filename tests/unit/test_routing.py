@@ -1,0 +1,50 @@
+"""Routing: whose word is believed, and who hears of a loss."""
+
+from ramet.kernel.routing import Routes
+
+PARENT, LEFT, RIGHT = "parent", "left", "right"
+
+
+def routes() -> Routes:
+    """Node 5 below 2 below the controller; 6 and 8 behind LEFT, 7 behind RIGHT."""
+    found = Routes(5, [2, 0])
+    found.parent = PARENT
+    for id, link in ((6, LEFT), (8, LEFT), (7, RIGHT)):
+        found.add(id, link)
+    return found
+
+
+def test_down_where_a_route_covers_up_otherwise() -> None:
+    assert [routes().link_to(id) for id in (6, 8, 7, 2, 0, 99)] == [LEFT, LEFT, RIGHT, PARENT, PARENT, PARENT]
+    assert Routes(0).link_to(1) is None
+
+
+def test_a_source_is_believed_only_from_its_own_link() -> None:
+    found = routes()
+    assert found.behind(6, LEFT) and found.behind(0, PARENT) and found.behind(99, PARENT)
+    assert not found.behind(6, RIGHT)       # a sibling's name
+    assert not found.behind(0, LEFT)        # the controller's name, from below
+    assert not found.behind(6, PARENT)      # a descendant's name, from above
+    assert not found.behind(5, PARENT) and not found.behind(5, LEFT)    # our own name
+    assert not found.behind(99, LEFT)       # a node that nobody announced
+
+
+def test_only_ancestors_and_the_node_itself_command() -> None:
+    assert [routes().commands(id) for id in (0, 2, 5, 6, 7, 99)] == [True, True, True, False, False, False]
+
+
+def test_a_loss_is_told_to_those_who_talked() -> None:
+    found = routes()
+    found.talked(7, 6)      # siblings
+    found.talked(0, 8)      # an ancestor
+    found.talked(8, 6)      # both will be lost
+    assert found.lose([6, 8], LEFT) == {7, 0}
+    assert found.down == {7: RIGHT}
+    assert found.talkers == {7: set()}
+
+
+def test_a_link_cannot_announce_losses_behind_another() -> None:
+    found = routes()
+    found.talked(0, 7)
+    assert found.lose([7, 2, 0], LEFT) == set()
+    assert found.link_to(7) == RIGHT and found.talkers == {7: {0}}

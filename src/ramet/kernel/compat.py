@@ -35,37 +35,28 @@ if PY2:
 
     def native_utf8(data):
         # type: (Any) -> Any
-        """A ``str`` of 2.7 as UTF-8; each byte that isn't of that becomes U+DC80 + byte - 128, itself as if in UTF-8."""
-        if "\xed" not in data:
-            try:
-                data.decode("utf-8")
+        """A ``str`` of 2.7 as UTF-8; no byte that isn't of that is lost."""
+        try:
+            data.decode("utf-8")
+            if "\xed" not in data:
                 return data
-            except UnicodeDecodeError:
-                pass
-        import codecs
-        codecs.register_error("ramet", lambda error: (
-            u"".join(unichr(0xdc00 + ord(byte)) for byte in error.object[error.start:error.end]), error.end))  # type: ignore[name-defined]  # noqa: F821, E501
-        # 2.7 reads surrogates where it should complain; they all begin with ED A0 or higher
-        first, parts = data.split("\xed")[0], data.split("\xed")[1:]
-        return "".join([first.decode("utf-8", "ramet").encode("utf-8")] + [
-            "\xed\xb3\xad" * (part[:1] >= "\xa0") + (("\xed" if part[:1] < "\xa0" else "") + part).decode("utf-8", "ramet").encode("utf-8")
-            for part in parts])
+        except UnicodeDecodeError:
+            pass
+        from ramet.kernel import text27
+        return text27.utf8(data)
 
     def native_text(data):
         # type: (Any) -> Any
-        """UTF-8 as what 2.7's programs expect: ``str`` if it is ASCII or holds what ``native_utf8`` made, else unicode."""
+        """UTF-8 as 2.7's programs expect it: ``str`` if it is ASCII or held other bytes than UTF-8 before, else unicode."""
         data = str(data)
         try:
             data.decode("ascii")
             return data
         except UnicodeDecodeError:
             value = data.decode("utf-8")
-        if "\xed\xb2" in data or "\xed\xb3" in data:
-            parts = data.split("\xed")
-            for n, part in enumerate(parts[1:], 1):
-                escaped = part[:1] in ("\xb2", "\xb3")
-                parts[n] = chr((ord(part[0]) & 3) << 6 | ord(part[1]) & 63) + part[2:] if escaped else "\xed" + part
-            value = "".join(parts)
+        if "\xed" in data:
+            from ramet.kernel import text27
+            return text27.native(data) or value
         return value
 else:
     import _thread
@@ -189,6 +180,7 @@ if PY2:
     ModuleMissing = ImportError
     ModuleSpec = None  # type: Any
 else:
+    from _frozen_importlib import ModuleSpec as ModuleSpec  # what importlib.machinery offers, without what that imports
     ModuleMissing = ModuleNotFoundError
 
 
@@ -269,88 +261,3 @@ def run_exit_handlers():
             finish()
     if "atexit" in sys.modules:
         sys.modules["atexit"]._run_exitfuncs()
-
-
-def native(text):
-    # type: (Any) -> str
-    """Text as the ``str`` of this Python."""
-    return text.encode("utf-8") if PY2 else text  # type: ignore[no-any-return]
-
-
-# ---------------------------------------------------------------------- the import system: for importer.py
-
-if PY2:
-    import pkgutil
-    ModuleMissing = ImportError
-    ModuleSpec = None  # type: Any
-else:
-    from _frozen_importlib import ModuleSpec  # what importlib.machinery offers, without what that imports
-    ModuleMissing = ModuleNotFoundError
-
-
-def found_elsewhere(finder, name, path):
-    # type: (Any, str, Any) -> Any
-    """Whether somebody else has a module: the finders behind this one on ``sys.meta_path``, which programs append to.
-
-    In 2.7 also what ``sys.path`` leads to: it isn't on ``sys.meta_path`` there, but is asked after all that is.
-    """
-    for other in sys.meta_path[::-1]:
-        if other is finder:
-            break
-        find = getattr(other, "find_module" if PY2 else "find_spec", None)
-        if find and find(name, path):
-            return True
-    return PY2 and (name in sys.builtin_module_names or any(
-        importer and importer.find_module(name) for importer in map(pkgutil.get_importer, path or sys.path)))
-
-
-def asker(name):
-    # type: (str) -> int
-    """Who is behind a finder's question: 2 an import, 1 somebody who only looks whether a module can be found.
-
-    0: an import in 2.7 that tries its own package first (``import json`` within ``app`` asks for ``app.json``), which is
-    never worth a round trip: code that runs on 3 doesn't mean that. The instruction tells: its level is -1.
-    """
-    frame = sys._getframe(3)    # behind this, Finder._find and Finder.find_module
-    if not PY2:
-        above = frame.f_back    # the import system's own, _find_spec; behind it either import or importlib.util.find_spec
-        return 2 if above and above.f_code.co_name == "_find_and_load_unlocked" else 1
-    code, at, package = frame.f_code, frame.f_lasti, frame.f_globals.get("__package__")
-    ops = bytearray(code.co_code)
-    if package and ops[at] == 108 and code.co_consts[ops[at - 5] + 256 * ops[at - 4]] == -1:    # 108: IMPORT_NAME
-        wanted = "%s.%s." % (package, code.co_names[ops[at + 1] + 256 * ops[at + 2]])
-        if wanted.startswith(name + "."):
-            return 0
-    return 1 if frame.f_globals.get("__name__") == "pkgutil" else 2
-
-
-def without_import_lock(fn, *args):
-    # type: (Any, *Any) -> Any
-    """Call a function that may block, without the one lock that the import system holds while it asks finders.
-
-    Otherwise no other thread could import anything meanwhile. The lock of the module itself is kept, so this is safe; not
-    so in 2.7, where the one lock is all there is: it stays held there.
-    """
-    held = 0
-    if not PY2:
-        import _imp
-        try:
-            while True:
-                _imp.release_lock()
-                held += 1
-        except RuntimeError:
-            pass    # it isn't held any longer
-    try:
-        return fn(*args)
-    finally:
-        for _ in range(held):
-            _imp.acquire_lock()
-
-
-def decode_source(data):
-    # type: (Any) -> Any
-    """Source code as text, by its coding cookie; in 2.7 it is left as it is."""
-    if PY2:
-        return data
-    from _frozen_importlib_external import decode_source
-    return decode_source(data)

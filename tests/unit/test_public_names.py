@@ -24,6 +24,7 @@ NAMES = [
     "Tree",
     "ValueNotPortableError",
     "here",
+    "register",
 ]
 
 

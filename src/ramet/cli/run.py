@@ -1,0 +1,153 @@
+"""``ramet run``: one function of a script on many hosts, and what came of it on each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pprint
+import sys
+import time
+import traceback
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+import ramet
+from ramet.cli import script
+
+CONNECTORS = ("local", "ssh", "command")
+
+
+def run(
+    target: Annotated[str, typer.Argument(metavar="SCRIPT.py[:FUNCTION]", show_default=False,
+                                          help="The script, and which function of it (main).")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGS]...", show_default=False,
+                                                          help="What the function is called with, as strings.")] = None,
+    hosts: Annotated[list[str], typer.Option("-H", "--hosts", metavar="SPEC,SPEC…",
+                                             help="Where to run it. May be given several times.")] = ["local:"],  # noqa: B006
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", show_default=False,
+                                                  help="End the work on a host after so long.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a host, failures too.")] = False,
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, show_default=False,
+                                         help="-v: tell each host's Python, time, and tracebacks; -vv: traffic.")] = 0,
+) -> None:
+    """Run a function of a script on each host, and print what it returns there.
+
+    The hosts need a Python interpreter and nothing else; the script travels along, with the modules of yours that it
+    imports. It may be an old interpreter (2.7, 3.6 ...) if the script is fit for it.
+
+    A SPEC is a host name as ssh knows it, an URL, or several hops:
+
+    [bold]web1[/bold]   [bold]ssh://root@db1:2222[/bold]   [bold]local:[/bold]   [bold]ssh:gate/ssh:db1[/bold]
+
+    Examples:
+
+    [bold]ramet run -H web1,web2 check.py[/bold]                  main() on two hosts
+
+    [bold]ramet run -H web1 check.py:disk_usage /var 90[/bold]    disk_usage("/var", "90") on one
+
+    [bold]ramet run check.py[/bold]                               in a fresh interpreter on this machine
+
+    [bold]ramet run --json -H web1 check.py | jq .value[/bold]    results for another program
+
+    Results go to stdout, failures to stderr; what the function prints appears behind its host's name.
+    """
+    logging.basicConfig(level={0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG), format="%(name)s: %(message)s")
+    fn = _load(target, arguments or [])
+    specs = [spec for option in hosts for spec in option.split(",") if spec]
+    if not specs:
+        raise typer.BadParameter("names no host", param_hint="-H")
+    report = Report(as_json, verbose)
+    with ramet.Tree() as tree:
+        names: dict[ramet.Node, str] = {}
+        for spec in specs:
+            try:
+                names[tree.connect(full_spec(spec))] = spec
+            except ValueError as error:
+                raise typer.BadParameter(f"{spec}: {error}", param_hint="-H") from None
+        nodes = [node if timeout is None else node.options(timeout=timeout) for node in names]
+        for node, outcome in tree.each(nodes, fn, *(arguments or [])):
+            report.outcome(names[node], node, outcome)
+        report.traffic(tree)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def full_spec(text: str) -> str:
+    """What a user types for a host, as ``Tree.connect`` takes it: a bare name is a host for ssh."""
+    head = text.partition("/")[0]
+    if head in CONNECTORS:
+        return text.replace(head, head + ":", 1)
+    return text if head.partition(":")[0] in CONNECTORS else "ssh://" + text
+
+
+def _load(target: str, arguments: list[str]) -> Any:
+    try:
+        return script.load(target, arguments)
+    except script.ScriptError as error:
+        raise typer.BadParameter(str(error), param_hint="SCRIPT.py[:FUNCTION]") from None
+    except Exception:
+        traceback.print_exc()
+        print(f"ramet: {target} can't be imported", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+class Report:
+    """Prints outcomes as they come, and counts the failures."""
+
+    def __init__(self, as_json: bool, verbose: int) -> None:
+        self.as_json = as_json
+        self.verbose = verbose
+        self.failed = 0
+        self.began = time.monotonic()
+        self.out = Console(soft_wrap=True, highlight=False, markup=False)
+        self.err = Console(soft_wrap=True, highlight=False, markup=False, stderr=True)
+
+    def outcome(self, name: str, node: ramet.Node, outcome: ramet.Outcome[Any]) -> None:
+        """Print what came of one host."""
+        self.failed += not outcome.ok
+        if self.as_json:
+            self._json(name, outcome)
+        elif outcome.ok:
+            self._lines(self.out, name, "green", as_text(outcome.value))
+        else:
+            self._lines(self.err, name, "red", error_text(outcome.error, self.verbose > 0))
+        if self.verbose and node.error is None:
+            facts, seconds = node.facts, time.monotonic() - self.began
+            said = f"{facts.get('implementation')} {facts.get('version')} on {facts.get('host')}, pid {facts.get('pid')}"
+            self._lines(self.err, name, "dim", f"{said}, after {seconds:.2f} s")
+
+    def traffic(self, tree: ramet.Tree) -> None:
+        """Print what went over the wire, where asked for."""
+        if self.verbose > 1:
+            self._lines(self.err, "ramet", "dim", ", ".join(f"{key} {value:,}" for key, value in tree.stats().items()))
+
+    def _lines(self, console: Console, name: str, style: str, text: str) -> None:
+        for line in text.splitlines() or [""]:
+            console.print(Text.assemble((f"{name}: ", style), line))
+
+    def _json(self, name: str, outcome: ramet.Outcome[Any]) -> None:
+        error = outcome.error
+        said = {"host": name, "ok": outcome.ok}
+        if error is None:
+            said["value"] = outcome.value
+        else:
+            said["error"] = str(error)
+            said["type"] = getattr(error, "type_name", "") or type(error).__name__
+        print(json.dumps(said, default=repr, skipkeys=True), flush=True)
+
+
+def as_text(value: Any) -> str:
+    """A result for people: text as it is, nothing as "done", all else as Python would show it."""
+    if value is None:
+        return "done"
+    return value if isinstance(value, str) else pprint.pformat(value, width=110)
+
+
+def error_text(error: BaseException | None, with_traceback: bool) -> str:
+    """A failure for people: its type and text, and where it was raised."""
+    name = getattr(error, "type_name", "") or type(error).__name__
+    trace = getattr(error, "traceback_text", "") if with_traceback else ""
+    return (trace.rstrip() + "\n" if trace else "") + f"{name}: {error}"

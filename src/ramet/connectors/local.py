@@ -1,0 +1,65 @@
+"""The connector ``local``: another interpreter on the same machine, under the same account. Pure."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from ramet.bootstrap import first_stage
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, environment, make, python_words
+from ramet.kernel.spawn import NAME_HERE
+
+# The link of an interpreter that is started directly is its stdout, a socket.
+_LINK_FD = 1
+
+# Flags of an interpreter that take the next word with them.
+_WITH_A_WORD = ("-X", "-W", "--check-hash-based-pycs")
+
+
+def plan(
+    *,
+    python: Python = None,
+    env: Mapping[str, str | None] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Plan:
+    """Start an interpreter on the machine of the node that grows it.
+
+    Args:
+        python: which: a name, a path, or a list with flags (``["python3", "-O"]``) or a wrapper
+            (``["nice", "python3"]``) in it. Default: the interpreter that runs the growing node, without its flags.
+        env: changes to the environment; None takes a variable away.
+        cwd: the folder to start in. Default: the growing node's.
+        name: the node's name.
+        connect_timeout_s: how long it may take, in seconds.
+
+    Raises:
+        TypeError, ValueError: an option is unusable.
+    """
+    words = python_words(python)
+    common = {"env": environment(env), "cwd": None if cwd is None else os.fspath(cwd)}
+    name, what = name or "local", "local " + " ".join(words or ["python"])
+    if words and not _is_an_interpreter(words):
+        argv = first_stage.command(words, NAME_HERE)
+        return make(what, name, words, connect_timeout_s, argv=argv, command=" ".join([*words, "…"]), **common)
+    stub = first_stage.stub(_LINK_FD).decode()
+    if words:
+        stub = _ANNOUNCE + stub
+    return make(what, name, words, connect_timeout_s, shape="socket", stub=stub, **common)
+
+
+#: The first marker, from an interpreter of which it isn't known what code it takes.
+_ANNOUNCE = """import os,sys
+os.write(1,("\\nRAMET1 %x %s\\n"%(sys.hexversion,"pypy_version_info"in dir(sys)and"p"or"c")).encode())
+"""
+
+
+def _is_an_interpreter(words: list[str]) -> bool:
+    """Whether the command is one program and its flags, not a wrapper with a program behind it."""
+    flags = iter(words[1:])
+    for flag in flags:
+        if not flag.startswith("-") or flag == "-":
+            return False
+        if flag in _WITH_A_WORD:
+            next(flags, None)
+    return True

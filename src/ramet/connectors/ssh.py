@@ -1,0 +1,131 @@
+"""The connector ``ssh``: an interpreter on another host, reached with the OpenSSH program. Pure.
+
+The user's own configuration, agent, known hosts, jump hosts and hardware keys are ssh's business and all work. Without a
+password or passphrase ssh runs in batch mode; with one it gets a terminal of its own, on which the rules below answer.
+"""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ramet.bootstrap import first_stage
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words
+from ramet.connectors.ssh_rules import exit_rules, question_rules
+from ramet.kernel.spawn import NAME_HERE
+
+#: host_key_policy -> StrictHostKeyChecking
+HOST_KEY_POLICIES = {
+    "strict": "yes", "yes": "yes", "accept-new": "accept-new", "ignore": "no", "no": "no", "off": "no",
+}  # fmt: skip
+
+# ssh hands host and user to a shell where the configuration says so (ProxyCommand, Match exec). OpenSSH itself refuses
+# these characters only since 9.6.
+_UNSAFE = re.compile(r"[\s\x00-\x1f\x7f`'\"$\\;&<>|(){}]")
+
+
+def plan(
+    host: str,
+    *,
+    port: int | None = None,
+    username: str | None = None,
+    identity_file: str | os.PathLike[str] | Sequence[str] | None = None,
+    password: str | None = None,
+    passphrase: str | None = None,
+    host_key_policy: str | None = None,
+    ssh_args: Sequence[str] = (),
+    ssh_path: str | os.PathLike[str] = "ssh",
+    compression: bool | None = None,
+    keepalive: float | None = None,
+    python: Python = None,
+    name: str | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Plan:
+    """Start an interpreter on another host. What isn't given is as the user's ssh configuration has it.
+
+    Args:
+        host: a host's name, address, or alias of the ssh configuration; ``user@host`` works, too.
+        port: 1 to 65535.
+        username: who to log in as.
+        identity_file: a private key's file, or several, on the machine of the growing node. No other keys are tried then.
+        password: for the host's password question, also if it comes as keyboard-interactive.
+        passphrase: for the identity file.
+        host_key_policy: "strict": the host must be known. "accept-new": an unknown one is noted, a changed one refused.
+            "ignore": no check at all. Default: the user's configuration; where that says "ask", an unknown one is refused.
+        ssh_args: more arguments, put before the host.
+        ssh_path: the program.
+        compression: on or off.
+        keepalive: seconds between ssh's own signs of life.
+        python: the interpreter there, or a list with its flags. Default: one is looked for.
+        name: the node's name. Default: the host's.
+        connect_timeout_s: how long it may take, in seconds.
+
+    Raises:
+        TypeError, ValueError: an option is unusable. The text of a secret is never in it.
+    """
+    _check("host", host)
+    words = python_words(python)
+    options = {
+        "BatchMode": None if password is not None or passphrase is not None else "yes",
+        "NumberOfPasswordPrompts": None if password is None and passphrase is None else "1",
+        "StrictHostKeyChecking": _policy(host_key_policy),
+        "UserKnownHostsFile": "/dev/null" if _policy(host_key_policy) == "no" else None,
+        "Compression": None if compression is None else "yes" if compression else "no",
+        "ServerAliveInterval": None if keepalive is None else str(_at_least(1, "keepalive", keepalive)),
+        "ConnectTimeout": str(max(1, int(connect_timeout_s * 0.9))) if 0 < connect_timeout_s < 1e9 else None,
+    }
+    head = [os.fspath(ssh_path), "-T", "-e", "none"]
+    if port is not None:
+        head += ["-p", str(_at_least(1, "port", port, 65535))]
+    if username is not None:
+        head += ["-l", _check("username", username)]
+    files = [identity_file] if isinstance(identity_file, str | os.PathLike) else list(identity_file or ())
+    for file in files:
+        head += ["-i", os.fspath(file)]
+    if files:
+        options["IdentitiesOnly"] = "yes"
+    if isinstance(ssh_args, str) or not all(isinstance(word, str) for word in ssh_args):
+        raise TypeError(f"ssh_args is a list of texts, not {ssh_args!r}")
+    more = [word for key, value in options.items() if value is not None for word in ("-o", f"{key}={value}")]
+    # The user's arguments come first: of an option given twice, ssh takes the first.
+    argv = [*head, *ssh_args, *more, "--", host]
+    secrets = {"password": _secret("password", password), "passphrase": _secret("passphrase", passphrase)}
+    given = {key: value for key, value in secrets.items() if value is not None}
+    return make(
+        f"ssh {host}", name or name_from(host.rpartition("@")[2]), words, connect_timeout_s,
+        argv=[*argv, first_stage.shell_command(words, NAME_HERE)],
+        command=" ".join([*argv, *(words or ["python"]), "…"]),
+        shape="pipes+tty" if given else "pipes", rules=question_rules(given) + exit_rules(host, port, given),
+        secrets=given, env={"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None} if given else None,
+    )  # fmt: skip
+
+
+def _check(what: str, text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a text, not {text!r}")
+    if not text or text.startswith("-") or _UNSAFE.search(text):
+        raise ValueError(f"{text!r} can't be a {what} for ssh: it is empty, begins with '-', or has unsafe characters")
+    return text
+
+
+def _secret(what: str, text: Any) -> str | None:
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"{what} must be a text")
+    if text is not None and re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError(f"{what} has a control character in it, which can't be typed")
+    return text
+
+
+def _policy(policy: str | None) -> str | None:
+    if policy is None:
+        return None
+    if policy not in HOST_KEY_POLICIES:
+        raise ValueError(f"host_key_policy is one of {', '.join(HOST_KEY_POLICIES)}; not {policy!r}")
+    return HOST_KEY_POLICIES[policy]
+
+
+def _at_least(least: int, what: str, value: float, most: float = 1 << 30) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{what} is a number from {least} to {most}, not {value!r}")
+    return int(value)

@@ -65,10 +65,15 @@ class Display:
 
 def show(node: Node, stream: int, line: str) -> None:
     """The default: one line on our own stdout or stderr, with what could steer a terminal made harmless."""
-    line = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+    line = harmless(line)
     target = sys.stdout if stream == 1 else sys.stderr
     try:
         target.write(f"[{node.name}] {line}\n")
         target.flush()
     except (OSError, ValueError):
         pass    # our own stdout is closed: nobody reads it
+
+
+def harmless(line: str) -> str:
+    """A line from elsewhere, fit for a terminal: what could steer it is made visible instead."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)

@@ -3,9 +3,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,14 +52,15 @@ class SourceFile:
     def words(self) -> Iterator[str]:
         """Every identifier, also those within strings that aren't docstrings (handlers and manifests are named so)."""
         for node in ast.walk(self.tree):
+            for name in ("id", "attr", "name", "asname", "arg", "rest"):
+                word = getattr(node, name, None)
+                if isinstance(word, str):
+                    yield from word.split(".")
             value = node.value if isinstance(node, ast.Constant) and id(node) not in self.docstrings else None
             if isinstance(value, bytes):
                 value = value.decode("latin-1")
             if isinstance(value, str):
                 yield from re.findall(r"[A-Za-z_]\w*", value)
-        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
-            if token.type == tokenize.NAME:
-                yield token.string
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 import ramet
 from ramet.cli import script
+from ramet.display import harmless, show
 
 CONNECTORS = ("local", "ssh", "command")
 
@@ -60,7 +61,7 @@ def run(
     if not specs:
         raise typer.BadParameter("names no host", param_hint="-H")
     report = Report(as_json, verbose)
-    with ramet.Tree() as tree:
+    with ramet.Tree(on_output=_to_stderr if as_json else show) as tree:
         names: dict[ramet.Node, str] = {}
         for spec in specs:
             try:
@@ -73,6 +74,11 @@ def run(
         report.traffic(tree)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _to_stderr(node: ramet.Node, stream: int, line: str) -> None:
+    """Where stdout holds JSON, all that functions print goes to stderr."""
+    show(node, 2, line)
 
 
 def full_spec(text: str) -> str:
@@ -126,7 +132,7 @@ class Report:
 
     def _lines(self, console: Console, name: str, style: str, text: str) -> None:
         for line in text.splitlines() or [""]:
-            console.print(Text.assemble((f"{name}: ", style), line))
+            console.print(Text.assemble((f"{name}: ", style), harmless(line)))
 
     def _json(self, name: str, outcome: ramet.Outcome[Any]) -> None:
         error = outcome.error

@@ -16,9 +16,8 @@ from rich.text import Text
 
 import ramet
 from ramet.cli import script
+from ramet.connectors.spec import TARGETS
 from ramet.display import harmless, show
-
-CONNECTORS = ("local", "ssh", "command")
 
 
 def run(
@@ -84,9 +83,9 @@ def _to_stderr(node: ramet.Node, stream: int, line: str) -> None:
 def full_spec(text: str) -> str:
     """What a user types for a host, as ``Tree.connect`` takes it: a bare name is a host for ssh."""
     head = text.partition("/")[0]
-    if head in CONNECTORS:
+    if head in TARGETS:
         return text.replace(head, head + ":", 1)
-    return text if head.partition(":")[0] in CONNECTORS else "ssh://" + text
+    return text if head.partition(":")[0] in TARGETS else "ssh://" + text
 
 
 def _load(target: str, arguments: list[str]) -> Any:

@@ -126,6 +126,7 @@ class Tree(Grower):
             self._keeper.join(1)
             if not self._keeper.is_alive():
                 self._loop.close()
+                self._core.close()
         self._display.flush()
 
     def __enter__(self) -> Tree:

@@ -73,6 +73,7 @@ else:
         """A memoryview as bytes-like with a length in bytes, not copied if that can be avoided."""
         return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
 
+weak = __import__("_weakref").ref
 new_lock = _thread.allocate_lock
 thread_id = _thread.get_ident
 start_thread = _thread.start_new_thread

@@ -68,6 +68,7 @@ class Core(object):
         self.refused = 0
         self.messages_in = self.messages_out = 0
         self.threads = compat.thread_local()
+        self.waiters = []  # type: List[Any]     # weak references: a thread's own goes with the thread
 
     def new_link(self):
         # type: () -> Link
@@ -152,8 +153,18 @@ class Core(object):
         try:
             return self.threads.waiter  # type: ignore[no-any-return]
         except AttributeError:
-            self.threads.waiter = Waiter()
-            return self.threads.waiter  # type: ignore[no-any-return]
+            waiter = self.threads.waiter = Waiter()
+            self.waiters.append(compat.weak(waiter))
+            return waiter
+
+    def close(self):
+        # type: () -> None
+        """Give the descriptors of threads that waited back. When all links are closed and nobody waits."""
+        for weak in self.waiters:
+            waiter = weak()
+            if waiter:
+                waiter.close()
+        self.threads = compat.thread_local()
 
     def wait(self, ready, link, seconds=None):
         # type: (Callable[[], Any], Optional[Link], Optional[float]) -> Any
@@ -196,14 +207,15 @@ class Core(object):
                 text = "refused: %s" % sys.exc_info()[1]
                 if handle >= limits.first_free_handle:
                     self._on_reply(link, src, handle, DEAD, text.encode("utf-8"))
-                else:
-                    self._dead(header, text)
+                elif not flags & DEAD:
+                    self._dead(src, reply_to, text)
             except Exception:
                 self.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
         else:
             out = routes.link_to(dst)
             if out is None or out is link:
-                self._dead(header, "there is no node %d" % dst)
+                if not flags & (DEAD | CONTINUES):
+                    self._dead(src, reply_to, "there is no node %d" % dst)
             else:
                 routes.talked(src, dst)
                 out.send((src, dst, flow), flags, [frame])
@@ -220,11 +232,11 @@ class Core(object):
         if entry:
             entry[1](flags, body)
 
-    def _dead(self, header, reason):
-        # type: (frames.Header, str) -> None
+    def _dead(self, src, reply_to, reason):
+        # type: (int, int, str) -> None
         """Tell a sender that its message can't be delivered."""
-        if header[7] and not header[1] & (DEAD | CONTINUES):
-            self.send(header[4], header[7], [reason.encode("utf-8")], 0, DEAD | CONTROL)
+        if reply_to:
+            self.send(src, reply_to, [reason.encode("utf-8")], 0, DEAD | CONTROL)
 
     # ------------------------------------------------------------------ losses
 

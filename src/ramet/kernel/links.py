@@ -26,7 +26,7 @@ class Waiter(object):
 
     def __init__(self):
         # type: () -> None
-        self.fds = compat.pipe()
+        self.fds = compat.pipe()  # type: Any
         self.thread = compat.thread_id()
         self.poller = select.poll()
         self.poller.register(self.fds[0], IN)
@@ -37,8 +37,8 @@ class Waiter(object):
         if compat.thread_id() != self.thread:
             try:
                 os.write(self.fds[1], b"!")
-            except OSError:
-                pass    # full: it will wake anyway
+            except (OSError, IndexError):
+                pass    # full: it will wake anyway; closed: it doesn't wait
 
     def wait(self, seconds):
         # type: (Optional[float]) -> List[int]
@@ -54,10 +54,14 @@ class Waiter(object):
             ready.remove(self.fds[0])
         return ready
 
-    def __del__(self, close=os.close):
+    def close(self, close=os.close):
         # type: (Callable[[int], None]) -> None
-        for fd in self.fds:
+        """Give the pipe back. Only when its thread doesn't wait."""
+        fds, self.fds = self.fds, ()
+        for fd in fds:
             close(fd)
+
+    __del__ = close
 
 
 class Link(object):

@@ -1,0 +1,235 @@
+"""Cores that are linked by socketpairs in one process: messages, replies, losses, and what must be refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ramet.kernel import core, limits, values
+from ramet.kernel.core import CALL, DEAD, LOST, ROUTE, Core, Message
+from ramet.kernel.errors import ValueNotPortableError
+from ramet.kernel.frames import split
+from ramet.kernel.links import Link
+from ramet.kernel.loop import Loop
+
+
+class Network:
+    """Nodes with a keeper each."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self.loops: list[tuple[Loop, threading.Thread]] = []
+        self.links: list[Link] = []
+        self.cores: list[Core] = []
+
+    def node(self, id: int, ancestors: list[int]) -> Core:
+        loop = Loop(self.errors.append)
+        thread = threading.Thread(target=loop.run)
+        thread.start()
+        self.loops.append((loop, thread))
+        found = Core(id, ancestors, loop)
+        self.cores.append(found)
+        found.handlers[CALL] = lambda message: echo(found, message)
+        return found
+
+    def join(self, parent: Core, child: Core, *behind: int) -> tuple[Link, Link]:
+        ends = socket.socketpair()
+        links = parent.new_link(), child.new_link()
+        for id in (child.id, *behind):
+            parent.routes.add(id, links[0])
+        child.routes.parent = links[1]
+        for link, end in zip(links, ends, strict=True):
+            end.setblocking(False)
+            fd = end.detach()
+            link.open(fd, fd)
+        self.links += links
+        return links
+
+    def close(self) -> None:
+        for link in self.links:
+            link.close("the test is over")
+        for loop, thread in self.loops:
+            loop.call_later(0.05, loop.stop)
+            thread.join(5)
+            assert not thread.is_alive()
+            loop.close()
+        for node in self.cores:
+            node.close()
+
+
+def echo(node: Core, message: Message) -> None:
+    if node.routes.commands(message.authority):
+        node.reply(message, [message.body])
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    found = Network()
+    yield found
+    found.close()
+    assert found.errors == []
+
+
+@pytest.fixture
+def chain(network: Network) -> tuple[Core, Core, Core]:
+    """0 - 1 - 2"""
+    nodes = network.node(0, []), network.node(1, [0]), network.node(2, [1, 0])
+    network.join(nodes[0], nodes[1], 2)
+    network.join(nodes[1], nodes[2])
+    return nodes
+
+
+def ask(node: Core, dst: int, value: object) -> object:
+    flags, body = node.request(dst, CALL, value)
+    return (flags, bytes(body).decode()) if flags & DEAD else values.decode(body)
+
+
+@pytest.mark.parametrize("value", ["hello", "x" * 1_000_000])
+def test_a_message_gets_its_reply_over_any_number_of_hops(chain: tuple[Core, Core, Core], value: str) -> None:
+    for dst in (1, 2):
+        assert ask(chain[0], dst, value) == value
+    assert chain[0].pending == {} and chain[0].refused == 0
+
+
+def test_many_threads_at_once(chain: tuple[Core, Core, Core]) -> None:
+    results: list[object] = []
+    threads = [threading.Thread(target=lambda n=n: results.extend(ask(chain[0], 2, [n, i]) for i in range(50))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(map(tuple, results)) == [(n, i) for n in range(8) for i in range(50)]  # type: ignore[call-overload]
+
+
+def test_siblings_talk_through_their_parent(network: Network) -> None:
+    root, left, right = network.node(0, []), network.node(1, [0]), network.node(2, [0])
+    network.join(root, left)
+    network.join(root, right)
+    right.handlers[CALL] = lambda message: right.reply(message, [message.body])
+    assert ask(left, 2, "hello") == "hello"
+
+
+def test_a_message_for_nobody_is_answered_by_the_last_who_could_know(chain: tuple[Core, Core, Core]) -> None:
+    assert ask(chain[0], 99, "?") == (DEAD, "there is no way to node 99")
+    flags, text = ask(chain[2], 99, "?")  # type: ignore[misc]
+    assert flags & DEAD and text == "there is no node 99"
+
+
+def test_a_loss_ends_every_wait_and_is_told_to_all_who_talked(network: Network) -> None:
+    root, left, right = network.node(0, []), network.node(1, [0]), network.node(2, [0])
+    link, _ = network.join(root, left)
+    network.join(root, right)
+    left.handlers[CALL] = lambda message: None      # never answers
+    got: list[tuple[int, bytes]] = []
+    done = threading.Semaphore(0)
+
+    def answered(flags: int, body: bytes) -> None:
+        got.append((flags, body))
+        done.release()
+    for node in (root, right):
+        node.ask(1, CALL, values.encode("?"), answered)
+    while not root.routes.talkers.get(1):
+        threading.Event().wait(0.01)
+    link.close("the cable was cut")
+    assert done.acquire(timeout=5) and done.acquire(timeout=5)
+    assert [(flags & DEAD, bytes(body)) for flags, body in got] == [(DEAD, b"the cable was cut")] * 2
+    assert root.pending == {} and right.pending == {} and root.routes.down.keys() == {2}
+
+
+def forge(link: Link, **header: int) -> None:
+    fields = {"flags": 0, "flow": 0, "dst": 0, "src": 1, "authority": 1, "handle": CALL, "reply_to": 0} | header
+    link.send((0, 0, 0), 0, split(*fields.values(), values.encode([[2], "lies"])))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"src": 2, "authority": 2},                     # a sibling's name
+        {"src": 0, "authority": 0},                     # the controller's
+        {"src": 1, "authority": 0},                     # one's own name on the controller's authority
+        {"src": 99, "authority": 99},                   # nobody's
+        {"handle": 77},                                 # a handle that doesn't exist
+        {"handle": LOST},                               # the death of a node behind another link
+        {"handle": ROUTE},                              # a route, from below
+    ],
+)
+def test_forged_frames_do_nothing(network: Network, header: dict[str, int]) -> None:
+    root, bad, good = network.node(0, []), network.node(1, [0]), network.node(2, [0])
+    _, link = network.join(root, bad)
+    network.join(root, good)
+    seen: list[Message] = []
+    root.handlers[CALL] = seen.append
+    forge(link, **header)
+    assert ask(root, 1, "still there") == "still there"
+    assert ask(root, 2, "and so is the other") == "and so is the other"
+    assert seen == [] and root.routes.down.keys() == {1, 2}
+
+
+def test_a_reply_counts_only_from_who_was_asked(network: Network) -> None:
+    root, bad, good = network.node(0, []), network.node(1, [0]), network.node(2, [0])
+    _, link = network.join(root, bad)
+    network.join(root, good)
+    waiting: list[Message] = []
+    good.handlers[CALL] = waiting.append
+    got: list[bytes] = []
+    done = threading.Event()
+    handle = root.ask(2, CALL, values.encode("?"), lambda flags, body: (got.append(body), done.set()))  # type: ignore[func-returns-value]
+    forge(link, handle=handle)
+    forge(link, handle=handle, flags=DEAD)
+    assert ask(root, 1, "after the forgeries") == "after the forgeries"
+    assert got == []
+    while not waiting:
+        threading.Event().wait(0.01)
+    good.reply(waiting[0], values.encode("true"))
+    assert done.wait(5) and values.decode(got[0]) == "true"
+
+
+def test_garbage_closes_the_link_and_nothing_else(network: Network) -> None:
+    root, bad, good = network.node(0, []), network.node(1, [0]), network.node(2, [0])
+    link, other = network.join(root, bad)
+    network.join(root, good)
+    os.write(other.fd_out, b"HTTP/1.1 400 Bad Request, and so on and so on")
+    while 1 in root.routes.down:
+        threading.Event().wait(0.01)
+    assert link.dead
+    assert ask(root, 2, "alive") == "alive"
+
+
+def test_a_message_over_the_limit_is_refused_where_it_is_made(chain: tuple[Core, Core, Core], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "message_bytes_max", 1000)
+    with pytest.raises(ValueNotPortableError, match="over the limit of 1000"):
+        ask(chain[0], 1, "x" * 1001)
+    assert chain[0].pending == {}
+    assert ask(chain[0], 1, "small") == "small"
+
+
+def test_a_message_over_the_receivers_limit_is_refused_and_said(chain: tuple[Core, Core, Core]) -> None:
+    chain[2].assembler.bytes_max = 300_000
+    flags, text = ask(chain[0], 2, "x" * 400_000)  # type: ignore[misc]
+    assert flags & DEAD and "larger than 300000" in text
+    assert ask(chain[0], 2, "small") == "small"
+
+
+def test_frames_wait_for_a_link_that_is_not_open_yet(network: Network) -> None:
+    root, child = network.node(0, []), network.node(1, [0])
+    link = root.new_link()
+    root.routes.add(1, link)
+    got: list[bytes] = []
+    done = threading.Event()
+    root.ask(1, CALL, values.encode("early"), lambda flags, body: (got.append(body), done.set()))  # type: ignore[func-returns-value]
+    ends = socket.socketpair()
+    child.routes.parent = child.new_link()
+    network.links += [link, child.routes.parent]
+    for one, end in zip((link, child.routes.parent), ends, strict=True):
+        end.setblocking(False)
+        fd = end.detach()
+        one.open(fd, fd)
+    assert done.wait(5) and values.decode(got[0]) == "early"
+
+
+def test_the_well_known_handles_are_below_the_free_ones() -> None:
+    assert max(core.CONFIG, core.WISH) < limits.first_free_handle

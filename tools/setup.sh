@@ -68,7 +68,7 @@ setup_venv() {
   fi
   if [ "$extra" != demo ]; then spec=".[$extra]"; fi
   say "installing ramet and what '$extra' needs into $VENV"
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -e "$spec"
+  "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e "$spec"
 }
 
 # ---------------------------------------------------------------- what the tests connect to

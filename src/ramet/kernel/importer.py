@@ -96,7 +96,7 @@ class Finder(object):
         record = self._find(name, path)
         if not record:
             return None
-        kind = compat.ModuleSpec
+        kind = compat.ModuleSpec  # type: Any
         if record[4:]:
             kind = type("MainSpec", (kind,), {"parent": record[4]})
         spec = kind(name, self, origin=record[2], is_package=bool(record[1] & PACKAGE))
@@ -141,7 +141,7 @@ class Finder(object):
             record = compat.without_import_lock(self._obtain, name, self.form)
             if not record and asker > 1:
                 raise self._error(name)
-        return record  # type: ignore[no-any-return]
+        return record
 
     def _get(self, name):
         # type: (str) -> Optional[Record]
@@ -175,12 +175,13 @@ class Finder(object):
     def _error(self, name):
         # type: (str) -> ImportError
         reason = self.cache.reasons.get(_on_the_wire(name), ABSENT)
-        if reason[:9] == REFUSED:
-            return ModuleNotShippedError("%s isn't installed here (%s), and the controller doesn't send it: %s"
-                                         % (name, sys.executable, reason[9:]))
-        error = compat.ModuleMissing("No module named %r: neither here (%s) nor at the controller has it. Install it in "
-                                     "one of the two [%s]" % (name, sys.executable, reason))
-        error.name = name
+        refused = reason[:7] == "refused"
+        if reason == ABSENT:
+            reason += " there, too; install it in one of the two"
+        error = (ModuleNotShippedError if refused else compat.ModuleMissing)(
+            "No module named %r here (%s), and the controller doesn't send it: %s" % (name, sys.executable, reason))
+        if not refused:
+            error.name = name
         return error
 
     # ------------------------------------------------------------------ loading
@@ -293,7 +294,7 @@ def install(cache, fetch):
     """
     sys.meta_path.insert(0, Finder(cache, fetch, True))  # type: ignore[arg-type]
     sys.meta_path.append(Finder(cache, fetch, False))  # type: ignore[arg-type]
-    sys.path_hooks.insert(0, Nowhere)  # type: ignore[arg-type]
+    sys.path_hooks.insert(0, Nowhere)
 
 
 def find_class(module, qualname):

@@ -1,0 +1,119 @@
+"""Who may have which module, and why not.
+
+By default a node may have what the functions called there need, any module of the same distributions and of what they
+require (SQLAlchemy picks its dialects by name at run time), and the program's own modules. ``strict`` narrows that to
+what was sent with a call. Patterns, ``ship prefer forbid``, change it for single packages. It decides by names and by
+what ``find`` says; it must not know how anything is sent. Not thread-safe: the module server has a lock.
+"""
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from ramet.modules.find import Found, Kind
+
+
+@dataclass(slots=True)
+class Grant:
+    """What one node may have since functions that need it were called there."""
+
+    names: set[str] = field(default_factory=set)
+    libraries: set[str] = field(default_factory=set)    # top-level names
+
+    def add(self, names: Iterable[str], library: Iterable[str]) -> None:
+        """Take in a closure."""
+        self.names.update(names)
+        self.libraries.update(name.partition(".")[0] for name in library)
+
+
+class Policy:
+    """The rules of one tree.
+
+    A pattern is a module's name, which stands for all below it, too, or one with wildcards: ``django``, ``acme.*_test``.
+
+    Args:
+        strict: a node gets what its calls carry, and nothing on request.
+    """
+
+    def __init__(self, strict: bool = False) -> None:
+        self.strict = strict
+        self.ship: list[str] = []
+        self.prefer: list[str] = []
+        self.forbid: list[str] = []
+
+    def prefers(self, name: str) -> bool:
+        """Whether the controller's module wins over one that is installed over there."""
+        return _match(self.prefer, name) is not None
+
+    def forbids(self, name: str) -> str | None:
+        """Why a module is never sent, or None."""
+        pattern = _match(self.forbid, name)
+        return None if pattern is None else f"the program forbids it by tree.modules.forbid({pattern!r})"
+
+    def objection(self, found: Found, grant: Grant) -> str | None:
+        """Why a node that asks for a module doesn't get it, or None. The module is one that can be sent."""
+        forbidden = self.forbids(found.name)
+        if forbidden or _match(self.ship, found.name) or found.name in grant.names:
+            return forbidden
+        top = found.name.partition(".")[0]
+        allow = f"allow it by tree.modules.ship({top!r})"
+        if self.strict:
+            return f"no call sent it, and the policy is strict; {allow}"
+        if found.kind is Kind.OWN or top in grant.libraries:
+            return None
+        if distributions_of([top]) & requirements_of(distributions_of(grant.libraries)):
+            return None
+        return f"it isn't needed by any function that was called there, nor by what such a function needs; {allow}"
+
+
+def _match(patterns: list[str], name: str) -> str | None:
+    for pattern in patterns:
+        if fnmatchcase(name, pattern) or fnmatchcase(name, pattern + ".*"):
+            return pattern
+    return None
+
+
+# ---------------------------------------------------------------------- distributions
+
+
+@functools.cache
+def _distributions_by_top() -> dict[str, list[str]]:
+    """Reads every distribution's list of files, so it is done once, when a node first asks for what wasn't foreseen."""
+    return dict(importlib.metadata.packages_distributions())
+
+
+def distributions_of(tops: Iterable[str]) -> frozenset[str]:
+    """The installed distributions that top-level names belong to, normalized."""
+    known = _distributions_by_top()
+    return frozenset(_normal(name) for top in tops for name in known.get(top, ()))
+
+
+def requirements_of(distributions: frozenset[str]) -> frozenset[str]:
+    """These distributions and all that they require, transitively and with extras: those are picked at run time."""
+    reached: set[str] = set()
+    waiting = list(distributions)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += _required_by(name)
+    return frozenset(reached)
+
+
+@functools.cache
+def _required_by(distribution: str) -> tuple[str, ...]:
+    try:
+        lines = importlib.metadata.requires(distribution) or ()
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+    found = (re.match(r"\s*([\w.-]+)", line) for line in lines)
+    return tuple(_normal(match[1]) for match in found if match)
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()

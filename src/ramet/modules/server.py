@@ -1,0 +1,226 @@
+"""The module server: answers what of the program's modules a node needs, may have, and gets.
+
+It must not know of links, messages or what was sent: the caller keeps account of that by the names it is given.
+
+    closure = server.closure("app.tasks")                        # what a call of a function there needs
+    server.grant(node_id, closure)                               # so that node may have it, and what belongs to it
+    names = server.lacking(closure, installed_there)
+    records, absent = server.records(names, form)
+    absent |= server.absent(closure, form)
+
+Nothing is ever imported because a node asked for it. Thread-safe: one lock.
+"""
+from __future__ import annotations
+
+import linecache
+import sys
+import threading
+from collections.abc import Container, Iterable
+from typing import Any
+
+from ramet.kernel.errors import ModuleNotShippedError, ValueNotPortableError
+from ramet.kernel.importer import ABSENT, REFUSED
+from ramet.modules import pack
+from ramet.modules.closure import Closure, ClosureFinder, reason_for
+from ramet.modules.find import NAME_CHARS_MAX, SHIPPED, Found, Kind, is_module_name
+from ramet.modules.policy import Grant, Policy
+
+#: The first Python that knows the names of its whole standard library; an older one has to be told.
+_KNOWS_STANDARD_NAMES = 10
+
+
+class ModuleServer:
+    """The modules of one tree: ``tree.modules``.
+
+    Args:
+        policy: who may have what; default: what calls need, and what belongs to that.
+
+    Thread-safety: any thread may call anything.
+    """
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.policy = policy or Policy()
+        self._lock = threading.RLock()
+        self._finder = ClosureFinder()
+        self._grants: dict[int, Grant] = {}
+        self._records: dict[tuple[str, str, bool], pack.Record] = {}
+        self._shipped: dict[str, Found] = {}    # by name
+        self._files: dict[str, Found] = {}      # by file name over there
+
+    # ------------------------------------------------------------------ for users
+
+    def ship(self, *patterns: str) -> None:
+        """Let nodes have modules that no call needs, by name or pattern (``"acme"``, ``"acme.plugin_*"``)."""
+        self.policy.ship += patterns
+
+    def prefer(self, *patterns: str) -> None:
+        """Send these libraries even where they are installed: the controller's version wins there."""
+        self.policy.prefer += patterns
+
+    def forbid(self, *patterns: str) -> None:
+        """Never send these modules. An import of one fails over there unless it is installed there."""
+        self.policy.forbid += patterns
+
+    def explain(self, name: str, node: int | None = None) -> str:
+        """Say in words what happens when a node imports a module, and why.
+
+        Args:
+            node: the id of a node, to be told what that one may have on request.
+        """
+        if not is_module_name(name):
+            return f"{name!r}: not a module's name, so it is refused unseen."
+        with self._lock:
+            found = self._finder.find(name)
+            if found.kind not in SHIPPED:
+                return f"{name}: {found.kind.value}; never sent. {reason_for(found)}."
+            said = f"{name}: {found.kind.value} ({found.path}). "
+            forbidden = self.policy.forbids(name)
+            if forbidden:
+                return said + f"Never sent: {forbidden}."
+            if self._wins(found):
+                said += "It is sent with every call that needs it, and wins over what is installed there. "
+            else:
+                said += "It is sent with a call that needs it where it isn't installed; else that node's own is used. "
+            if node is not None:
+                objection = self.policy.objection(found, self._grants.get(node, Grant()))
+                said += f"Node {node} doesn't get it on request: {objection}." if objection else f"Node {node} may ask for it."
+            return said.rstrip()
+
+    # ------------------------------------------------------------------ ahead of a call
+
+    def check(self, module: str) -> None:
+        """See to it that functions of a module can be called elsewhere at all.
+
+        Raises:
+            ModuleNotShippedError: the main module was typed in, or the program forbids to send this one of its own.
+        """
+        with self._lock:
+            found = self._finder.find(module) if is_module_name(module) else Found(module, Kind.ABSENT)
+            forbidden = self.policy.forbids(module) if found.kind is Kind.OWN else None
+            if forbidden or (found.name == "__main__" and found.kind not in SHIPPED):
+                raise ModuleNotShippedError(f"{module} can't be sent: {forbidden or found.reason}")
+
+    def closure(self, module: str) -> Closure:
+        """What a module needs, less what the program forbids. Empty for what every Python has."""
+        with self._lock:
+            closure = self._finder.closure(module)
+            if not self.policy.forbid:
+                return closure
+            refused = {name: why for name in closure.names if (why := self.policy.forbids(name))}
+            return Closure(
+                tuple(name for name in closure.own if name not in refused),
+                tuple(name for name in closure.library if name not in refused),
+                closure.absent | {name: REFUSED + why for name, why in refused.items()},
+                closure.standard,
+            )
+
+    def grant(self, node: int, closure: Closure) -> None:
+        """Let a node ask for a closure, and for what belongs to it by the policy."""
+        with self._lock:
+            self._grants.setdefault(node, Grant()).add(closure.names, closure.library)
+
+    def forget(self, node: int) -> None:
+        """The node is gone; so is what it was allowed."""
+        with self._lock:
+            self._grants.pop(node, None)
+
+    def lacking(self, closure: Closure, installed: Container[str]) -> list[str]:
+        """Which modules of a closure a node needs from here.
+
+        Args:
+            installed: top-level names that are installed over there.
+        """
+        return [*closure.own, *(name for name in closure.library
+                                if name.partition(".")[0] not in installed or self.policy.prefers(name))]
+
+    def absent(self, closure: Closure, form: str) -> dict[str, str]:
+        """What a closure will try to import in vain. Told beforehand, it costs the node no round trip."""
+        version = form.removeprefix("cp3")
+        if version.isdigit() and int(version) >= _KNOWS_STANDARD_NAMES:
+            return closure.absent
+        return closure.absent | dict.fromkeys(closure.standard, _NOT_IN_THIS_PYTHON)
+
+    # ------------------------------------------------------------------ records
+
+    def records(self, names: Iterable[str], form: str) -> tuple[dict[str, pack.Record], dict[str, str]]:
+        """Pack modules.
+
+        Args:
+            names: of modules that can be sent, as ``closure`` and ``answer`` give them.
+            form: the node's; see ``compat.form_of``.
+
+        Returns:
+            The records by name; and the names that can't be had in this form, with the reason for each.
+        """
+        packed, absent = {}, {}
+        with self._lock:
+            for name in names:
+                try:
+                    packed[name] = self._record(name, form)
+                except ModuleNotShippedError as error:
+                    absent[name] = f"{REFUSED}{error}"
+        return packed, absent
+
+    def _record(self, name: str, form: str) -> pack.Record:
+        found = self._finder.find(name)
+        if form != pack.BYTECODE_FORM:
+            form = "source"
+        key = name, form, self._wins(found)
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = pack.record(found, form, key[2])
+            self._shipped[name] = self._files[record[2]] = found
+        return record
+
+    def _wins(self, found: Found) -> bool:
+        return found.kind is Kind.OWN or self.policy.prefers(found.name)
+
+    # ------------------------------------------------------------------ what comes from nodes
+
+    def answer(self, name: object, node: int) -> Closure:
+        """What a node gets that asks for a module: it with all that it needs, or nothing and the reason.
+
+        The name is any value at all: nothing is looked for that isn't a module's name.
+        """
+        if not is_module_name(name):
+            said = isinstance(name, str) and len(name) <= NAME_CHARS_MAX
+            return Closure(absent={str(name): REFUSED + "this isn't a module's name"} if said else {})
+        module = str(name)
+        with self._lock:
+            found = self._finder.find(module)
+            if found.kind not in SHIPPED:
+                if found.kind is Kind.STANDARD:
+                    return Closure(absent={module: _NOT_IN_THIS_PYTHON})
+                reason = REFUSED + found.reason if found.kind is Kind.RAMET else reason_for(found)
+                return Closure(absent={module: reason})
+            objection = self.policy.objection(found, self._grants.get(node, Grant()))
+            if objection:
+                return Closure(absent={module: REFUSED + objection})
+            closure = self.closure(module)
+            self.grant(node, closure)
+            return closure
+
+    def find_class(self, module: str, qualname: str) -> type:
+        """The class that a node names: one that is defined in a module that was sent to nodes.
+
+        Raises:
+            ValueNotPortableError: it isn't such a class. Nothing is imported for it.
+        """
+        found: Any = sys.modules.get(module) if module in self._shipped else None
+        for part in qualname.split("."):
+            found = getattr(found, "__dict__", {}).get(part)
+        if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, qualname):
+            return found
+        raise ValueNotPortableError(f"a node sent an instance of {module[:200]}.{qualname[:200]}, which isn't a class of a "
+                                    "module that this program sent to nodes")
+
+    def source_line(self, file: str, line: int) -> str:
+        """A line of a module that was sent to nodes, by the file's name over there, for tracebacks. "" if there is none."""
+        with self._lock:
+            found = self._files.get(file)
+        if found is None:
+            return ""
+        return linecache.getline(found.path, line, {"__name__": found.real_name or found.name, "__loader__": found.loader})
+
+
+_NOT_IN_THIS_PYTHON = f"{ABSENT}: it is of the standard library, but this Python lacks it"

@@ -61,15 +61,15 @@ def run(
         raise typer.BadParameter("names no host", param_hint="-H")
     report = Report(as_json, verbose)
     with ramet.Tree(on_output=_to_stderr if as_json else show) as tree:
-        names: dict[ramet.Node, str] = {}
+        hosts_of: dict[ramet.Node, str] = {}
         for spec in specs:
             try:
-                names[tree.connect(full_spec(spec))] = spec
+                hosts_of[tree.connect(full_spec(spec))] = spec
             except ValueError as error:
                 raise typer.BadParameter(f"{spec}: {error}", param_hint="-H") from None
-        nodes = [node if timeout is None else node.options(timeout=timeout) for node in names]
+        nodes = [node if timeout is None else node.options(timeout=timeout) for node in hosts_of]
         for node, outcome in tree.each(nodes, fn, *(arguments or [])):
-            report.outcome(names[node], node, outcome)
+            report.outcome(hosts_of[node], node, outcome)
         report.traffic(tree)
     if report.failed:
         raise typer.Exit(1)
@@ -110,11 +110,12 @@ class Report:
         self.out = Console(soft_wrap=True, highlight=False, markup=False)
         self.err = Console(soft_wrap=True, highlight=False, markup=False, stderr=True)
 
-    def outcome(self, name: str, node: ramet.Node, outcome: ramet.Outcome[Any]) -> None:
+    def outcome(self, host: str, node: ramet.Node, outcome: ramet.Outcome[Any]) -> None:
         """Print what came of one host."""
+        name = node.name
         self.failed += not outcome.ok
         if self.as_json:
-            self._json(name, outcome)
+            self._json(host, node, outcome)
         elif outcome.ok:
             self._lines(self.out, name, "green", as_text(outcome.value))
         else:
@@ -133,9 +134,9 @@ class Report:
         for line in text.splitlines() or [""]:
             console.print(Text.assemble((f"{name}: ", style), harmless(line)))
 
-    def _json(self, name: str, outcome: ramet.Outcome[Any]) -> None:
+    def _json(self, host: str, node: ramet.Node, outcome: ramet.Outcome[Any]) -> None:
         error = outcome.error
-        said = {"host": name, "ok": outcome.ok}
+        said: dict[str, Any] = {"host": host, "node": node.name, "ok": outcome.ok}
         if error is None:
             said["value"] = outcome.value
         else:

@@ -63,10 +63,10 @@ else:
     text = str
     integers = (int,)
     monotonic = time.monotonic
-    indexed = (bytes, bytearray)  # type: ignore[assignment]
-    Bytes = bytes  # type: ignore[misc,assignment]
-    view = memoryview  # type: ignore[assignment]
-    native_utf8 = native_text = None  # type: ignore[assignment]
+    indexed = (bytes, bytearray)
+    Bytes = bytes
+    view = memoryview
+    native_utf8 = native_text = None  # type: Any
 
     def flat(data):
         # type: (Any) -> Any

@@ -7,6 +7,8 @@ MYPY = False
 if MYPY:
     from typing import Any
 
+from ramet.kernel import compat
+
 
 class Error(Exception):
     """What all errors of ramet have in common. Never raised itself."""
@@ -75,7 +77,7 @@ class CallCancelled(Error):
     """The call was cancelled before it gave a result."""
 
 
-class ModuleNotShippedError(Error, ImportError):
+class ModuleNotShippedError(Error, compat.ModuleMissing):
     """A module that is needed over there can't be sent: its text says why and what to do."""
 
 

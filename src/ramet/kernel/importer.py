@@ -22,8 +22,7 @@ if MYPY:
 
 PACKAGE, OWN, BYTECODE, NAMESPACE = 1, 2, 4, 8      # a record's flags (wire)
 SCHEME = "ramet:"       # a path on the controller; ``__file__`` and ``__path__`` begin so here
-REFUSED = "refused: "   # begins the reason of a module that the controller has but doesn't send (wire)
-ABSENT = "absent"       # the reason of one that it doesn't have (wire)
+ABSENT = "absent"       # (wire) why the controller doesn't send a module: it has none, or "refused: " and the reason
 
 # Imported "if it is there" by the standard library itself, which isn't worth a round trip: it never comes from upstream.
 # Python 3.10 and newer know the names of their whole standard library; these are what is asked for besides, or before.
@@ -54,7 +53,7 @@ class ModuleCache(object):
         try:
             for record in records:
                 name, _, _, _ = record[:4]
-                self.records[form, name] = record
+                self.records[form, compat.local_module(name)] = record
             if form == compat.form_tag():
                 self.reasons.update(absent)
         except (TypeError, ValueError):
@@ -68,6 +67,7 @@ class ModuleCache(object):
     def get(self, form, name):
         # type: (str, str) -> Optional[Record]
         """A module's record in a form, or as source, which every form can use; None if there is none."""
+        name = compat.local_module(name)
         return self.records.get((form, name)) or self.records.get(("source", name))
 
 
@@ -145,13 +145,12 @@ class Finder(object):
 
     def _get(self, name):
         # type: (str) -> Optional[Record]
-        return self.cache.get(self.form, _on_the_wire(name))
+        return self.cache.get(self.form, name)
 
     def _obtain(self, name, form):
         # type: (str, str) -> Optional[Record]
         """A record in a form, fetched if nothing is known of it. What several threads want is fetched once."""
         cache = self.cache
-        name = _on_the_wire(name)
         reason = name if form == self.form else name + "/" + form
 
         def known():
@@ -174,14 +173,13 @@ class Finder(object):
 
     def _error(self, name):
         # type: (str) -> ImportError
-        reason = self.cache.reasons.get(_on_the_wire(name), ABSENT)
+        reason = self.cache.reasons[name]
         refused = reason[:7] == "refused"
-        if reason == ABSENT:
-            reason += " there, too; install it in one of the two"
         error = (ModuleNotShippedError if refused else compat.ModuleMissing)(
-            "No module named %r here (%s), and the controller doesn't send it: %s" % (name, sys.executable, reason))
+            "No module named %r here (%s), and the controller sends none: %s. Install it here, or see what "
+            "tree.modules.explain(%r) says" % (name, sys.executable, reason, name))
         if not refused:
-            error.name = name
+            error.name = name   # of a refused one it would let `from package import name` swallow the error
         return error
 
     # ------------------------------------------------------------------ loading
@@ -206,12 +204,9 @@ class Finder(object):
         record = self._get(name)
         if not record:
             raise self._error(name)
-        known = name in sys.modules     # reload()
         module = sys.modules.setdefault(name, type(sys)(name))  # type: Any
         module.__loader__ = self
-        module.__package__ = name.rpartition(".")[0]
-        if record[4:]:
-            module.__package__ = str(record[4])
+        module.__package__ = str(record[4]) if record[4:] else name.rpartition(".")[0]
         if record[1] & PACKAGE:
             module.__package__ = name
             module.__path__ = _path(record)
@@ -220,17 +215,14 @@ class Finder(object):
         try:
             self.exec_module(module)
         except BaseException:
-            if not known:
-                del sys.modules[name]
+            del sys.modules[name]
             raise
         return sys.modules[name]
 
     def get_code(self, name):
         # type: (str) -> Any
         """A module's code object."""
-        record = self._get(name)
-        if not record:
-            raise ImportError(name)
+        record = self._get(name)  # type: Any
         if record[1] & BYTECODE:
             return marshal.loads(record[3])
         return compile(record[3], compat.native(record[2]), "exec", 0, True)
@@ -238,7 +230,8 @@ class Finder(object):
     def is_package(self, name):
         # type: (str) -> bool
         """Whether a module is a package."""
-        return bool((self._get(name) or [0, 0])[1] & PACKAGE)
+        record = self._get(name)  # type: Any
+        return bool(record[1] & PACKAGE)
 
     def get_source(self, name):
         # type: (str) -> Any
@@ -275,11 +268,6 @@ class Nowhere(object):
     find_module = find_spec
 
 
-def _on_the_wire(name):
-    # type: (str) -> str
-    return "__main__" if name == compat.MAIN else name
-
-
 def _path(record):
     # type: (Record) -> List[str]
     return [compat.native(record[2]).rpartition("/")[0]]
@@ -292,8 +280,8 @@ def install(cache, fetch):
     Args:
         fetch: see ``Finder``.
     """
-    sys.meta_path.insert(0, Finder(cache, fetch, True))  # type: ignore[arg-type]
-    sys.meta_path.append(Finder(cache, fetch, False))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder(cache, fetch, True))
+    sys.meta_path.append(Finder(cache, fetch, False))
     sys.path_hooks.insert(0, Nowhere)
 
 

@@ -25,9 +25,12 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from ramet.kernel.importer import ABSENT, REFUSED
+from ramet.kernel.importer import ABSENT
 from ramet.modules import pack, scan
 from ramet.modules.find import SHIPPED, Found, Kind, find, main_package, namespace_of
+
+#: Begins the reason of a module that is here but isn't sent; another reason begins with ABSENT.
+REFUSED = "refused: "
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.machinery import BuiltinImporter, ExtensionFileLoader, ModuleSpec
+from importlib.machinery import BuiltinImporter, ExtensionFileLoader, ModuleSpec, SourceFileLoader
 from importlib.util import LazyLoader
 from types import ModuleType
 from typing import Any
@@ -131,6 +131,10 @@ def _made_at_run_time(name: str) -> Found:
 def _native(name: str, path: str) -> Found:
     if kind_of_path(path) is Kind.STANDARD:
         return Found(name, Kind.STANDARD, path, reason=STAYS)
+    source = os.path.join(os.path.dirname(path), name.rpartition(".")[2] + ".py")
+    if path and os.path.isfile(source):
+        # mypyc and Cython in its pure mode leave the source that they compiled beside it
+        return Found(name, kind_of_path(source), source, None, False, SourceFileLoader(name, source))
     file = os.path.basename(path) or "built into the controller's interpreter"
     reason = (f"it is a native extension module ({file}), and native code isn't shipped yet; install its distribution "
               f"over there")  # fmt: skip
@@ -182,7 +186,7 @@ def _find_spec(name: str) -> ModuleSpec | None:
     path: Iterable[str] | None = None
     if parent:
         package = namespace_of(parent) or _find_spec(parent)
-        path = package and _folders(package)
+        path = _folders(package) if package else None
         if path is None:
             return None
     for finder in sys.meta_path:

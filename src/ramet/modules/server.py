@@ -18,10 +18,11 @@ import threading
 from collections.abc import Container, Iterable
 from typing import Any
 
+from ramet.kernel import compat
 from ramet.kernel.errors import ModuleNotShippedError, ValueNotPortableError
-from ramet.kernel.importer import ABSENT, REFUSED
+from ramet.kernel.importer import ABSENT
 from ramet.modules import pack
-from ramet.modules.closure import Closure, ClosureFinder, reason_for
+from ramet.modules.closure import REFUSED, Closure, ClosureFinder, reason_for
 from ramet.modules.find import NAME_CHARS_MAX, SHIPPED, Found, Kind, is_module_name
 from ramet.modules.policy import Grant, Policy
 
@@ -72,7 +73,8 @@ class ModuleServer:
         with self._lock:
             found = self._finder.find(name)
             if found.kind not in SHIPPED:
-                return f"{name}: {found.kind.value}; never sent. {reason_for(found)}."
+                advice = " Install it in the controller's Python." if found.kind is Kind.ABSENT else ""
+                return f"{name}: {found.kind.value}, so it is never sent. {found.reason or reason_for(found)}.{advice}"
             said = f"{name}: {found.kind.value} ({found.path}). "
             forbidden = self.policy.forbids(name)
             if forbidden:
@@ -185,7 +187,7 @@ class ModuleServer:
         if not is_module_name(name):
             said = isinstance(name, str) and len(name) <= NAME_CHARS_MAX
             return Closure(absent={str(name): REFUSED + "this isn't a module's name"} if said else {})
-        module = str(name)
+        module = "__main__" if name == compat.MAIN else str(name)
         with self._lock:
             found = self._finder.find(module)
             if found.kind not in SHIPPED:

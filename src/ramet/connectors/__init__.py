@@ -17,7 +17,7 @@ form        the form of code that the interpreter takes, where that is known bef
 env         changes to the environment of the program: name -> value, or None to take it away
 cwd         the folder it is started in, or None
 rules       what to do at prompts and ends, see ``kernel/dialogue.py``
-secrets     name -> text, for the rules. Never in argv or env; ``masked`` shows a plan without them
+secrets     name -> text, for the rules. Never in argv, command, env or rules; never shown
 timeout_s   how long connecting may take in all
 ==========  ===========================================================================================================
 """
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,6 +114,6 @@ def environment(env: Mapping[str, str | None] | None) -> dict[str, str | None] |
     return dict(env)
 
 
-def masked(plan: Plan) -> Plan:
-    """A copy of a plan that may be shown and logged."""
-    return {**plan, "secrets": dict.fromkeys(plan["secrets"], "********")}
+def shown(argv: Sequence[str]) -> str:
+    """A command as one would type it, with the first stage as "…"."""
+    return shlex.join(argv) + " …"

@@ -5,14 +5,16 @@ import os
 from collections.abc import Mapping
 
 from ramet.bootstrap import first_stage
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, environment, make, python_words
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, environment, make, python_words, shown
 from ramet.kernel.spawn import NAME_HERE
 
 # The link of an interpreter that is started directly is its stdout, a socket.
 _LINK_FD = 1
 
-# Flags of an interpreter that take the next word with them.
-_WITH_A_WORD = ("-X", "-W", "--check-hash-based-pycs")
+#: The first marker, from an interpreter of which it isn't known what code it takes.
+_ANNOUNCE = """import posix,sys
+posix.write(1,("\\nRAMET1 %x %s\\n"%(sys.hexversion,"pypy_version_info"in dir(sys)and"p"or"c")).encode())
+"""
 
 
 def plan(
@@ -39,27 +41,10 @@ def plan(
     words = python_words(python)
     common = {"env": environment(env), "cwd": None if cwd is None else os.fspath(cwd)}
     name, what = name or "local", "local " + " ".join(words or ["python"])
-    if words and not _is_an_interpreter(words):
+    if words and first_stage.flags(words) != words[1:]:     # a wrapper, with a program behind it
         argv = first_stage.command(words, NAME_HERE)
-        return make(what, name, words, connect_timeout_s, argv=argv, command=" ".join([*words, "…"]), **common)
+        return make(what, name, words, connect_timeout_s, argv=argv, command=shown(words), **common)
     stub = first_stage.stub(_LINK_FD).decode()
     if words:
         stub = _ANNOUNCE + stub
     return make(what, name, words, connect_timeout_s, shape="socket", stub=stub, **common)
-
-
-#: The first marker, from an interpreter of which it isn't known what code it takes.
-_ANNOUNCE = """import os,sys
-os.write(1,("\\nRAMET1 %x %s\\n"%(sys.hexversion,"pypy_version_info"in dir(sys)and"p"or"c")).encode())
-"""
-
-
-def _is_an_interpreter(words: list[str]) -> bool:
-    """Whether the command is one program and its flags, not a wrapper with a program behind it."""
-    flags = iter(words[1:])
-    for flag in flags:
-        if not flag.startswith("-") or flag == "-":
-            return False
-        if flag in _WITH_A_WORD:
-            next(flags, None)
-    return True

@@ -32,7 +32,8 @@ _FLAGS = {"compression", "shell", "terminal"}
 _LISTS = {"argv", "ssh_args"}
 _SECRETS = {"password", "passphrase"}
 
-_STEP = re.compile(r"([A-Za-z0-9_-]+)(?::(?://)?([^?]*))?(?:\?(.*))?", re.DOTALL)
+_SCHEME = re.compile(r"(?<![^/])([A-Za-z0-9_-]+)://")
+_STEP = re.compile(r"([A-Za-z0-9_-]+)(?::([^?]*))?(?:\?(.*))?", re.DOTALL)
 _SSH = re.compile(r"(?:(?P<username>.*)@)?(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>.*))?", re.DOTALL)
 
 
@@ -44,7 +45,7 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
     """
     if not isinstance(text, str) or not text.strip():
         raise ValueError("a spec is a text such as 'ssh:web1' or 'ssh:web1/local:'; this one is empty")
-    steps = re.split(r"(?<![:/])/(?!/)|(?<=://)/|(?<=[^:/])/(?=/)", text.strip())
+    steps = _SCHEME.sub(r"\1:", text.strip()).removesuffix("/").split("/")
     return [_step(step, text) for step in steps]
 
 
@@ -54,7 +55,9 @@ def _step(step: str, spec: str) -> tuple[str, dict[str, Any]]:
         raise _error(spec, f"{step!r} is no step: write connector:target")
     connector, target, query = match.groups()
     if connector not in TARGETS:
-        hint = f"for a host write 'ssh:{step}'" if target is None else f"there are {', '.join(TARGETS)}"
+        hint = f"there are {', '.join(TARGETS)}"
+        if target is None:
+            hint = f"for a host write 'ssh:{step}'; a '/' inside of a target is written %2F"
         raise _error(spec, f"there is no connector {connector!r}; {hint}")
     options: dict[str, Any] = {}
     if target:
@@ -79,6 +82,8 @@ def _ssh_target(target: str, spec: str) -> dict[str, str]:
     if ":" in found.get("username", ""):
         # what is behind the colon would be a password: it isn't repeated here
         raise ValueError("a password doesn't belong in a spec, where shells and ps show it: give it with password=")
+    if ":" in found.get("port", ""):
+        raise _error(spec, f"{target!r} has several colons: write an IPv6 address in brackets, 'ssh:[::1]'")
     found["host"] = found["host"].removeprefix("[").removesuffix("]")
     if not found["host"]:
         raise _error(spec, "ssh needs a host: write 'ssh:HOST'")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ramet.bootstrap import first_stage
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words, shown
 from ramet.connectors.ssh_rules import exit_rules, question_rules
 from ramet.kernel.spawn import NAME_HERE
 
@@ -66,7 +66,9 @@ def plan(
     """
     _check("host", host)
     words = python_words(python)
+    files = [identity_file] if isinstance(identity_file, str | os.PathLike) else list(identity_file or ())
     options = {
+        "IdentitiesOnly": "yes" if files else None,
         "BatchMode": None if password is not None or passphrase is not None else "yes",
         "NumberOfPasswordPrompts": None if password is None and passphrase is None else "1",
         "StrictHostKeyChecking": _policy(host_key_policy),
@@ -80,11 +82,8 @@ def plan(
         head += ["-p", str(_at_least(1, "port", port, 65535))]
     if username is not None:
         head += ["-l", _check("username", username)]
-    files = [identity_file] if isinstance(identity_file, str | os.PathLike) else list(identity_file or ())
     for file in files:
         head += ["-i", os.fspath(file)]
-    if files:
-        options["IdentitiesOnly"] = "yes"
     if isinstance(ssh_args, str) or not all(isinstance(word, str) for word in ssh_args):
         raise TypeError(f"ssh_args is a list of texts, not {ssh_args!r}")
     more = [word for key, value in options.items() if value is not None for word in ("-o", f"{key}={value}")]
@@ -95,7 +94,7 @@ def plan(
     return make(
         f"ssh {host}", name or name_from(host.rpartition("@")[2]), words, connect_timeout_s,
         argv=[*argv, first_stage.shell_command(words, NAME_HERE)],
-        command=" ".join([*argv, *(words or ["python"]), "…"]),
+        command=shown([*argv, *(words or ["python"])]),
         shape="pipes+tty" if given else "pipes", rules=question_rules(given) + exit_rules(host, port, given),
         secrets=given, env={"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None} if given else None,
     )  # fmt: skip

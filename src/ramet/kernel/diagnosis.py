@@ -18,6 +18,9 @@ if MYPY:
 lines_shown_max = 12
 line_chars_max = 300
 
+# A word of the command that is longer than this is a program, such as the first stage. Nobody wants to read it.
+program_chars_min = 200
+
 # Errors of starting a program of which the system's own words don't say enough: errno -> (cause, remedy).
 _CAUSES = {
     errno.EMFILE: ("this process has too many open files", "raise its limit (ulimit -n), or connect fewer nodes at once"),
@@ -37,6 +40,8 @@ EXITS = [
      "remedy": "something on the way changes, adds or drops bytes: see the last lines"},
     dict(_NO_PYTHON, on="exit", status=127, text="the program that should have run over there was not found"),
     dict(_NO_PYTHON, on="exit", status=126, text="the program that should have run over there can't be executed"),
+    dict(_NO_PYTHON, on="exit", status=1, text="there is no such program over there, or it can't be executed",
+         match="(?m)^[^\n]{1,200}: (Command not found|Permission denied|No such file or directory)\\.\\s*$"),    # csh
     dict(_NO_PYTHON, on="exit", match="No module named '?(encodings|site|zlib|_socket)|init_fs_encoding",
          text="the interpreter over there is broken or not complete"),
 ]  # type: Any
@@ -53,6 +58,9 @@ def connect_error(plan, rule, status=None, seen=""):
     """
     secrets = (plan.get("secrets") or {}).values()
     seen = dialogue.mask(seen.strip("\n"), secrets)
+    for word in plan["argv"]:
+        if len(word) > program_chars_min:   # fish repeats the command that it doesn't find
+            seen = seen.replace(word, "...")
     stage = rule.get("stage", "start")
     parts = ["%s: %s" % (plan.get("what", "a node"), rule.get("text") or "it failed"), "stage: " + stage]
     if plan.get("command"):

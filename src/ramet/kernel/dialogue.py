@@ -88,7 +88,8 @@ class Tail(object):
         # type: () -> str
         """What was kept, for people to read; only whole lines where the beginning is missing."""
         text = to_text(self.data)
-        return text[text.find("\n") + 1:] if self.cut else text
+        whole = text[text.find("\n") + 1:] if self.cut else text
+        return whole if whole.strip() else text
 
 
 class Decision(object):

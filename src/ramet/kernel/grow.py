@@ -276,7 +276,7 @@ class Growth(object):
         what = "no interpreter answered" if self.phase == ANSWERING else "the kernel did not start over there"
         rule = {"text": "%s within %g s" % (what, self.plan["timeout_s"]),
                 "remedy": "see the last lines, if there are any; or allow more time: connect_timeout_s="}
-        if self.said.data.strip():
+        if (self.said.data + self.received).strip():
             rule["stage"] = "bootstrap"
         self._fail_for(rule)
 

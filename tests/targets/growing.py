@@ -1,0 +1,122 @@
+"""Grows one node with a stand-in for the kernel: it writes the second marker and then echoes what comes.
+
+So what is tested is everything up to the kernel: connectors, dialogue, processes, markers, errors.
+"""
+from __future__ import annotations
+
+import os
+import threading
+import time
+import zlib
+from typing import Any
+
+from ramet.kernel import stub
+from ramet.kernel.grow import Growth
+from ramet.kernel.loop import Loop
+
+_ECHO = rb"""
+os.write(1, b"\nRAMET2\n")
+data = d.unused_data
+while data:
+    while data:
+        data = data[os.write(1, data):]
+    data = os.read(9, 65536)
+os._exit(0)
+"""
+
+
+def payload(form: str) -> bytes:
+    """Head and loader of the stand-in. It is the same in all forms."""
+    return stub.HEAD + zlib.compress(_ECHO)
+
+
+class Keeper:
+    """A loop in a thread of its own, for ``with``. Errors of callbacks are raised at its end."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self.loop = Loop(self.errors.append)
+        self.thread = threading.Thread(target=self.loop.run)
+
+    def __enter__(self) -> Keeper:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.stop()
+        self.thread.join()
+        self.loop.close()
+        for error in self.errors:
+            raise error
+
+
+class Outcome:
+    """What becomes of one growth."""
+
+    def __init__(self, loop: Loop, plan: dict[str, Any], behind: bytes = b"hello", payload: Any = payload) -> None:
+        self.loop = loop
+        self.behind = behind
+        self.form: str | None = None
+        self.process: Any = None
+        self.fds: set[int] = set()
+        self.data = b""
+        self.error: Any = None
+        self.calls = 0
+        self.over = threading.Event()
+        self.exited = threading.Event()
+        self.took_s = -time.monotonic()
+        self.growth = Growth(loop, plan, payload, self._started, self._up, self._failed)
+        self.growth.start()
+
+    def _started(self, form: str) -> bytes:
+        self.form = form
+        return self.behind
+
+    def _up(self, process: Any, fd_in: int, fd_out: int, data: bytes) -> None:
+        self.process, self.fds, self.data = process, {fd_in, fd_out}, data
+        self.fd_in, self.fd_out = fd_in, fd_out
+        self._over()
+
+    def _failed(self, error: Any) -> None:
+        self.error = error
+        self._over()
+
+    def _over(self) -> None:
+        self.calls += 1
+        self.took_s += time.monotonic()
+        self.over.set()
+
+    def wait(self, seconds: float = 40) -> Outcome:
+        assert self.over.wait(seconds), "neither up nor failed"
+        return self
+
+    def echo(self) -> bytes:
+        """What the stand-in sends back of what followed it."""
+        data = self.data
+        for fd in self.fds:
+            os.set_blocking(fd, True)
+        while len(data) < len(self.behind):
+            got = os.read(self.fd_in, 65536)
+            assert got, "the stand-in is gone"
+            data += got
+        return data
+
+    def close(self) -> int:
+        """Close the link, and wait for the program to end by itself. Gives its exit status."""
+        status: list[int] = []
+        for fd in self.fds:
+            os.close(fd)
+        self.process.on_exit(lambda code: (status.append(code), self.exited.set()))
+        assert self.exited.wait(10), "it runs on"
+        return status[0]
+
+
+def grow(plan: dict[str, Any], **options: Any) -> Outcome:
+    """Grow one, look whether the stand-in works, and end it."""
+    with Keeper() as keeper:
+        outcome = Outcome(keeper.loop, plan, **options).wait()
+        if outcome.error is None:
+            assert outcome.echo() == outcome.behind
+            outcome.close()
+        assert outcome.calls == 1
+    return outcome

@@ -1,0 +1,184 @@
+"""An sshd of the tests' own: a free port of the loopback, keys in a folder of its own, a throwaway account where we are root.
+
+    with Sshd(folder) as sshd:
+        tree.ssh("127.0.0.1", **sshd.by_key())
+
+As root there is an account with a password (``sshd.user``, ``sshd.password``) whose login shell can be changed; else
+sshd runs as the user who runs the tests, and takes keys only. Neither the user's ~/.ssh nor known hosts play a part.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from support import leaks, needs
+
+HOST = "127.0.0.1"
+_UP_S = 10.0
+
+_SERVER = """\
+ListenAddress {host}
+Port {port}
+HostKey {folder}/hostkey
+PidFile none
+AuthorizedKeysFile {folder}/authorized_keys
+StrictModes no
+PasswordAuthentication {passwords}
+KbdInteractiveAuthentication {passwords}
+UsePAM {passwords}
+PermitRootLogin prohibit-password
+MaxSessions 100
+MaxStartups 300:30:500
+LoginGraceTime 30
+PrintMotd no
+PrintLastLog no
+UseDNS no
+SetEnv {mark_name}={mark}
+"""
+
+_CLIENT = """\
+Host *
+  UserKnownHostsFile {folder}/known_hosts
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking accept-new
+  IdentitiesOnly yes
+  IdentityAgent none
+"""
+
+
+def _run(*argv: str, stdin: str = "") -> str:
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv)} ended with status {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def free_port() -> int:
+    """A port of the loopback where nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+class Sshd:
+    """One server. Use it in ``with``.
+
+    Attributes:
+        port: where it listens.
+        user: who to log in as: the throwaway account, or who runs the tests.
+        password: that account's, or None where there is none.
+        home: that account's home, or None.
+        client: the path of a client configuration for it, for ``ssh -F``.
+    """
+
+    def __init__(self) -> None:
+        self.program = needs.program("sshd")
+        needs.program("ssh")
+        self.keygen = needs.program("ssh-keygen")
+        self.root = os.geteuid() == 0
+        self.folder = Path(tempfile.mkdtemp(prefix="ramet-sshd-"))
+        self.folder.chmod(0o755)    # the account must be able to read authorized_keys
+        self.port = free_port()
+        self.client = self.folder / "ssh_config"
+        self.user = f"rmt{os.getpid() % 100_000}" if self.root else _run("id", "-un").strip()
+        self.password = secrets.token_hex(8) if self.root else None
+        self.home = self.folder / "home" if self.root else None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._has_account = False
+
+    def __enter__(self) -> Sshd:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+        for process in leaks.processes():       # sessions that are still there
+            if f"sshd: {self.user}" in process.command:
+                with contextlib.suppress(OSError):
+                    os.kill(process.pid, signal.SIGKILL)
+        if self._has_account:
+            deadline = time.monotonic() + 5
+            while subprocess.run(["userdel", self.user], capture_output=True).returncode and time.monotonic() < deadline:
+                time.sleep(0.1)     # "user is currently used by process": it ends just now
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(self) -> None:
+        if self.root:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+            assert self.home is not None
+            _run("useradd", "--no-create-home", "--home-dir", str(self.home), "--shell", "/bin/sh", self.user)
+            self._has_account = True
+            _run("chpasswd", stdin=f"{self.user}:{self.password}\n")
+            self.home.mkdir(mode=0o755)
+            shutil.chown(self.home, self.user)
+        _run(self.keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / "hostkey"))
+        config = self.folder / "sshd_config"
+        config.write_text(_SERVER.format(host=HOST, port=self.port, folder=self.folder, mark=leaks.mark(),
+                                         mark_name=leaks.MARK_NAME, passwords="yes" if self.root else "no"))
+        with config.open("a") as more:      # from 9.8 on it would lock us out after the wrong passwords
+            if "persourcepenalties" in _run(self.program, "-T", "-f", str(config)):
+                more.write("PerSourcePenalties no\n")
+        self.client.write_text(_CLIENT.format(folder=self.folder))
+        (self.folder / "authorized_keys").touch()
+        self.key("id")
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen([self.program, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+        deadline = time.monotonic() + _UP_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1) as probe:
+                if probe.recv(4) == b"SSH-":
+                    return
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError("sshd isn't up: " + self.log())
+            time.sleep(0.05)
+
+    def log(self) -> str:
+        """What the server has written."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def key(self, name: str, command: str | None = None, passphrase: str = "") -> Path:
+        """Make a key that is good for any account, and give its path.
+
+        Args:
+            command: what the server runs for whoever comes with it, whatever they ask for (``$SSH_ORIGINAL_COMMAND``).
+        """
+        path = self.folder / name
+        _run(self.keygen, "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", str(path))
+        forced = "" if command is None else 'command="' + command.replace('"', '\\"') + '" '
+        with (self.folder / "authorized_keys").open("a") as file:
+            file.write(forced + path.with_suffix(".pub").read_text())
+        return path
+
+    def by_key(self, key: Path | str = "id", **options: Any) -> dict[str, Any]:
+        """Options of the connector ``ssh`` to log in with a key."""
+        return {"port": self.port, "username": self.user, "identity_file": str(self.folder / key),
+                "ssh_args": ["-F", str(self.client)], **options}
+
+    def by_password(self, **options: Any) -> dict[str, Any]:
+        """Options of the connector ``ssh`` to log in with the account's password. Skips the test where there is none."""
+        needs.root()
+        return {"port": self.port, "username": self.user, "password": self.password,
+                "ssh_args": ["-F", str(self.client), "-o", "PubkeyAuthentication=no"], **options}
+
+    def set_shell(self, name: str) -> None:
+        """Give the account another login shell. Skips the test where that can't be done or there is no such shell."""
+        needs.root()
+        _run("usermod", "--shell", needs.program(name), self.user)

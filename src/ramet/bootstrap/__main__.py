@@ -1,0 +1,24 @@
+"""``python -m ramet.bootstrap``: what each module of the kernel's core weighs, and how long the command lines are."""
+from __future__ import annotations
+
+import zlib
+
+from ramet.bootstrap import first_stage, packing
+
+
+def main() -> None:
+    """Print the tables."""
+    print(f"{'':24}" + "".join(f"{form:>10}{'zlib':>8}" for form in packing.FORMS))
+    for name in packing.CORE:
+        sizes = [packing.packed(name, form) for form in packing.FORMS]
+        print(f"{name:24}" + "".join(f"{len(data):10,}{len(zlib.compress(data, 9)):8,}" for data in sizes))
+    print(f"\nhead and loader {packing.loader_size():,} bytes")
+    for form in packing.FORMS:
+        whole = len(packing.payload(form))
+        print(f"core as {form} {whole - packing.loader_size():,} bytes, with head and loader {whole:,}")
+    lines = [len(first_stage.shell_command(python, "web1")) for python in (["python3"], None)]
+    print(f"command line {lines[0]} characters, with search {lines[1]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+r"""The first stage: the command line that turns any interpreter into one that waits for the kernel.
+
+It is made of three programs, each as short as it can be:
+
+search       ``sh`` looks for an interpreter, where none was named. Status 97: there is none.
+first stage  says which interpreter it runs in (marker 1), and re-executes it under the node's name.
+stub         what that one reads from its stdin; see ``kernel/stub.py``.
+
+What the first stage does, in this order:
+
+1. Keep the link: stdin becomes descriptor 9.
+2. Write the stub into a pipe, which becomes stdin. It fits the pipe, so no second process is needed to write it
+   (docs/decisions/0002-no-fork-first-stage.md).
+3. Print ``\nRAMET1 <hexversion> <c or p>\n``. From then on the kernel may be sent.
+4. Execute the same interpreter, with a true path and ``(ramet:NAME)`` behind it as argv[0], ``-B`` and the user's flags.
+
+How an interpreter finds its prefix from argv[0], and what follows:
+
+a. In a virtual environment, from the pyvenv.cfg beside or above it: so there argv[0] is its own path.
+b. Else from where argv[0] really is, behind links. ``sys.prefix`` is what it found the first time, so its ``bin`` is a
+   folder from which it will be found again, wherever a link to the interpreter lies (uv's way).
+c. CPython that was installed has ``.../lib-dynload`` at the end of its ``sys.path``. Where that isn't so (PyPy, a build
+   directory), nothing is known: there argv[0] is the true one, and the name is an argument.
+
+What is assumed of the shell that the remote sshd hands the command to (sh, dash, bash, zsh, ksh, csh, tcsh, fish have been
+tried; ``tests/targets/test_first_stage.py``):
+
+1. Words are separated by blanks, and a word of safe characters is taken as it is.
+2. In single quotes nothing is special but the single quote; in csh ``!``, in fish ``\`` before a quote or another one. So
+   the text has none of these. It has ``\n``, which all leave alone.
+3. Outside of quotes ``\`` makes any one character plain.
+4. Quoted and unquoted parts without a blank between them are one word.
+5. A line may have 520 characters, and standard input and output are handed on as they are.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ramet.kernel import stub as stub_program
+
+#: Flags that take the next word with them. What begins with any of these letters alone isn't a flag for a node.
+_WITH_A_WORD = ("-X", "-W", "--check-hash-based-pycs")
+_NO_FLAGS = ("-c", "-m", "-", "--", "-i", "-h", "-V")
+
+#: In the order of preference. The third is where RHEL 8 keeps the one that its own tools use.
+SEARCHED = ("python3", "python", "/usr/libexec/platform-python", "python2.7")
+
+#: What can't be in single quotes everywhere: a quote, csh's "!", and a backslash where fish would take it for its own.
+_SPECIAL = re.compile(r"(['!]|\\(?=[\\'!]|$))")
+
+_FIRST = (
+    "from sys import*;from posix import*;"
+    'a=argv;e=a[0]=executable;h,t=e.rsplit("/",1);k="-dy"in path[-1];'
+    f'dup2(0,9);r,w=pipe();write(w,b"{stub_program.PROGRAM}");dup2(r,0);close(w);'
+    r'print("\nRAMET1 %x "%hexversion+"pc"[k]);'
+    'execv(e,k and[[prefix+"/bin",h][access(h+"/../pyvenv.cfg",0)]+"/"+t+a[-1]]+a[1:-2]or a)'
+)
+
+_SEARCH = (
+    f"for p in {' '.join(SEARCHED)};do command -v $p>/dev/null&&"
+    'exec $p -uSBc "$0" "$@";done;exit 97'
+)
+
+
+def command(python: Sequence[str] | None, name: str) -> list[str]:
+    """The words that start a node's interpreter and its first stage, to go behind the words of a connector.
+
+    Args:
+        python: the interpreter: its name or path and its flags, possibly behind a wrapper (``["nice", "python3", "-O"]``).
+            None: ``sh`` looks for one.
+        name: the node's name, as ``ps`` will show it. No slash, no control characters.
+    """
+    tail = ["-B", *flags(python or ()), "-", f"(ramet:{name})"]
+    if python is None:
+        return ["sh", "-c", _SEARCH, _FIRST, *tail]
+    return [*python, "-uSBc", _FIRST, *tail]
+
+
+def shell_command(python: Sequence[str] | None, name: str) -> str:
+    """The same as one line for any login shell.
+
+    Raises:
+        ValueError: a word holds a newline or a zero byte, which not every shell can be given.
+    """
+    return " ".join(map(quote, command(python, name)))
+
+
+def stub(fd: int) -> bytes:
+    """The program for the stdin of an interpreter that is started without a first stage.
+
+    Args:
+        fd: its link, a socket.
+    """
+    return stub_program.program(fd)
+
+
+def flags(python: Sequence[str]) -> list[str]:
+    """The interpreter's flags at the end of a command: the last two of ``["nice", "-n", "5", "python3", "-X", "utf8"]``."""
+    for start in range(1, len(python) + 1):
+        words = iter(python[start:])
+        if all(_is_flag(word) and (word not in _WITH_A_WORD or next(words, None)) for word in words):
+            return list(python[start:])
+    return []
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and not word.startswith(_NO_FLAGS[:2]) and word not in _NO_FLAGS
+
+
+def quote(word: str) -> str:
+    """A word for any of the shells above."""
+    if "\n" in word or "\0" in word:
+        raise ValueError(f"no login shell can be given the word {word!r}")
+    if word and all(c.isascii() and (c.isalnum() or c in "_@%+=:,./-") for c in word) and word[0] != "=":
+        return word
+    return "".join(f"'{part}'" if number % 2 == 0 else "\\" + part
+                   for number, part in enumerate(_SPECIAL.split(word)) if part or not word)

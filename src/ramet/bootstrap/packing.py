@@ -1,0 +1,138 @@
+"""Packs the kernel to be sent: as minified source, or as bytecode where the other interpreter's is the same as ours.
+
+A payload is what goes over a fresh link before the first frame:
+
+    HEAD (kernel/stub.py)   zlib(loader)   zlib(marshal([form, [[module name, source or bytecode], ...]]))
+
+What was packed once is kept in the user's cache directory (``cache``). Thread-safe: two threads may pack the same twice.
+Which form is sent when is told in docs/decisions/0001-kernel-forms.md.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import marshal
+import sys
+import zlib
+from collections.abc import Iterable, Sequence
+from importlib.abc import InspectLoader
+from types import CodeType
+from typing import cast
+
+from ramet.bootstrap import cache, slim
+from ramet.bootstrap.minify import minify
+from ramet.kernel import compat, stub
+
+#: The kernel's core, in the order in which the loader makes the modules: each after what it imports at its top.
+CORE = tuple("ramet.kernel." + name for name in (
+    "compat", "limits", "errors", "frames", "flow", "routing", "values", "loop", "links", "core", "failures", "calls",
+    "importer", "guardian", "output", "facade", "start",
+))  # fmt: skip
+
+#: The forms that this interpreter can make.
+FORMS = tuple(dict.fromkeys(("source", compat.form_tag())))
+
+# Version of all this, as far as it shows in the bytes: a part of what names a file in the cache.
+_FORMAT = 1
+_FLAG_BYTECODE = 4      # of a module's record
+
+_LOADER = "ramet.bootstrap.loader"
+
+
+@functools.cache
+def payload(form: str) -> bytes:
+    """What to send over a fresh link before the first frame.
+
+    Args:
+        form: one of ``FORMS``.
+
+    Raises:
+        ValueError: this interpreter can't make that form.
+    """
+    loader, parts = _source(_LOADER), [(name, _source(name)) for name in CORE]
+    key = hashlib.sha256(repr((_FORMAT, form, sys.version, stub.HEAD, loader, parts)).encode()).hexdigest()
+    kept = cache.get(key)
+    if kept is None:
+        kept = build(form, parts)
+        cache.put(key, kept)
+    return kept
+
+
+def build(form: str, parts: Iterable[tuple[str, str]]) -> bytes:
+    """A payload of any modules: (name, source) in the order in which they are made.
+
+    Raises:
+        ValueError: this interpreter can't make that form.
+    """
+    parcels = [["ramet", b""], ["ramet.kernel", b""]] + [[name, _pack(name, text, form)] for name, text in parts]
+    return stub.HEAD + _loader() + _zip(marshal.dumps([form, parcels], 2), 9 if form == "source" else 7)
+
+
+def late_records(names: Sequence[str], form: str) -> list[list[object]]:
+    """Other modules of the kernel, as records of a MODULES message: [name, flags, filename, data].
+
+    Args:
+        names: with dots; form: one of ``FORMS``.
+
+    Raises:
+        ValueError: this interpreter can't make that form.
+    """
+    flag = 0 if form == "source" else _FLAG_BYTECODE
+    return [[name, flag, _filename(name), packed(name, form)] for name in names]
+
+
+@functools.cache
+def packed(name: str, form: str) -> bytes:
+    """One module of the kernel in a form, not compressed."""
+    return _pack(name, _source(name), form)
+
+
+def core_size() -> int:
+    """How many bytes the kernel's core is: minified source, compressed as one."""
+    return len(payload("source")) - loader_size()
+
+
+def loader_size() -> int:
+    """How many bytes go before the kernel in each payload: the head and the compressed loader."""
+    return len(stub.HEAD) + len(_loader())
+
+
+def _pack(name: str, text: str, form: str) -> bytes:
+    if form == "source":
+        return minify(text).encode()
+    if form not in FORMS:
+        raise ValueError(f"{form!r} can't be made here, only {' and '.join(FORMS)}")
+    # The import system has compiled it before and kept that.
+    code = cast(CodeType, _finder(name).get_code(name))
+    return marshal.dumps(slim.slim(code, _filename(name)))
+
+
+def _loader() -> bytes:
+    return _zip(f"{minify(_source(_LOADER))}load(s,d.unused_data,h,p)\n".encode())
+
+
+def _filename(name: str) -> str:
+    """What a module's tracebacks say: without a path of this machine."""
+    return name.replace(".", "/") + ".py"
+
+
+def _source(name: str) -> str:
+    """A module's source, from wherever it was imported: a folder, a zip file."""
+    text = _finder(name).get_source(name)
+    if text is None:
+        raise ImportError(f"the source of {name} is missing; ramet needs it to start interpreters of other versions")
+    return text
+
+
+def _finder(name: str) -> InspectLoader:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not hasattr(spec.loader, "get_source"):
+        raise ImportError(f"{name} was imported in a way that doesn't tell its source")
+    return cast(InspectLoader, spec.loader)
+
+
+def _zip(data: bytes, level: int = 9) -> bytes:
+    """Compress. Of bytecode, level 7 is done in a fifth of the time of level 9, and 2 % larger."""
+    squeezer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, 9)
+    return squeezer.compress(data) + squeezer.flush()

@@ -1,0 +1,215 @@
+"""The guardian: a tiny process beside each node that ends it when nothing inside it can, and that drains its output.
+
+A node forks it before its first thread. It lives in a session of its own, so what stops or interrupts the node's process
+group doesn't reach it, and has no thread, lock or garbage collection. It waits in ``poll`` and wakes up only when
+
+- the link hangs up: it gives the node ``grace_s`` to go by itself, then SIGKILLs its process group. That ends a stopped
+  node, and one that holds the GIL in C code;
+- the node dies, seen by a pipe whose other end only the node holds: it SIGKILLs the group, so the node's subprocesses go,
+  too;
+- the node wishes for it: ``sweep`` ends all others of the group, ``leave`` the guardian, which then isn't an orphan;
+- there is output. Descriptors 1 and 2 of the node are pipes that the guardian reads, so C code that prints while it holds
+  the GIL never waits for a thread that needs it. It passes on what it reads through a second pipe each. When that is full
+  it stops reading, so a writer waits; but when the node hasn't read for ``stall_s``, output is dropped, counted, and the
+  count told in the stream when it flows again.
+
+``start``, ``sweep`` and ``leave`` are for the node's main thread. Must not know what the bytes on the link mean.
+"""
+import errno
+import os
+import select
+import sys
+
+from ramet.kernel import compat
+
+MYPY = False
+if MYPY:
+    from typing import Any, List, Tuple
+
+IN, OUT = 1, 4      # of poll, everywhere
+# For a socket, of which only one direction is shut. Python knows it since 3.7, where the system has it.
+HALF = getattr(select, "POLLRDHUP", 0x2000 if sys.platform[:5] == "linux" else 0)
+
+# How long output waits for a node that doesn't read it.
+stall_s = 5
+
+# Without os.register_at_fork (before 3.7) a forked child of the node keeps the life pipe open; so there the guardian looks
+# after its parent's pid once in a while.
+look_s = -1 if hasattr(os, "register_at_fork") else 2
+
+life = []  # type: List[int]    # in a node: the pipe's write end, the guardian's pid
+
+
+def start(link_fd, grace_s):
+    # type: (int, float) -> Tuple[int, int]
+    """Fork the guardian and turn descriptors 0, 1 and 2 of this process into /dev/null and its pipes.
+
+    Args:
+        link_fd: what is read from the parent. The write end must not be descriptor 1.
+        grace_s: how long the node has to end by itself when the link is lost, in seconds.
+
+    Returns:
+        what to read the node's own stdout and stderr from: non-blocking.
+    """
+    null = os.open(os.devnull, os.O_RDONLY)
+    while null < 3:
+        null = os.dup(null)
+    node = os.getpid()
+    if os.getpgrp() != node:
+        os.setpgid(0, 0)
+    pipes = [compat.pipe() for _ in range(5)]
+    pid = os.fork()
+    if not pid:
+        try:
+            guard(node, grace_s, link_fd, pipes)
+        finally:
+            os._exit(0)
+    for n in 1, 2:
+        compat.set_blocking(pipes[n][1], True)
+        os.dup2(pipes[n][1], n)
+    os.dup2(null, 0)
+    for fd in [null, pipes[0][0], pipes[3][1], pipes[4][1]] + list(pipes[1] + pipes[2]):
+        os.close(fd)
+    life[:] = pipes[0][1], pid
+    if look_s < 0:
+        os.register_at_fork(after_in_child=forget)
+    return pipes[3][0], pipes[4][0]
+
+
+def forget():
+    # type: () -> None
+    """In a forked child of the node: let go of the life pipe."""
+    if life:
+        os.close(life[0])
+        del life[:]
+
+
+def sweep():
+    # type: () -> None
+    """End all other processes of the group. What was written is still passed on."""
+    if life:
+        os.write(life[0], b"s")
+
+
+def leave():
+    # type: () -> None
+    """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
+    if life:
+        os.write(life[0], b"q")
+        try:
+            os.waitpid(life[1], 0)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except OSError:
+            pass    # there are no more
+
+
+# ---------------------------------------------------------------------- in the guardian
+
+class Relay(object):
+    """One of the node's output streams, on its way from the node to the node."""
+
+    def __init__(self, fd_in, fd_out):
+        # type: (int, int) -> None
+        self.fd_in = fd_in
+        self.fd_out = fd_out
+        self.data = b""         # read, not written yet
+        self.dropped = 0
+        self.since = 0.0        # when some of the data was last read or written
+
+    def wants(self, poller, now):
+        # type: (Any, float) -> float
+        """Register what it waits for. Returns after how many seconds it must be looked at anyway; negative: never."""
+        left = stall_s - (now - self.since) if self.data else -1.0
+        if self.data:
+            poller.register(self.fd_out, OUT)
+        if left <= 0 <= self.fd_in:
+            poller.register(self.fd_in, IN)
+        return left
+
+    def move(self, now):
+        # type: (float) -> bool
+        """Pass on what can be passed on now. Returns False at the end: the writers are gone and all is read, or the reader."""
+        try:
+            if not self.data or now - self.since >= stall_s:
+                data = os.read(self.fd_in, 65536) if self.fd_in >= 0 else b""
+                if self.data:
+                    self.dropped += len(data)
+                else:
+                    self.data = data
+                    self.since = now
+                if not data and self.fd_in >= 0:
+                    os.close(self.fd_in)
+                    self.fd_in = -1
+        except OSError:
+            pass    # there is nothing to read
+        try:
+            if self.data:
+                self.data = self.data[os.write(self.fd_out, self.data):]
+                self.since = now
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                self.data = b""
+                self.fd_in = -1
+        if self.dropped and not self.data:
+            self.data = ("\n[ramet: %d bytes of output dropped]\n" % self.dropped).encode()
+            self.dropped = 0
+        if self.data or self.fd_in >= 0:
+            return True
+        os.close(self.fd_out)
+        return False
+
+
+def guard(node, grace_s, link_fd, pipes):
+    # type: (int, float, int, Any) -> None
+    """Be the guardian of a process, until one of the two ends."""
+    import gc
+    gc.disable()    # a collection would touch, and so copy, all memory
+    os.setsid()
+    for number in 1, 2, 3, 15:      # SIGHUP, SIGINT, SIGQUIT, SIGTERM
+        compat.signal.signal(number, compat.signal.SIG_IGN)
+    alive = pipes[0][0]
+    relays = [Relay(pipes[n][0], pipes[n + 2][1]) for n in (1, 2)]
+    low = 0
+    for fd in sorted([alive, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
+        os.closerange(low, fd)
+        low = fd + 1
+    end = 0.0       # when the grace is over
+    while True:
+        now = compat.monotonic()
+        poller = select.poll()
+        poller.register(alive, IN)
+        if not end:
+            poller.register(link_fd, HALF)
+        waits = [wait for wait in [look_s] + [relay.wants(poller, now) for relay in relays] if wait > 0]
+        if end:
+            waits.append(max(0, end - now))
+        try:
+            ready = [fd for fd, _ in poller.poll(min(waits) * 1000 + 1 if waits else None)]
+        except select.error:    # 2.7, when it was stopped and goes on
+            continue
+        now = compat.monotonic()
+        if alive in ready:
+            word = os.read(alive, 1)
+            if word == b"q":
+                return
+            if not word:
+                break
+            sweep_group(node)
+        if link_fd in ready:
+            end = now + grace_s
+        if end and now >= end or os.getppid() != node:
+            break
+        relays = [relay for relay in relays if relay.move(now)]
+    os.kill(-node, 9)
+
+
+def sweep_group(node):
+    # type: (int) -> None
+    """SIGKILL to a process group, but not to its leader; where there is no /proc, to nobody."""
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        try:
+            if name.isdigit() and int(name) != node and os.getpgid(int(name)) == node:
+                os.kill(int(name), 9)
+        except OSError:
+            pass    # it has ended

@@ -1,0 +1,139 @@
+"""A node's output and log records, on their way to the controller.
+
+Whatever the node or a subprocess writes to descriptors 1 and 2 comes out of two pipes (``guardian``), which are read on the
+keeper. Log records travel as records (``logs``); ``logging`` isn't imported for that, but hooked when somebody does. Must not
+know how messages travel: it is given functions to send with.
+"""
+import os
+import sys
+import time
+
+from ramet.kernel import compat, guardian, limits
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, Optional, Sequence
+
+    from ramet.kernel.loop import Loop
+
+
+class Forwarder(object):
+    """Reads the two streams and sends what comes.
+
+    Args:
+        fds: of stdout and stderr, non-blocking; closed at their ends.
+        send: called on the keeper with (1 or 2, bytes).
+        backlog: how many bytes of what was sent are still waiting here. While that is more than
+            ``limits.output_bytes_max``, nothing is read, so that writers wait.
+    """
+
+    def __init__(self, loop, fds, send, backlog=None):
+        # type: (Loop, Sequence[int], Callable[[int, bytes], Any], Optional[Callable[[], int]]) -> None
+        self.loop = loop
+        self.fds = list(fds)
+        self.send = send
+        self.backlog = backlog
+        self.finishing = False
+        self.watch()
+
+    def watch(self):
+        # type: () -> None
+        """Read from now on. On the keeper, or before it runs."""
+        for n, read in enumerate((self.read_stdout, self.read_stderr)):
+            if self.fds[n] >= 0:
+                self.loop.watch(self.fds[n], read)
+
+    def read_stdout(self):
+        # type: () -> None
+        """Descriptor 1 was written to."""
+        self.read(0)
+
+    def read_stderr(self):
+        # type: () -> None
+        """Descriptor 2 was written to."""
+        self.read(1)
+
+    def read(self, n):
+        # type: (int) -> None
+        """Read one stream once, and send what there is."""
+        fd = self.fds[n]
+        if self.backlog and not self.finishing and self.backlog() > limits.output_bytes_max:
+            self.loop.forget(fd)
+            self.loop.call_later(0.02, self.watch)
+            return
+        data = os.read(fd, 65536)
+        if data:
+            self.send(n + 1, data)
+        else:
+            self.loop.forget(fd)
+            self.fds[n] = -1
+            os.close(fd)
+
+    def finish(self, seconds):
+        # type: (float) -> None
+        """End the node's other processes, and return when all that was written is sent, or time is up. Main thread.
+
+        Descriptors 1 and 2 can't be written to after this.
+        """
+        self.finishing = True
+        end = compat.monotonic() + seconds
+        for file in sys.stdout, sys.stderr:
+            try:
+                file.flush()
+            except Exception:
+                pass    # it is somebody's own, and broken
+        guardian.sweep()
+        os.dup2(0, 1)
+        os.dup2(0, 2)
+        while max(self.fds) >= 0 and compat.monotonic() < end:
+            time.sleep(0.001)
+
+
+def replace_standard_streams():
+    # type: () -> None
+    """Make ``sys.stdout`` and ``sys.stderr`` write UTF-8, a line at a time, whatever the locale is; no text is refused."""
+    import io
+
+    class StandardStream(io.TextIOWrapper):
+        """Text of descriptor 1 or 2. On 2.7 it takes bytes, too."""
+
+        def write(self, data):
+            # type: (Any) -> int
+            if not isinstance(data, compat.text):
+                self.flush()
+                self.buffer.write(data)
+                self.buffer.flush()
+                return len(data)
+            return io.TextIOWrapper.write(self, data)
+
+    for fd, name in (1, "stdout"), (2, "stderr"):
+        stream = StandardStream(io.open(fd, "wb", closefd=False), "utf-8", "backslashreplace", "\n", True)
+        setattr(sys, name, stream)
+        setattr(sys, "__%s__" % name, stream)
+
+
+class LogHook(object):
+    """A finder that finds nothing, but is asked when ``logging`` is imported: then the late part ``logs`` is needed.
+
+    Args:
+        send: called with a record's fields, by any thread.
+        level: records below it aren't made.
+    """
+
+    def __init__(self, send, level):
+        # type: (Callable[[Dict[str, Any]], Any], int) -> None
+        self.send = send
+        self.level = level
+        sys.meta_path.insert(0, self)  # type: ignore[arg-type,unused-ignore]
+        if "logging" in sys.modules:
+            compat.start_thread(self.find_module, ("logging",))
+
+    def find_module(self, name, path=None, target=None):
+        # type: (str, Any, Any) -> Any
+        """Give what hooks it, once; for other modules nothing. Python 2.7 asks for a loader, Python 3 for a spec."""
+        if name == "logging":
+            sys.meta_path.remove(self)  # type: ignore[arg-type,unused-ignore]
+            from ramet.kernel import logs
+            return logs.find(self, name, path)
+
+    find_spec = find_module

@@ -31,6 +31,9 @@ tail_bytes_max = 16384
 # What may come before the first marker: login banners. More than this isn't a banner.
 banner_bytes_max = 16 << 20
 
+# How much of a node's output may wait for its link, before those who write it have to wait.
+output_bytes_max = 1 << 18
+
 # How long the guardian waits between a lost link and SIGKILL to the node's process group.
 guardian_grace_s = 1.0
 

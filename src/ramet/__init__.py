@@ -1,1 +1,49 @@
-"""ramet (names follow when all parts are there)."""
+"""ramet: a program grows itself onto other machines, accounts and containers.
+
+The public names, nothing else. In a node ``import ramet`` gives ``kernel.facade`` instead.
+"""
+
+from ramet.call import Call, Outcome
+from ramet.kernel.errors import (
+    AuthenticationError,
+    CallCancelled,
+    CallTimeout,
+    ClosedError,
+    ConnectError,
+    Error,
+    HostKeyError,
+    ModuleNotShippedError,
+    NodeLostError,
+    ProtocolError,
+    PythonNotFoundError,
+    RemoteError,
+    ValueNotPortableError,
+)
+from ramet.kernel.facade import ANY, here, register
+from ramet.node import Node
+from ramet.tree import Tree
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ANY",
+    "AuthenticationError",
+    "Call",
+    "CallCancelled",
+    "CallTimeout",
+    "ClosedError",
+    "ConnectError",
+    "Error",
+    "HostKeyError",
+    "ModuleNotShippedError",
+    "Node",
+    "NodeLostError",
+    "Outcome",
+    "ProtocolError",
+    "PythonNotFoundError",
+    "RemoteError",
+    "Tree",
+    "ValueNotPortableError",
+    "here",
+    "register",
+]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramet import codec
 from ramet.bootstrap import packing
-from ramet.kernel import compat, failures, frames, remote_errors, values
+from ramet.kernel import failures, frames, remote_errors, values
 from ramet.kernel.core import CONFIG, END, GROW, ROUTE, Message
 from ramet.kernel.errors import ConnectError, Error
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 # What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
 WISHED_CHILDREN_MAX = 10_000
+
+
+class Payloads(dict[str, bytes]):
+    """Loader and kernel by form, each made when it is first needed."""
+
+    def __missing__(self, form: str) -> bytes:
+        if form not in packing.FORMS:
+            raise KeyError(form)
+        self[form] = packing.payload(form)
+        return self[form]
 
 
 class Gardener:
@@ -51,8 +61,6 @@ class Gardener:
             self.nodes[node.id] = node
         config = self._config(node)
         if parent is None:
-            for form in {"source", compat.form_tag()} - set(self.nursery.payloads):
-                self.nursery.payloads[form] = packing.payload(form)
             self.nursery.grow(node.id, plan, config, lambda error: self.failed(node, error) if error else None,
                               lambda form: self.known(node, form))
         else:
@@ -68,12 +76,13 @@ class Gardener:
         while one is not None:
             ancestors.append(one.id)
             one = one.parent
-        body = values.encode({"id": node.id, "name": node.name, "ancestors": [*ancestors, 0]})
+        body = values.encode({"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level})
         return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, body)[0]
 
     def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes) -> None:
         """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""
         self.tree._shipper.kernel_parts(parent, GROWING)
+        self.core.routes.add(node.id, self.core.routes.link_to(parent.id))
         above = parent.parent
         while above is not None:
             self.core.tell(above.id, ROUTE, [node.id, parent.id])
@@ -128,6 +137,12 @@ class Gardener:
         if isinstance(facts.get("form"), str) and node._state.form == "source":
             node._state.form = facts["form"] if facts["form"] in packing.FORMS else "source"
         node._state.connected.set_result(None)
+
+    def on_installed(self, message: Message) -> None:
+        """A node tells what is installed there: [top-level names]."""
+        names = codec.decode(message.body)
+        if message.src in self.nodes and isinstance(names, list):
+            self.nodes[message.src]._state.installed = frozenset(name for name in names if isinstance(name, str))
 
     def on_wish(self, message: Message) -> None:
         """Code in a node wishes for a child: [connector, options]. It is planned from nothing else, and grown there."""

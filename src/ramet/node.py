@@ -186,6 +186,7 @@ class State:
         ended: "failed", "lost" or "closed", once it is.
         has: (form, name) of modules that were sent for it.
         cached: (form, name) of modules that it keeps, for itself or for descendants.
+        installed: top-level names outside the standard library that can be imported there; None: not known yet.
     """
 
     def __init__(self) -> None:
@@ -202,6 +203,7 @@ class State:
         self.has: set[tuple[str, str]] = set()
         self.cached: set[tuple[str, str]] = set()
         self.payloads: set[str] = set()
+        self.installed: frozenset[str] | None = None
 
     def failure(self, name: str) -> Error:
         """A new exception that says why the node can't be used."""

@@ -1,25 +1,36 @@
-"""What of a program's modules goes to which node: remembers what is where, sends what is lacking.
+"""What of a program's modules goes to which node: keeps account of what is where, and sends what is lacking.
 
-Must not know how modules are found or packed (``modules``), nor of calls. Thread-safe: one lock a tree.
+Must not know how modules are found or packed (``modules``), nor what a call is. Thread-safe: one lock a tree. What was
+sent for a node is in ``State.has``, what lies at a child of the controller for itself and others in ``State.cached``.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ramet import codec
 from ramet.bootstrap import packing
-from ramet.kernel.core import MODULES, Core
+from ramet.kernel import values
+from ramet.kernel.core import MODULES, Core, Message
 from ramet.kernel.frames import CONTROL
+from ramet.modules.closure import Closure
 from ramet.modules.server import ModuleServer
+from ramet.node import Node
 
-if TYPE_CHECKING:
-    from ramet.node import Node
+# What of the kernel a node needs to grow children, and to run calls in other lanes than the main one.
+GROWING = ("stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
+LANES = ("lanes",)
+# All that isn't in the kernel's core, and may be asked for.
+LATE = {*GROWING, *LANES, "portable", "instances", "keys", "culprits", "text27", "peers", "remote_errors"}
+KERNEL = "ramet.kernel."
 
-# What of the kernel a node needs to grow children; and with which option of a call it needs which part.
-GROWING = ("ramet.kernel.spawn", "ramet.kernel.dialogue", "ramet.kernel.grow", "ramet.kernel.nursery")
-LANES = ("ramet.kernel.lanes",)
+# How many modules one request may name. A node asks for one at a time.
+NAMES_MAX = 100
+
+# Until a node has said what is installed there, libraries are sent only if they come to no more than this; else it asks.
+UNASKED_BYTES_MAX = 65536
 
 
 class Shipper:
@@ -29,32 +40,74 @@ class Shipper:
         first_hop: gives the child of the controller behind which a node lies.
     """
 
-    def __init__(self, core: Core, server: ModuleServer, first_hop: Any) -> None:
+    def __init__(self, core: Core, server: ModuleServer, first_hop: Callable[[Node], Node]) -> None:
         self.core = core
         self.server = server
         self.first_hop = first_hop
-        self.lock = threading.RLock()
+        self.lock = threading.Lock()
         self.sent = 0
         self.requests = 0
 
-    def send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str], fresh: bool = True) -> None:
-        """Send records to a node, hop by hop; every hop gets only what it doesn't have. Control frames overtake calls."""
+    def for_call(self, node: Node, module: str) -> None:
+        """Send what a function of that module needs and the node doesn't have."""
+        state = node._state
+        if (state.form, module) in state.has:       # the usual case, and a fast one
+            return
         with self.lock:
-            hop = self.first_hop(node)
-            names = [name for name in records if not fresh or (form, name) not in node._state.has]
-            lacking = [records[name] for name in names if (form, name) not in hop._state.cached]
-            keys = [(form, name) for name in names]
-            node._state.has.update(keys)
-            hop._state.cached.update(keys)
-            absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
-            node._state.has.update(("", name) for name in absent)
-            if names or absent:
-                self.sent += len(lacking)
-                self.core.send(hop.id, MODULES, codec.encode([node.id, form, names, lacking, absent]), 0, CONTROL)
+            closure = self.server.closure(module)
+            self.server.grant(node.id, closure)
+            self._send_closure(node, closure, state.form or "source")
+            state.has.add((state.form or "source", module))
 
     def kernel_parts(self, node: Node, names: tuple[str, ...]) -> None:
         """Send late parts of the kernel that what follows needs."""
-        form = node._state.form or "source"
-        missing = [name for name in names if (form, name) not in node._state.has]
-        if missing:
-            self.send(node, form, {record[0]: record for record in packing.late_records(missing, form)}, {})
+        with self.lock:
+            form = node._state.form or "source"
+            missing = [KERNEL + name for name in names if (form, KERNEL + name) not in node._state.has]
+            if missing:
+                records = packing.late_records(missing, form)
+                self._send(node, form, {record[0]: record for record in records}, {})
+
+    def on_request(self, message: Message, nodes: dict[int, Node]) -> None:
+        """Take a MODULE_REQUEST: [form, names, the id of the node that asks]. It always gets an answer."""
+        try:
+            form, names, target = values.decode(message.body)
+            node = nodes[target]
+            if not self.core.routes.behind(target, message.link) or not isinstance(form, str) or not isinstance(names, list):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            self.core.refused += 1
+            self.core.reply(message, values.encode(None), CONTROL)
+            return
+        try:
+            with self.lock:
+                self.requests += 1
+                for name in names[:NAMES_MAX]:
+                    if isinstance(name, str) and name.rpartition(".")[2] in LATE and name.startswith(KERNEL):
+                        self._send(node, form, {name: packing.late_records([name], form)[0]}, {})
+                    else:
+                        self._send_closure(node, self.server.answer(name, node.id), form)
+        finally:
+            self.core.reply(message, values.encode(None), CONTROL)
+
+    def _send_closure(self, node: Node, closure: Closure, form: str) -> None:
+        state = node._state
+        names = [name for name in self.server.lacking(closure, state.installed or ()) if (form, name) not in state.has]
+        records, absent = self.server.records(names, form)
+        if state.installed is None and sum(len(record[3]) for record in records.values()) > UNASKED_BYTES_MAX:
+            records = {name: record for name, record in records.items() if name in closure.own}
+        self._send(node, form, records, self.server.absent(closure, form) | absent)
+
+    def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str]) -> None:
+        """Send hop by hop: the first hop gets only what it doesn't keep. As control, so it overtakes calls, and isn't."""
+        hop = self.first_hop(node)._state
+        lacking = [record for name, record in records.items() if (form, name) not in hop.cached]
+        keys = [(form, name) for name in records]
+        node._state.has.update(keys)
+        hop.cached.update(keys)
+        absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
+        node._state.has.update(("", name) for name in absent)
+        if records or absent:
+            self.sent += len(lacking)
+            batch = codec.encode([node.id, form, list(records), lacking, absent])
+            self.core.send(self.first_hop(node).id, MODULES, batch, 0, CONTROL)

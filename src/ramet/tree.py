@@ -6,6 +6,7 @@ Its loop runs on one thread, the keeper, however many nodes there are. All metho
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from ramet import codec, functions
 from ramet.call import Call
 from ramet.display import Display
-from ramet.growing import Gardener
+from ramet.growing import Gardener, Payloads
 from ramet.kernel import core as kernel_core
 from ramet.kernel import limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Core, Message
@@ -41,29 +42,31 @@ class Tree(Grower):
     Args:
         on_output: called with (node, stream, text) for each line that a node writes to stdout (stream 1) or stderr (2);
             default: to this program's own stdout and stderr, behind "[name] ". Called by any thread; must not block.
+        log_level: log records below this level aren't sent by nodes. The others go to the logger "ramet.node.NAME" here.
         close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
     """
 
     def __init__(self, *, on_output: Callable[[Node, int, str], None] | None = None,
-                 close_grace_s: float = limits.close_grace_s) -> None:
+                 log_level: int = logging.INFO, close_grace_s: float = limits.close_grace_s) -> None:
         if not close_grace_s >= 0:
             raise ValueError(f"close_grace_s must be a number of seconds, 0 or more, not {close_grace_s!r}")
         self.id = 0
         self._tree = self
         self._close_grace_s = close_grace_s
+        self._log_level = log_level
         self._pid = os.getpid()
         self._closed = False
         self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
         self._loop = Loop(self._on_error)
         self._core = Core(0, (), self._loop, None, self._on_lost)
-        self._nursery = Nursery(self._core, ModuleCache())
+        self._nursery = Nursery(self._core, ModuleCache(), Payloads())
         self.modules = ModuleServer()
         self._display = Display(self._nodes, on_output)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
         self._gardener = Gardener(self)
         self._core.handlers.update({
-            kernel_core.HELLO: self._gardener.on_hello, kernel_core.MODULE_REQUEST: self._on_module_request,
+            kernel_core.HELLO: self._gardener.on_hello, kernel_core.INSTALLED: self._gardener.on_installed, kernel_core.MODULE_REQUEST: self._on_module_request,
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
             kernel_core.WISH: self._gardener.on_wish})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)

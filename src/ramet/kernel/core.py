@@ -21,7 +21,7 @@ if MYPY:
     ReplyCallback = Callable[[int, Any], Any]
 
 # well-known handles; docs/protocol.md has a section for each
-CONFIG, HELLO, CALL, CANCEL, LOST, ROUTE, GROW, END, MODULES, MODULE_REQUEST, OUTPUT, LOG, WISH = range(1, 14)
+CONFIG, HELLO, CALL, CANCEL, LOST, ROUTE, GROW, END, MODULES, MODULE_REQUEST, OUTPUT, LOG, WISH, INSTALLED = range(1, 15)
 
 
 class Message(object):

@@ -35,15 +35,14 @@ class Nursery(object):
     """Grows and keeps the children of one node.
 
     Args:
-        pack: the compressed kernel as this node got it, for children that take the same form; b"" if there is none.
+        payloads: form -> loader and kernel, ready to send.
     """
 
-    def __init__(self, core, cache, pack=b""):
-        # type: (Core, Any, bytes) -> None
+    def __init__(self, core, cache, payloads):
+        # type: (Core, Any, Dict[str, bytes]) -> None
         self.core = core
         self.cache = cache
-        self.pack = pack
-        self.payloads = {}  # type: Dict[str, bytes]    # form -> loader and kernel, ready to send
+        self.payloads = payloads
         self.children = {}  # type: Dict[int, Child]    # by id
         self.ended = None  # type: Optional[Callable[[], Any]]
 
@@ -99,9 +98,10 @@ class Nursery(object):
 
     def _payload(self, form):
         # type: (str) -> bytes
-        if form not in self.payloads:
-            form = "source"
-        return self.payloads[form]
+        try:
+            return self.payloads[form]
+        except KeyError:
+            return self.payloads["source"]
 
     def _grow(self, message):
         # type: (Message) -> None

@@ -16,16 +16,17 @@ if MYPY:
 class Self(object):
     """This interpreter as a node: what belongs together for as long as the process lives."""
 
-    def __init__(self, config, parent_fds, data, output_fds, pack):
-        # type: (Dict[str, Any], List[int], bytes, Any, bytes) -> None
+    def __init__(self, config, parent_fds, data, output_fds, payloads):
+        # type: (Dict[str, Any], List[int], bytes, Any, Dict[str, bytes]) -> None
         self.name = config["name"]
-        self.pack = pack        # the kernel as it came, for children with the same form
+        self.payloads = payloads
         self.loop = loop.Loop(self.on_error)
         self.core = core.Core(config["id"], config["ancestors"], self.loop, self.on_orphan)
         self.nursery = None  # type: Optional[Any]
         self.cache = importer.ModuleCache()
         importer.install(self.cache, self.fetch)
-        self.output = output.Forwarder(self.loop, output_fds, self.send_output)
+        self.output = output.Forwarder(self.loop, output_fds, self.send_output, self.backlog)
+        output.LogHook(self.send_log, config["log_level"])
         self.calls = calls.Calls(self.core, self.context)
         self.core.handlers.update({
             core.CALL: self.calls.arrive, core.CANCEL: self.calls.cancel, core.END: self.on_end,
@@ -33,7 +34,8 @@ class Self(object):
         link = self.core.routes.parent = self.core.new_link()
         compat.start_thread(self.loop.run, ())
         link.open(parent_fds[0], parent_fds[1], data)
-        self.core.send(0, core.HELLO, values.encode(facts()), 0, CONTROL)
+        self.core.tell(0, core.HELLO, facts())
+        self.loop.call_soon(self.tell_installed)
 
     def context(self, authority):
         # type: (int) -> Any
@@ -50,7 +52,29 @@ class Self(object):
         """Pass on what was written to stdout (1) or stderr (2)."""
         self.core.send(0, core.OUTPUT, values.encode([stream, values.Bytes(data)]), 0, 0, stream)
 
+    def send_log(self, fields):
+        # type: (Dict[str, Any]) -> None
+        """Pass on a log record's fields."""
+        self.core.send(0, core.LOG, values.encode(fields), 0, 0, 2)
+
+    def backlog(self):
+        # type: () -> int
+        """Bytes that wait for the parent to read them."""
+        return self.core.routes.parent.queue.size  # type: ignore[no-any-return]
+
     # ------------------------------------------------------------------ modules
+
+    def tell_installed(self):
+        # type: () -> None
+        """Tell the controller what is installed here, so that it isn't sent. On the keeper: the first call needn't wait."""
+        names = set()
+        for folder in sys.path:
+            if folder.endswith("-packages"):
+                try:
+                    names.update(name.partition(".")[0] for name in os.listdir(folder) if "-" not in name)
+                except OSError:
+                    pass
+        self.core.tell(0, core.INSTALLED, sorted(names))
 
     def fetch(self, name, form):
         # type: (str, str) -> None
@@ -77,8 +101,9 @@ class Self(object):
         # type: () -> Any
         """What grows and keeps children. It is a late part: who sends a GROW has sent it before."""
         if self.nursery is None:
-            from ramet.kernel import nursery
-            self.nursery = nursery.Nursery(self.core, self.cache, self.pack)
+            from ramet.kernel import nursery, stub
+            payloads = dict((form, stub.HEAD + payload) for form, payload in self.payloads.items())
+            self.nursery = nursery.Nursery(self.core, self.cache, payloads)
         return self.nursery
 
     def on_family(self, message):
@@ -123,6 +148,7 @@ class Self(object):
                 if parent.dead or not parent.queue.size and not parent.tail:
                     break
                 waiter.wait(0.01)
+            guardian.leave()
             os._exit(0)
 
 
@@ -151,14 +177,14 @@ def read_config(fd, data):
     return values.decode(data[HEADER_BYTES:end]), data[end:]
 
 
-def main(fd_in, fd_out, data, pack):
-    # type: (int, int, bytes, bytes) -> None
+def main(fd_in, fd_out, data, payload, form):
+    # type: (int, int, bytes, bytes, str) -> None
     """Be a node. The loader calls it.
 
     Args:
         fd_in, fd_out: the link to the parent; the same descriptor for a socket.
         data: what was already read from it.
-        pack: the compressed kernel as it came.
+        payload: loader and kernel as they came, for children; and in which form.
     """
     config, data = read_config(fd_in, data)
     fds = [fd_in, fd_out]
@@ -168,7 +194,7 @@ def main(fd_in, fd_out, data, pack):
     facade.publish(sys.modules["ramet"])
     output_fds = guardian.start(fd_in, limits.guardian_grace_s)
     output.replace_standard_streams()
-    node = Self(config, fds, data, output_fds, pack)
+    node = Self(config, fds, data, output_fds, {form: payload})
     facade.node = node
     try:
         node.calls.serve()

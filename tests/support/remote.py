@@ -1,0 +1,168 @@
+"""Functions that tests run in nodes, on every Python from 2.7 on."""
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import ramet
+from support import remote_part
+
+
+def add(a, b=0):
+    return a + b
+
+
+def echo(value):
+    return value
+
+
+def python():
+    return "%d.%d" % tuple(sys.version_info[:2])
+
+
+def from_own_module():
+    return remote_part.answer()
+
+
+def fail(message):
+    raise ValueError(message)
+
+
+def fail_with_file():
+    with open("/does/not/exist"):
+        pass
+
+
+def fail_with_cause():
+    try:
+        fail("inner")
+    except ValueError as error:
+        outer = KeyError("outer")
+        outer.__cause__ = error
+        raise outer
+
+
+def fail_with_exit():
+    sys.exit("leaving")
+
+
+class Special(Exception):
+    pass
+
+
+def fail_with_special():
+    raise Special("special")
+
+
+def unportable():
+    return {"a": [1, threading.Lock()]}
+
+
+def pid():
+    return os.getpid()
+
+
+def say(text, stream="stdout"):
+    getattr(sys, stream).write(text)
+
+
+def shout_from_subprocess(text):
+    return subprocess.call(["echo", text])
+
+
+def log(level, text):
+    import logging
+    logging.getLogger("app.part").log(level, text)
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return "slept"
+
+
+def spin(seconds):
+    end = time.time() + seconds
+    while time.time() < end:
+        pass
+
+
+def hang_with_the_gil():
+    """One regular expression that takes years, and keeps the GIL."""
+    import re
+    re.match(r"(a?){64}a{64}$", "a" * 63 + "b")
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def stop_yourself():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave():
+    os._exit(3)
+
+
+def start_sleeper():
+    """A subprocess that outlives the call."""
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
+def thread_name():
+    return threading.current_thread().name
+
+
+def main_thread():
+    return threading.current_thread().__class__.__name__
+
+
+def where():
+    here = ramet.here()
+    return [here.id, here.name, here.parent.id, here.controller.id]
+
+
+def environment(name):
+    return os.environ.get(name)
+
+
+def interpreter():
+    return [sys.executable, sys.prefix, sys.argv, sys.path]
+
+
+def cwd():
+    return os.getcwd()
+
+
+def import_by_name(name):
+    module = __import__(name, fromlist=["x"])
+    return getattr(module, "__file__", None)
+
+
+def grow_and_call():
+    child = ramet.here().local()
+    return [child.id, child.call(add, 20, 22)]
+
+
+def call_upwards():
+    return ramet.here().parent.call(add, 1, 2)
+
+
+APPENDED = []
+
+
+def append(value):
+    APPENDED.append(value)
+    return list(APPENDED)
+
+
+def set_later(event_fd):
+    os.write(event_fd, b"x")
+
+
+def count_threads(seconds):
+    time.sleep(seconds)
+    return threading.active_count()

@@ -1,0 +1,5 @@
+"""A module that ``remote`` imports: it must travel with it."""
+
+
+def answer():
+    return 42

@@ -85,9 +85,9 @@ def test_local_virtual_environment(tmp_path: Any) -> None:
     base = os.path.realpath(sys.executable)
     (folder / "python").symlink_to(base)
     (folder.parent / "pyvenv.cfg").write_text(f"home = {os.path.dirname(base)}\n")
-    program, argv, _ = spawn.interpreter([str(folder / "python")], "n", None)
-    assert program == str(folder / "python")
-    assert argv == [program + "(ramet:n)", "-B"]
+    program, argv, _ = spawn.interpreter(local.plan(python=folder / "python", name="n"))
+    assert program == bytes(folder / "python")
+    assert argv == [program + b"(ramet:n)", "-B"]
     assert grow(local.plan(python=folder / "python")).error is None
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from ramet.bootstrap import first_stage
 from ramet.connectors import NAME_CHARS_MAX, check_name, command, local, make, name_from, python_words, ssh
+from ramet.kernel.dialogue import to_bytes
 from ramet.kernel.spawn import NAME_HERE, settled
 
 FIELDS = {"what", "name", "python", "timeout_s", "argv", "command", "shape", "stub", "form", "env", "cwd", "rules",
@@ -47,8 +48,8 @@ def test_secrets_are_in_one_place_only(plan: dict[str, Any]) -> None:
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_name_is_settled_last(plan: dict[str, Any]) -> None:
     argv = settled({**plan, "name": "web1-7"})["argv"]
-    assert not any(NAME_HERE in word for word in argv)
-    assert any("(ramet:web1-7)" in word for word in argv)
+    assert not any(NAME_HERE.encode() in to_bytes(word) for word in argv)
+    assert any(b"(ramet:web1-7)" in to_bytes(word) for word in argv)
     assert plan["argv"] == [] or any(NAME_HERE in word for word in plan["argv"]), "the plan itself was changed"
 
 

@@ -9,7 +9,7 @@ from ramet.kernel import dialogue, errors
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, Optional
+    from typing import Any, Dict, List, Optional
 
     Plan = Dict[str, Any]
     Rule = Dict[str, Any]
@@ -58,7 +58,7 @@ def connect_error(plan, rule, status=None, seen=""):
     """
     secrets = (plan.get("secrets") or {}).values()
     seen = dialogue.mask(seen.strip("\n"), secrets)
-    for word in plan["argv"]:
+    for word in _words(plan):
         if len(word) > program_chars_min:   # fish repeats the command that it doesn't find
             seen = seen.replace(word, "...")
     stage = rule.get("stage", "start")
@@ -82,16 +82,22 @@ def start_error(plan, error):
     # type: (Plan, Any) -> errors.ConnectError
     """The error for a program that the system didn't start, from what it raised."""
     number = getattr(error, "errno", None)
-    words = getattr(error, "strerror", None) or str(error)
-    text, remedy = _CAUSES.get(number or 0, ("the program %s can't be started: %s" % (plan["argv"][:1], words), ""))
+    words = dialogue.to_text(dialogue.to_bytes(getattr(error, "strerror", None) or str(error)))
+    text, remedy = _CAUSES.get(number or 0, ("the program %s can't be started: %s" % (" ".join(_words(plan)[:1]), words), ""))
     rule = {"text": text, "remedy": remedy}
     folder = plan.get("cwd")
-    if folder and number in _NOT_THERE and not os.access(folder, os.X_OK):
+    if folder and number in _NOT_THERE and not os.access(dialogue.to_bytes(folder), os.X_OK):
         rule["text"] = "the folder %s can't be entered: %s" % (folder, words)
     elif number in _NOT_THERE and plan.get("stub"):
         rule = dict(_NO_PYTHON, remedy="say where an interpreter is: python=",
-                    text="there is no Python that can be started at %s: %s" % (plan["argv"][0], words))
+                    text="there is no Python that can be started at %s: %s" % (_words(plan)[0], words))
     elif number in _NOT_THERE:
-        rule["text"] = "the program %s can't be started: %s" % (plan["argv"][0], words)
+        rule["text"] = "the program %s can't be started: %s" % (_words(plan)[0], words)
         rule["remedy"] = "see that it is installed on the machine where the node grows from, and in PATH there"
     return connect_error(plan, rule)
+
+
+def _words(plan):
+    # type: (Plan) -> List[str]
+    """The plan's argv as text; paths in it may be bytes."""
+    return [dialogue.to_text(dialogue.to_bytes(word)) for word in plan["argv"]] or [""]

@@ -109,7 +109,7 @@ class Growth(object):
         except Exception as error:
             if self.phase == OVER:
                 raise       # it is the callee's
-            self._fail_for({"text": "%s: %s" % (type(error).__name__, error)})
+            self._fail_for({"text": "it failed in an unforeseen way: %r" % error})
 
     def _begin(self):
         # type: () -> None

@@ -35,19 +35,23 @@ OPENING_TAKES_IT = sys.platform.startswith("linux")
 TIOCSCTTY = 0x20007461      # of the BSDs and macOS
 
 
-def find_program(name, path):
-    # type: (str, Optional[str]) -> Optional[str]
-    """Where a program is: the name itself if it holds a slash, else looked for along PATH. None if it isn't there."""
-    folders = [""] if "/" in name else (os.defpath if path is None else path).split(os.pathsep)
-    for folder in folders:
-        found = os.path.join(folder, name)
+def find_program(name, plan):
+    # type: (str, Plan) -> Optional[bytes]
+    """Where a program is: the name itself if it holds a slash, else looked for along the plan's PATH. None: nowhere.
+
+    Paths are bytes here: in the C locale an old Python can't look at others in any other way.
+    """
+    program = dialogue.to_bytes(name)
+    path = (plan.get("env") or {}).get("PATH") or os.environ.get("PATH") or os.defpath
+    for folder in [b""] if b"/" in program else dialogue.to_bytes(path).split(b":"):
+        found = os.path.join(folder, program)
         if os.access(found, os.X_OK) and not os.path.isdir(found):
             return found
     return None
 
 
-def interpreter(python, name, path):
-    # type: (Optional[List[str]], str, Optional[str]) -> Tuple[Optional[str], List[str], Optional[str]]
+def interpreter(plan):
+    # type: (Plan) -> Tuple[Optional[bytes], List[Any], Optional[str]]
     """How to start an interpreter so that ``ps`` shows a node's name and nothing else is changed by that.
 
     An interpreter finds its prefix from argv[0]. So argv[0] is its path with the name behind it: a virtual environment's
@@ -55,25 +59,24 @@ def interpreter(python, name, path):
     that starts one (pyenv's shims, say) loses argv[0], so there the name is an argument.
 
     Args:
-        python: the command asked for, a program and its flags; None for the interpreter that runs this.
-        path: where to look for it: a value of PATH.
+        plan: its ``python`` is the program asked for and its flags; None for the interpreter that runs this.
 
     Returns:
         the file to execute (None if it wasn't found), argv, and the form of its code (None if that isn't known).
     """
-    words = list(python or (sys.executable or "python3",))
-    found = find_program(os.path.expanduser(words[0]), path)
+    words = list(plan.get("python") or (sys.executable or "python3",))
+    found = find_program(os.path.expanduser(words[0]), plan)
     if not found:
         return None, words, None
-    label = "(ramet:%s)" % name
+    label = dialogue.to_bytes("(ramet:%s)" % plan["name"])
     found = os.path.abspath(found)
     with open(found, "rb") as file:
         if file.read(2) == b"#!":
             return found, [found] + words[1:] + ["-B", "-", label], None
     folder = os.path.dirname(found)
-    if not any(os.path.exists(os.path.join(place, "pyvenv.cfg")) for place in (folder, os.path.dirname(folder))):
+    if not any(os.path.exists(os.path.join(place, b"pyvenv.cfg")) for place in (folder, os.path.dirname(folder))):
         found = os.path.realpath(found)
-    return found, [found + label] + words[1:] + ["-B"], None if python else compat.form_tag()
+    return found, [found + label] + words[1:] + ["-B"], None if plan.get("python") else compat.form_tag()
 
 
 def settled(plan):
@@ -81,13 +84,12 @@ def settled(plan):
     """A copy of the plan with what only the machine knows on which it is carried out: where its interpreter is."""
     plan = dict(plan)
     if plan.get("stub"):
-        path = (plan.get("env") or {}).get("PATH") or os.environ.get("PATH")
-        plan["executable"], plan["argv"], form = interpreter(plan.get("python"), plan["name"], path)
+        plan["executable"], plan["argv"], form = interpreter(plan)
         plan["form"] = plan.get("form") or form
     else:
         plan["argv"] = [word.replace(NAME_HERE, plan["name"]) for word in plan["argv"]]
     if not plan.get("command"):
-        plan["command"] = " ".join(plan["argv"])
+        plan["command"] = dialogue.to_text(b" ".join(map(dialogue.to_bytes, plan["argv"])))
     return plan
 
 
@@ -202,7 +204,7 @@ class Process(object):
         _no_echo(self._tty_far)
         if not OPENING_TAKES_IT:
             return []
-        if not find_program(plan["argv"][0], (plan.get("env") or {}).get("PATH") or os.environ.get("PATH")):
+        if not find_program(plan["argv"][0], plan):
             raise _missing()
         # A shell that opens it, because a function run after a fork of this process, which has threads, needs locks that
         # others may hold: `logging` and 2.7's import system take theirs around every fork.

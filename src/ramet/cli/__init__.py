@@ -19,7 +19,7 @@ app = typer.Typer(
     name="ramet",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
@@ -40,9 +40,10 @@ def _root(
 ) -> None:
     """Grow Python onto other machines, accounts and containers: nothing is installed there, nothing stays.
 
-    [bold]ramet demo[/bold]                        see it at work on this machine
-
-    [bold]ramet run -H web1,web2 check.py[/bold]   run main() of check.py on two hosts
+    ```
+    ramet demo                        see it at work on this machine
+    ramet run -H web1,web2 check.py   run main() of check.py on two hosts
+    ```
     """
 
 

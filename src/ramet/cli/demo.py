@@ -29,23 +29,23 @@ NOT_THE_LIBRARY = (b"site-packages", b"dist-packages", b"__pycache__")
 
 
 def demo(
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", show_default=False, exists=True, file_okay=False,
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", show_default=False, exists=True, file_okay=False,
                                                   help="Whose files to count and hash (the standard library's).")] = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, show_default=False,
                                          help="Show tracebacks and what each host said.")] = 0,
 ) -> None:
     """Grow a tree on this machine and hash a folder with it: each Python found here, a grandchild, an sshd.
 
-    Every interpreter gets a package that it doesn't have, with the first call that needs it. The files are spread over
+    Every interpreter gets a package that it doesn't have, together with its first call. The files are spread over
     all nodes that see the folder. At the end nothing is left: no process, no file.
 
     Examples:
 
-    [bold]ramet demo[/bold]                             the standard library's folder
-
-    [bold]ramet demo /usr/share[/bold]                  another one
-
-    [bold]RAMET_DEMO_SSH=web1 ramet demo[/bold]         with a host of yours in the tree
+    ```
+    ramet demo                          the standard library's folder
+    ramet demo /usr/share               another one
+    RAMET_DEMO_SSH=web1 ramet demo      with a host of yours in the tree
+    ```
 
     Where RAMET_DEMO_SSH names no host, ssh to this machine is tried, without asking for a password.
     RAMET_DEMO_SSH_ARGS holds more arguments for ssh.
@@ -55,13 +55,11 @@ def demo(
     result = Census(os.fsencode(chosen.resolve()))
     with ramet.Tree() as tree:
         picture.say(f"growing a tree, to hash {chosen}")
-        began = time.monotonic()
-        garden = grow(tree)
-        result.grow_s = time.monotonic() - began
+        garden = grow(tree, result)
         with picture.progress() as step:
             work(tree, garden, result, skip, step)
         result.stats = tree.stats()
-        picture.tree(garden.planted, garden.failed, result, verbose)
+        picture.tree(garden, result, verbose)
     result.left = still_running(garden.pids)
     picture.summary(result)
     if result.left or any(needed for _, _, needed in garden.failed):
@@ -73,11 +71,13 @@ class Garden:
     """The nodes of the demo.
 
     Attributes:
-        planted: node -> what it is, for those that came up.
-        failed: (what, why, whether the demo needs it), for those that didn't.
+        planted: those that came up.
+        seeing: those of them that see the folder.
+        failed: (what, why, whether the demo needs it), for those that didn't come up.
     """
 
-    planted: dict[ramet.Node, str] = field(default_factory=dict)
+    planted: list[ramet.Node] = field(default_factory=list)
+    seeing: list[ramet.Node] = field(default_factory=list)
     failed: list[tuple[str, BaseException, bool]] = field(default_factory=list)
 
     @property
@@ -95,11 +95,10 @@ class Census:
     files: list[tuple[bytes, int, str]] = field(default_factory=list)
     unreadable: list[bytes] = field(default_factory=list)
     by_pid: dict[int, tuple[int, int]] = field(default_factory=dict)
-    blind: set[ramet.Node] = field(default_factory=set)
+    batches: int = 0
     stats: dict[str, int] = field(default_factory=dict)
     left: list[int] = field(default_factory=list)
     grow_s: float = 0.0
-    ship_s: float = 0.0
     work_s: float = 0.0
 
     def add(self, part: dict[str, Any]) -> None:
@@ -110,27 +109,33 @@ class Census:
         self.by_pid[part["pid"]] = count + len(part["files"]), size + sum(size for _, size, _ in part["files"])
 
 
-def grow(tree: ramet.Tree) -> Garden:
-    """Start every node at once, then see which of them come up."""
+def grow(tree: ramet.Tree, result: Census) -> Garden:
+    """Start every node at once, with its first call behind it: that takes the package along. Then see who answers."""
+    began = time.monotonic()
     pythons = interpreters.interpreters()
     growing: list[tuple[str, ramet.Node, bool, float | None]] = []
     for label, path in pythons:
         growing.append((f"Python {label}", tree.local(python=path, name=f"py{label}"), True, None))
-    if growing:     # the oldest one grows a child of the newest Python: it needs no more than the kernel for that
-        parent = growing[0][1]
-        growing.append(("grandchild", parent.local(python=pythons[-1][1], name="grandchild"), True, None))
+    if growing:     # the oldest one grows a child of the newest Python
+        grandchild = growing[0][1].local(python=pythons[-1][1], name="grandchild")
+        growing.append(("grandchild", grandchild, True, None))
     host, arguments = ssh_target()
     if host:
         growing.append((f"ssh {host}", tree.ssh(host, name="over-ssh", ssh_args=arguments), False, SSH_TIMEOUT_S))
+    mine = filecensus.identity(result.folder)
+    calls = [node.start(filecensus.sees, result.folder, mine) for _, node, _, _ in growing]
     garden = Garden()
-    for what, node, needed, timeout in growing:
+    for (what, node, needed, timeout), call in zip(growing, calls, strict=True):
         try:
-            node.wait(timeout)
+            sees = call.result(timeout)
         except (ramet.Error, TimeoutError) as error:
             garden.failed.append((what, error, needed))
             node.kill()
         else:
-            garden.planted[node] = what
+            garden.planted.append(node)
+            if sees:
+                garden.seeing.append(node)
+    result.grow_s = time.monotonic() - began
     return garden
 
 
@@ -149,21 +154,11 @@ def ssh_target() -> tuple[str, list[str]]:
 
 
 def work(tree: ramet.Tree, garden: Garden, result: Census, skip: tuple[bytes, ...], step: picture.Step) -> None:
-    """Ship the package with the first call, then spread the files over all nodes that see the folder."""
-    mine = filecensus.identity(result.folder)
+    """Spread the files over all nodes that see the folder."""
     began = time.monotonic()
-    seeing = []
-    for node, outcome in tree.each(list(garden.planted), filecensus.sees, result.folder, mine):
-        if outcome.error is not None:
-            garden.failed.append((garden.planted[node], outcome.error, True))
-        elif outcome.value:
-            seeing.append(node)
-        else:
-            result.blind.add(node)
-    result.ship_s = time.monotonic() - began
     batches = filecensus.batches(result.folder, skip)
-    began = time.monotonic()
-    for part in tree.map(functools.partial(filecensus.census, result.folder), batches, seeing):
+    result.batches = len(batches)
+    for part in tree.map(functools.partial(filecensus.census, result.folder), batches, garden.seeing):
         result.add(part)
         step(len(batches))
     result.work_s = time.monotonic() - began

@@ -17,7 +17,7 @@ from rich.tree import Tree as RichTree
 
 if TYPE_CHECKING:
     import ramet
-    from ramet.cli.demo import Census
+    from ramet.cli.demo import Census, Garden
 
 Step = Callable[[int], None]
 
@@ -38,27 +38,22 @@ def progress() -> Iterator[Step]:
         yield lambda total: bar.update(task, total=total, advance=1)
 
 
-def tree(planted: dict[ramet.Node, str], failed: list[tuple[str, BaseException, bool]], result: Census,
-         verbose: int) -> None:
+def tree(garden: Garden, result: Census, verbose: int) -> None:
     """The nodes, each below its parent, with what it did."""
     root = RichTree(f"[bold]controller[/bold]  {platform.python_implementation()} {platform.python_version()}")
     branches: dict[ramet.Node, RichTree] = {}
-    for node in planted:
+    for node in garden.planted:
         above = root if node.parent is None else branches.get(node.parent, root)
-        branches[node] = above.add(_about(node, result))
-    for what, error, needed in failed:
-        style = "red" if needed else "yellow"
-        said = escape(f"{type(error).__name__}: {error}")
-        root.add(f"[{style}]{escape(what)}[/{style}]: {said if verbose or needed else said.splitlines()[0]}")
+        facts = node.facts
+        count, size = result.by_pid.get(facts["pid"], (0, 0))
+        did = f"{count:,} files, {megabytes(size)}" if node in garden.seeing else "doesn't see the folder"
+        about = f"  {facts['implementation']} {facts['version']}, pid {facts['pid']}  "
+        branches[node] = above.add(Text.assemble((node.name, "bold"), about, (did, "green")))
+    for what, error, needed in garden.failed:
+        said = f"{type(error).__name__}: {error}"
+        root.add(Text.assemble((what, "red" if needed else "yellow"), ": ",
+                               said if verbose or needed else said.splitlines()[0]))
     console.print(root)
-
-
-def _about(node: ramet.Node, result: Census) -> Text:
-    facts = node.facts
-    count, size = result.by_pid.get(facts["pid"], (0, 0))
-    did = "doesn't see the folder" if node in result.blind else f"{count:,} files, {megabytes(size)}"
-    return Text.assemble((node.name, "bold"), f"  {facts['implementation']} {facts['version']}, pid {facts['pid']}  ",
-                         (did, "green"))
 
 
 def summary(result: Census) -> None:
@@ -68,16 +63,17 @@ def summary(result: Census) -> None:
     distinct = len({digest for _, _, digest in result.files})
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     unreadable = f", {len(result.unreadable):,} not readable" if result.unreadable else ""
     table.add_row("files", f"{len(result.files):,}, {megabytes(size)}, {distinct:,} different{unreadable}")
-    table.add_row("sha256 of all", fingerprint(result.files))
-    table.add_row("growing", f"{result.grow_s:.2f} s until every node was up")
-    table.add_row("first call", f"{result.ship_s:.2f} s, with the package that none of them had")
-    table.add_row("hashing", f"{result.work_s:.2f} s, {megabytes(size / max(result.work_s, 1e-9))}/s")
+    table.add_row("sha256", fingerprint(result.files))
+    table.add_row("time", f"{result.grow_s:.2f} s to grow the nodes and get the first call's answer from each, "
+                          f"{result.work_s:.2f} s to hash: {megabytes(size / max(result.work_s, 1e-9))}/s")
+    table.add_row("round trips", f"{stats['nodes']} to grow the nodes, first call included; {result.batches:,} calls "
+                                 f"to hash; {stats['module_requests']:,} for modules")
     table.add_row("on the wire", f"{stats['bytes_out']:,} bytes out, {stats['bytes_in']:,} bytes in, "
                                  f"{stats['messages_out']:,} messages out, {stats['messages_in']:,} in")
-    table.add_row("modules", f"{stats['modules_sent']:,} sent along with calls, {stats['module_requests']:,} asked for later")
+    table.add_row("modules", f"{stats['modules_sent']:,} sent along with calls that needed them")
     left = ", ".join(map(str, result.left))
     table.add_row("left behind", f"[red]processes {left}[/red]" if left else "[green]nothing[/green]")
     console.print(table)

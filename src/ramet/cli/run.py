@@ -23,7 +23,7 @@ from ramet.display import harmless, show
 def run(
     target: Annotated[str, typer.Argument(metavar="SCRIPT.py[:FUNCTION]", show_default=False,
                                           help="The script, and which function of it (main).")],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGS]...", show_default=False,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS", show_default=False,
                                                           help="What the function is called with, as strings.")] = None,
     hosts: Annotated[list[str], typer.Option("-H", "--hosts", metavar="SPEC,SPEC…",
                                              help="Where to run it. May be given several times.")] = ["local:"],  # noqa: B006
@@ -38,19 +38,20 @@ def run(
     The hosts need a Python interpreter and nothing else; the script travels along, with the modules of yours that it
     imports. It may be an old interpreter (2.7, 3.6 ...) if the script is fit for it.
 
-    A SPEC is a host name as ssh knows it, an URL, or several hops:
+    A SPEC is a host name as ssh knows it, an URL, or several hops, one through the other:
 
-    [bold]web1[/bold]   [bold]ssh://root@db1:2222[/bold]   [bold]local:[/bold]   [bold]ssh:gate/ssh:db1[/bold]
+    ```
+    web1    ssh://root@db1:2222    local:    ssh:gate/ssh:db1
+    ```
 
     Examples:
 
-    [bold]ramet run -H web1,web2 check.py[/bold]                  main() on two hosts
-
-    [bold]ramet run -H web1 check.py:disk_usage /var 90[/bold]    disk_usage("/var", "90") on one
-
-    [bold]ramet run check.py[/bold]                               in a fresh interpreter on this machine
-
-    [bold]ramet run --json -H web1 check.py | jq .value[/bold]    results for another program
+    ```
+    ramet run -H web1,web2 check.py                 main() on two hosts
+    ramet run -H web1 check.py:disk_usage /var 90   disk_usage("/var", "90")
+    ramet run check.py                              in a fresh interpreter here
+    ramet run --json -H web1 check.py | jq .value   for another program
+    ```
 
     Results go to stdout, failures to stderr; what the function prints appears behind its host's name.
     """

@@ -5,7 +5,7 @@ Paths are bytes: that is what they are on disk, and an old Python under LANG=C o
 import os
 
 
-def batches(folder, skip=(), files_max=200, bytes_max=4 << 20):
+def batches(folder, skip=(), files_max=50, bytes_max=1 << 20):
     # type: (bytes, tuple[bytes, ...], int, int) -> list[list[bytes]]
     """All regular files below a folder, by path relative to it, in batches of about equal work.
 

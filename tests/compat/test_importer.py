@@ -370,7 +370,7 @@ def test_a_finder_that_a_program_appends_is_asked_before_the_controller(python: 
 
 
 # Asked for by hardly used modules of old Pythons, so not in the kernel's list; the last one by setuptools.
-RARE = "_bsddb _dbm _gdbm _xmlrpclib al cl AL Carbon Mailman SOCKS dbm gdbm gestalt sunaudiodev SUNAUDIODEV _distutils_system_mod"
+RARE = "_bsddb _dbm _gdbm _xmlrpclib al AL Carbon Mailman SOCKS dbm gdbm gestalt sunaudiodev SUNAUDIODEV _distutils_system_mod"
 # They open windows or browsers, print, start a program, or need a terminal.
 SKIPPED = "this antigravity idlelib turtle turtledemo tkinter lib2to3 test __phello__ rlcompleter pty tty user site ensurepip"
 

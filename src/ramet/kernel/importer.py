@@ -26,7 +26,7 @@ ABSENT = "absent"       # (wire) why the controller doesn't send a module: it ha
 
 # Imported "if it is there" by the standard library itself, which isn't worth a round trip: it never comes from upstream.
 # Python 3.10 and newer know the names of their whole standard library; these are what is asked for besides, or before.
-LOCAL = set("org java vms_lib nt msvcrt winreg _winreg _wmi _winapi _scproxy _xmlplus _hashlib sitecustomize".split())
+LOCAL = set("org java vms_lib nt msvcrt winreg _winreg _wmi _winapi _scproxy _xmlplus _hashlib".split())
 LOCAL.update(getattr(sys, "stdlib_module_names", ()))
 
 
@@ -99,7 +99,7 @@ class Finder(object):
         kind = compat.ModuleSpec  # type: Any
         if record[4:]:
             kind = type("MainSpec", (kind,), {"parent": record[4]})
-        spec = kind(name, self, origin=record[2], is_package=bool(record[1] & PACKAGE))
+        spec = kind(name, self, origin=record[2])
         if not record[1] & NAMESPACE:
             spec.has_location = True    # then __file__ is the origin
         if record[1] & PACKAGE:
@@ -176,8 +176,8 @@ class Finder(object):
         reason = self.cache.reasons[name]
         refused = reason[:7] == "refused"
         error = (ModuleNotShippedError if refused else compat.ModuleMissing)(
-            "No module named %r here (%s), and the controller sends none: %s. Install it here, or see what "
-            "tree.modules.explain(%r) says" % (name, sys.executable, reason, name))
+            "No module named %r here (%s), and the controller sends none: %s. Install it here, or see "
+            "tree.modules.explain(%r)" % (name, sys.executable, reason, name))
         if not refused:
             error.name = name   # of a refused one it would let `from package import name` swallow the error
         return error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import os
+import pkgutil
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -193,11 +194,26 @@ def _find_spec(name: str) -> ModuleSpec | None:
         find_spec = getattr(finder, "find_spec", None)
         try:
             found: ModuleSpec | None = find_spec(name, path) if find_spec else None
+        except KeyError:
+            found = _find_namespace(name, path or ())
         except Exception:
             continue    # a finder that can't cope isn't one that has it
         if found is not None:
             return found
     return None
+
+
+def _find_namespace(name: str, path: Iterable[str]) -> ModuleSpec | None:
+    """A namespace package in one whose parent isn't imported: the import system's own finder needs the parent for it."""
+    folders: list[str] = []
+    for entry in path:
+        finder: Any = pkgutil.get_importer(entry)
+        part: ModuleSpec | None = finder.find_spec(name) if finder is not None else None
+        if part is not None and part.loader is None:
+            folders += part.submodule_search_locations or ()
+    spec = ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = folders
+    return spec if folders else None
 
 
 @functools.cache

@@ -132,8 +132,13 @@ class ModuleServer:
         Args:
             installed: top-level names that are installed over there.
         """
-        return [*closure.own, *(name for name in closure.library
-                                if name.partition(".")[0] not in installed or self.policy.prefers(name))]
+        def is_there(name: str) -> bool:
+            # of a namespace package, parts may be installed there, and others here
+            return name in installed and not self._finder.find(name).namespace
+
+        with self._lock:
+            return [*closure.own, *(name for name in closure.library
+                                    if not is_there(name.partition(".")[0]) or self.policy.prefers(name))]
 
     def absent(self, closure: Closure, form: str) -> dict[str, str]:
         """What a closure will try to import in vain. Told beforehand, it costs the node no round trip."""

@@ -51,7 +51,11 @@ class Display:
         self.partial.clear()
 
     def on_log(self, message: Message) -> None:
-        """Take a LOG message: a record's fields. It goes to the logger ``ramet.node.NAME``."""
+        """Take a LOG message: a record's fields.
+
+        It goes to the logger ``ramet.node.NAME``; its own logger's name is in ``record.remote_name``. Not a logger for each
+        of those: loggers are never freed, and a node could name any number.
+        """
         fields: Any = codec.decode(message.body)
         node = self.nodes.get(message.src)
         if node is None or not isinstance(fields, dict) or not isinstance(fields.get("levelno"), int):
@@ -59,7 +63,7 @@ class Display:
         logger = logging.getLogger(f"ramet.node.{node.name}")
         if logger.isEnabledFor(fields["levelno"]):
             record = logging.makeLogRecord({key: value for key, value in fields.items() if isinstance(key, str)})
-            record.node = node.name
+            record.remote_name, record.name, record.node = record.name, logger.name, node.name
             logger.handle(record)
 
 

@@ -6,11 +6,12 @@ sent for a node is in ``State.has``, what lies at a child of the controller for 
 
 from __future__ import annotations
 
+import pkgutil
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from ramet import codec
+from ramet import codec, kernel
 from ramet.bootstrap import packing
 from ramet.kernel import values
 from ramet.kernel.core import MODULES, Core, Message
@@ -22,9 +23,9 @@ from ramet.node import Node
 # What of the kernel a node needs to grow children, and to run calls in other lanes than the main one.
 GROWING = ("stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
 LANES = ("lanes",)
-# All that isn't in the kernel's core, and may be asked for.
-LATE = {*GROWING, *LANES, "portable", "instances", "keys", "culprits", "text27", "peers", "remote_errors"}
 KERNEL = "ramet.kernel."
+# All of the kernel that isn't in its core: it may be asked for.
+LATE = {KERNEL + module.name for module in pkgutil.iter_modules(kernel.__path__)} - set(packing.CORE)
 
 # How many modules one request may name. A node asks for one at a time.
 NAMES_MAX = 100
@@ -83,7 +84,7 @@ class Shipper:
             with self.lock:
                 self.requests += 1
                 for name in names[:NAMES_MAX]:
-                    if isinstance(name, str) and name.rpartition(".")[2] in LATE and name.startswith(KERNEL):
+                    if isinstance(name, str) and name in LATE:
                         self._send(node, form, {name: packing.late_records([name], form)[0]}, {})
                     else:
                         self._send_closure(node, self.server.answer(name, node.id), form)

@@ -106,7 +106,7 @@ def test_connect_takes_several_steps(tree: ramet.Tree) -> None:
 
 
 def test_an_exception_is_also_of_its_builtin_type(node: ramet.Node) -> None:
-    with pytest.raises(ValueError, match="^oops$") as caught:
+    with pytest.raises(ValueError, match="^oops") as caught:
         node.call(remote.fail, "oops")
     error = caught.value
     assert isinstance(error, ramet.RemoteError)
@@ -153,14 +153,15 @@ def test_what_cannot_travel_is_named(node: ramet.Node) -> None:
 
 
 def test_a_function_that_is_not_there(node: ramet.Node) -> None:
-    node.call(remote.add, 1)
-    remote.added_later = lambda: 1  # type: ignore[attr-defined]
-    remote.added_later.__qualname__ = remote.added_later.__name__ = "added_later"
+    def added_later() -> None: ...
+
+    added_later.__module__, added_later.__qualname__ = remote.__name__, "added_later"
+    remote.added_later = added_later  # type: ignore[attr-defined]
     try:
         with pytest.raises(AttributeError, match="added_later"):
-            node.call(remote.added_later)
+            node.call(added_later)
     finally:
-        del remote.added_later
+        del remote.added_later  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------------- waiting

@@ -62,7 +62,7 @@ class Calls(object):
         self.running = None  # type: Optional[Tuple[int, int]]
         self.interrupted = None  # type: Optional[Tuple[int, int]]
         self.failed = {}  # type: Dict[Any, bool]
-        self.closing = False
+        self.closing = self.served = False
         compat.signal.signal(SIGURG, self._on_signal)
 
     def arrive(self, message):
@@ -91,6 +91,7 @@ class Calls(object):
 
     def _on_signal(self, *_):
         # type: (*Any) -> None
+        compat.import_threading()
         if self.running and self.running == self.interrupted:
             self.interrupted = None
             raise Interrupt
@@ -107,12 +108,15 @@ class Calls(object):
         while not self.closing:
             if not self.waiting:
                 parent.flush()
+                if self.served:
+                    compat.import_threading()   # now that there is time; see there
                 core.wait(ready, parent)
             try:
                 message = self.waiting.popleft()
             except IndexError:
                 continue
             self.run(message)
+            self.served = True
 
     def run(self, message):
         # type: (Message) -> None
@@ -135,6 +139,8 @@ class Calls(object):
                 return
             chunks = values.encode(self._run(message, fn, args, kwargs), context, "result")
         except BaseException:
+            if self.closing and isinstance(sys.exc_info()[1], Interrupt):
+                return      # who closes this node tells the caller
             chunks = self.failure(message)
             flags = ERROR
             if options.get("pipeline"):

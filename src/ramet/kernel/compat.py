@@ -156,6 +156,26 @@ def signal_main(number):
         signal.pthread_kill(main_thread_id, number)
 
 
+def import_threading():
+    # type: () -> None
+    """Import ``threading`` on the main thread, before another one does.
+
+    Up to 3.12 it takes the thread that first imports it for the main thread: ``main_thread()`` is wrong then, and the
+    interpreter's end hangs. It isn't imported at start, since it takes 1.5 ms. Another thread asks the main thread by a
+    signal, and goes on after a second whatever comes of it.
+    """
+    if thread_id() == main_thread_id:
+        try:
+            import threading  # noqa: F401
+        except ImportError:
+            pass    # 2.7's smallest has none
+    else:
+        signal_main(signal.SIGURG)
+        end = monotonic() + 1
+        while not hasattr(sys.modules.get("threading"), "main_thread" if not PY2 else "Timer") and monotonic() < end:
+            time.sleep(0.001)
+
+
 def local_module(name):
     # type: (str) -> str
     """The name here of a module that another interpreter named: the main module's alias, and what 3 has renamed."""

@@ -158,10 +158,10 @@ class Nursery(object):
     def _end(self, child):
         # type: (Child) -> None
         if child.growth:
-            child.growth.abort("it was closed while it connected")
-        child.link.close("it was closed")
-        if child.process:
-            child.process.kill()
+            child.growth.abort("it was closed while it connected")      # `failed` closes the link when all is cleaned up
+        else:
+            child.link.close("it was closed")
+            child.process.kill()  # type: ignore[union-attr]
 
     def end_all(self, then):
         # type: (Callable[[], Any]) -> None

@@ -101,6 +101,7 @@ class Self(object):
         # type: () -> Any
         """What grows and keeps children. It is a late part: who sends a GROW has sent it before."""
         if self.nursery is None:
+            compat.import_threading()
             from ramet.kernel import nursery, stub
             payloads = dict((form, stub.HEAD + payload) for form, payload in self.payloads.items())
             self.nursery = nursery.Nursery(self.core, self.cache, payloads)

@@ -246,7 +246,8 @@ class Tree(Grower):
 
     def _forget(self) -> None:
         """In a forked child: let go of the descriptors, so that this copy keeps no node alive."""
-        self._gardener.abandon()
+        if not self._closed:    # else their numbers may stand for others by now
+            self._gardener.abandon()
 
 
 def _close_all() -> None:

@@ -59,6 +59,8 @@ def _children(value, ctx):
         fixed = 2 if code == b"O" else 6
         named = [("." + str(name), item) for name, item in zip(items[fixed::2], items[fixed + 1::2])]
         return list(zip((".args", ".__cause__", ".__context__"), items[2:fixed])) + named
+    if code == b"V":
+        return [("", items[2])]
     if code == b"N":
         return [("." + name, item) for name, item in zip(kind._fields, items[2:])]
     if code in b"odn":

@@ -18,7 +18,7 @@ X     module, qualified name, args, cause, context, suppress context, name, valu
 Late part of ``values``. Pure; any thread may call it.
 """
 import sys
-from types import GetSetDescriptorType, MemberDescriptorType
+from types import GetSetDescriptorType, MemberDescriptorType, ModuleType
 
 from ramet.kernel import compat, errors
 from ramet.kernel.errors import ProtocolError, ValueNotPortableError
@@ -70,8 +70,12 @@ def _loaded(module, name):
     module = compat.local_module(module)
     place = sys.modules.get(module, sys.modules.get("__main__") if module == compat.MAIN else None)  # type: Any
     for part in name.split("."):
-        content = _namespace(place) if isinstance(place, type) else getattr(place, "__dict__", {})
-        place = content.get(part)
+        if isinstance(place, type):
+            place = _namespace(place).get(part)
+        elif isinstance(place, ModuleType):     # not getattr: a module may be a lazy one, which that would import
+            place = object.__getattribute__(place, "__dict__").get(part)
+        else:
+            return None
     return place
 
 
@@ -133,10 +137,13 @@ def _pack_enum(value, kind):
 def _pack_exception(value, kind):
     # type: (Any, Any) -> Tuple[bytes, Any]
     reduced = _native_base(kind).__reduce__(value)
+    args = list(reduced[1])
+    if isinstance(value, UnicodeDecodeError):
+        args[1] = compat.Bytes(args[1])     # 2.7 would send text
     state = dict(reduced[2] or {}) if len(reduced) > 2 else {}
     state.pop("args", None)
     return b"X", wire_name(kind) + (
-        tuple(reduced[1]), getattr(value, "__cause__", None), getattr(value, "__context__", None),
+        tuple(args), getattr(value, "__cause__", None), getattr(value, "__context__", None),
         getattr(value, "__suppress_context__", False)) + tuple(x for pair in state.items() for x in pair)
 
 

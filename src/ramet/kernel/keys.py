@@ -5,7 +5,7 @@ with one hash took 2.4 s to put into a dict; a hundred thousand small ones that 
 because CPython looks for a free place in an order that follows from the hash. Late part of ``values``. Pure; any thread.
 """
 from ramet.kernel import portable, values
-from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.instances import lookup
 
 MYPY = False
@@ -14,7 +14,7 @@ if MYPY:
 
 SAME_HASH_MAX = 64      # keys that may share one; honest ones do so by twos and fours (-1 and -2 are such a pair)
 FEW = 4096              # keys that are put in in no time, however badly they collide
-PROBES_MAX = 8          # for each key, on average; honest ones need one or two
+PROBES_MAX = 24         # for each key, on average; honest ones need 1 or 2, multiples of 2 ** 60 need 13
 HASHED_BY_VALUE = frozenset("YTDLZzUmrPIR")     # kinds of the standard library that can be keys
 
 
@@ -23,10 +23,9 @@ def check(keys):
     """Look at keys before they are hashed.
 
     Raises:
-        ValueNotPortableError: a key's class has code of its own for that.
-        ProtocolError: the keys were chosen so that hashing is slow.
+        ValueNotPortableError: a key's class has code of its own for that, or hashing would be slow.
     """
-    waiting = list(keys)
+    waiting = list(keys) if set(map(type, keys)) - values.PLAIN_KEYS else []
     while waiting:
         key = waiting.pop()
         kind = type(key)
@@ -38,10 +37,10 @@ def check(keys):
         return
     hashes = [hash(key) for key in keys if type(key) not in values.TEXTS]
     if is_crowded(hashes, 0) or is_crowded(hashes, 9):
-        raise ProtocolError("keys with colliding hashes")
+        raise ValueNotPortableError("keys whose hashes collide are refused from below")
     hashes.sort()
     if any(a == b for a, b in zip(hashes, hashes[SAME_HASH_MAX:])):
-        raise ProtocolError("keys with the same hash")
+        raise ValueNotPortableError("more than %d keys with one hash are refused from below" % SAME_HASH_MAX)
 
 
 def _same(kind, base):
@@ -74,7 +73,11 @@ def is_crowded(hashes, in_a_row):
         mask = (1 << (many * 3 // 2).bit_length()) - 1
         taken = bytearray(mask + 1 + in_a_row)
         spare = many * PROBES_MAX
-        for perturb in hashes[:many]:
+        some = hashes[:many]
+        many >>= 1
+        if len(set(map(mask.__and__, some))) == len(some):
+            continue    # each has a place of its own, as numbers in a row do: no need to look closer
+        for perturb in some:
             perturb &= 0xffffffffffffffff
             place = perturb & mask
             while taken[place]:
@@ -88,5 +91,4 @@ def is_crowded(hashes, in_a_row):
             if spare < 0:
                 return True
             taken[place] = 1
-        many >>= 1
     return False

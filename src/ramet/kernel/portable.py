@@ -106,7 +106,7 @@ def _pack(value, kind, ctx):
     if not found:
         from ramet.kernel import instances
         found = instances.pack(value, kind)
-    if not found and hasattr(kind, "dtype") and isinstance(value, sys.modules["numpy"].generic):
+    if not found and isinstance(value, getattr(sys.modules.get("numpy"), "generic", ())):
         return b"a", (_dtype_spec(value.dtype), compat.Bytes(value.tobytes()))
     if not found:
         plain = [base.__name__ for base in kind.__mro__[1:] if base in PLAIN] if hasattr(kind, "__mro__") else []

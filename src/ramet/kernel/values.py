@@ -47,6 +47,7 @@ FORMS += [(0, n, None) for n in range(-32, 0)]
 WIDTHS = [(n > 8) + (n > 16) + (n > 32) for n in range(65)]  # of a number of bits: the exponent of its bytes
 # Of short ones: the first byte and how many that says; then the first byte of those of less than 64 KiB.
 TEXT, BIN, ARRAY, MAP = (0xa0, 32, 0xda), (0, 0, 0xc5), (0x90, 16, 0xdc), (0x80, 16, 0xde)
+MARK = b"\xd4\x01"
 ATOMS = {None: 0xc0, False: 0xc2, True: 0xc3}
 KINDS = {tuple: b"t", set: b"s", frozenset: b"f"}  # type: Any
 
@@ -160,7 +161,7 @@ def _encode(value, ctx, depth_max):
                     out = bytearray()
                 continue
             if mark:
-                out += b"\xd4\x01" + mark
+                out += MARK + mark
             if v:
                 stack.append(upcoming)
                 upcoming = iter(v)
@@ -262,7 +263,7 @@ def _decode(data, ctx):
             elif kind == 3:
                 v = items
             elif stack:
-                v = _made(-kind, items, ctx)
+                v = made(-kind, items, ctx)
             elif i == size:
                 return items[0]
             else:
@@ -272,7 +273,7 @@ def _decode(data, ctx):
             left -= 1
 
 
-def _made(kind, items, ctx):
+def made(kind, items, ctx):
     # type: (int, List[Any], Optional[Context]) -> Any
     """The value of a kind and its items."""
     if kind == 116:

@@ -87,15 +87,15 @@ class Shipper:
                     if isinstance(name, str) and name in LATE:
                         self._send(node, form, {name: packing.late_records([name], form)[0]}, {})
                     else:
-                        self._send_closure(node, self.server.answer(name, node.id), form)
+                        self._send_closure(node, self.server.answer(name, node.id), form, str(name))
         finally:
             self.core.reply(message, values.encode(None), CONTROL)
 
-    def _send_closure(self, node: Node, closure: Closure, form: str) -> None:
+    def _send_closure(self, node: Node, closure: Closure, form: str, asked: str = "") -> None:
         state = node._state
-        names = [name for name in self.server.lacking(closure, state.installed or ()) if (form, name) not in state.has]
-        records, absent = self.server.records(names, form)
-        if state.installed is None and sum(len(record[3]) for record in records.values()) > UNASKED_BYTES_MAX:
+        lacking = self.server.lacking(closure, state.installed or (), asked)
+        records, absent = self.server.records([name for name in lacking if (form, name) not in state.has], form)
+        if state.installed is None and not asked and sum(len(record[3]) for record in records.values()) > UNASKED_BYTES_MAX:
             records = {name: record for name, record in records.items() if name in closure.own}
         self._send(node, form, records, self.server.absent(closure, form) | absent)
 

@@ -137,6 +137,7 @@ def test_libraries_go_where_they_are_not_installed(folder: Path) -> None:
     assert closure.library == ("lib", "lib.sub", "nspace", "nspace.part")
     assert server.lacking(closure, ()) == ["app", "lib", "lib.sub", "nspace", "nspace.part"]
     assert server.lacking(closure, {"lib", "nspace"}) == ["app", "nspace", "nspace.part"]
+    assert server.lacking(closure, {"lib", "nspace"}, "lib.sub")[1:3] == ["lib", "lib.sub"], "it was looked for in vain"
     assert one_record("lib.sub", FORM, server)[1] == BYTECODE
     server.prefer("lib")
     assert server.lacking(closure, {"lib", "nspace"}) == ["app", "lib", "lib.sub", "nspace", "nspace.part"]

@@ -126,15 +126,18 @@ class ModuleServer:
         with self._lock:
             self._grants.pop(node, None)
 
-    def lacking(self, closure: Closure, installed: Container[str]) -> list[str]:
+    def lacking(self, closure: Closure, installed: Container[str], asked: str = "") -> list[str]:
         """Which modules of a closure a node needs from here.
 
         Args:
             installed: top-level names that are installed over there.
+            asked: the module that the node asked for, if it did: that one isn't there, whatever ``installed`` says.
         """
+        missing = asked.partition(".")[0]
+
         def is_there(name: str) -> bool:
             # of a namespace package, parts may be installed there, and others here
-            return name in installed and not self._finder.find(name).namespace
+            return name != missing and name in installed and not self._finder.find(name).namespace
 
         with self._lock:
             return [*closure.own, *(name for name in closure.library

@@ -52,13 +52,13 @@ def load(source, data, excepthook, entry):
             exec(compile(code, path, "exec", 0, True) if form == "source" else marshal.loads(code), module.__dict__)
         else:
             module.__path__ = []
-    # Where the path in argv[0] isn't a file's, the interpreter took it for its own all the same.
+    # The interpreter takes the path in argv[0] for its own, whether there is such a file or not.
     for name in "executable", "_base_executable":
         path = (getattr(sys, name, None) or "").split("(ramet:")[0]
-        if path:
-            if not os.path.exists(path):
-                path = os.path.dirname(path) + "/python%d.%d" % sys.version_info[:2]
-            setattr(sys, name, path)
+        for other in path, os.path.dirname(path) + "/python%d.%d" % sys.version_info[:2], os.path.realpath("/proc/self/exe"):
+            if path and os.path.exists(other):
+                setattr(sys, name, other)
+                break
     sys.argv[:] = [""]
     for fd in range(3, 9):      # 2.7 hands on the stub's pipe a second time
         try:

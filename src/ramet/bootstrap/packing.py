@@ -103,8 +103,11 @@ def _pack(name: str, text: str, form: str) -> bytes:
         return minify(text).encode()
     if form not in FORMS:
         raise ValueError(f"{form!r} can't be made here, only {' and '.join(FORMS)}")
-    # The import system has compiled it before and kept that.
-    code = cast(CodeType, _finder(name).get_code(name))
+    spec = importlib.util.find_spec(name)
+    if spec and isinstance(spec.loader, InspectLoader) and spec.loader.get_source(name) == text:
+        code = cast(CodeType, spec.loader.get_code(name))   # the import system has compiled it before, and kept that
+    else:
+        code = compile(text, name, "exec", dont_inherit=True)
     return marshal.dumps(slim.slim(code, _filename(name)))
 
 
@@ -119,17 +122,11 @@ def _filename(name: str) -> str:
 
 def _source(name: str) -> str:
     """A module's source, from wherever it was imported: a folder, a zip file."""
-    text = _finder(name).get_source(name)
+    spec = importlib.util.find_spec(name)
+    text = spec.loader.get_source(name) if spec and isinstance(spec.loader, InspectLoader) else None
     if text is None:
         raise ImportError(f"the source of {name} is missing; ramet needs it to start interpreters of other versions")
     return text
-
-
-def _finder(name: str) -> InspectLoader:
-    spec = importlib.util.find_spec(name)
-    if spec is None or not hasattr(spec.loader, "get_source"):
-        raise ImportError(f"{name} was imported in a way that doesn't tell its source")
-    return cast(InspectLoader, spec.loader)
 
 
 def _zip(data: bytes, level: int = 9) -> bytes:

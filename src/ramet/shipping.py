@@ -21,7 +21,7 @@ from ramet.modules.server import ModuleServer
 from ramet.node import Node
 
 # What of the kernel a node needs to grow children, and to run calls in other lanes than the main one.
-GROWING = ("stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
+GROWING = ("text27", "stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
 LANES = ("lanes",)
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

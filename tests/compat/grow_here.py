@@ -1,6 +1,6 @@
 """Runs on any Python, for test_growth.py: grows the plans that come on stdin as JSON, one after the other in one loop, then
 all at once; writes what became of each as JSON."""
-# ruff: noqa: UP031, C405, E402
+# ruff: noqa: C405, E402
 import json
 import os
 import sys

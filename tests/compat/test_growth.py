@@ -1,17 +1,13 @@
 """Nodes of every Python grow children: the same plans, carried out by each interpreter of this machine."""
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ramet.connectors import command, local
 from support import pythons
-from targets.growing import payload
+from targets.growing import grow_elsewhere
 
 ASKS = 'printf "Password: " >/dev/tty; read answer </dev/tty; [ "$answer" = "s3cret é" ] || exit 5; exec "$@"'
 ASKS_AGAIN = 'while :; do printf "Password: " >/dev/tty; read answer </dev/tty; done'
@@ -44,17 +40,7 @@ def plans() -> list[tuple[dict[str, Any], dict[str, Any]]]:
 @pytest.mark.parametrize(("label", "python"), pythons.interpreters(), ids=[label for label, _ in pythons.interpreters()])
 def test_a_node_of_this_python_grows_children(label: str, python: str, less: bool) -> None:
     wanted = plans()
-    job = {"plans": [plan for plan, _ in wanted], "payload": payload("source").decode("latin-1")}
-    script = Path(__file__).with_name("grow_here.py")
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    env["LC_ALL"] = "C"
-    done = subprocess.run([python, str(script), *(["less"] if less else [])], input=json.dumps(job).encode(), env=env,
-                          capture_output=True, timeout=50)
-    assert done.returncode == 0, done.stderr.decode()
-    *became, last = json.loads(done.stdout)
-    assert last == {"fds": 0}
-    assert [record for record in became if isinstance(record, str)] == []
-    assert len(became) == 2 * len(wanted)
+    became = grow_elsewhere(python, [plan for plan, _ in wanted], less)
     for record, (plan, expected) in zip(became, wanted * 2, strict=True):
         assert {key: record.get(key) for key in expected} == expected, (plan["what"], record)
     forms = {"source"} if label == "2.7" or label.startswith("pypy") else {"cp" + label.replace(".", "")}

@@ -4,10 +4,13 @@ So what is tested is everything up to the kernel: connectors, dialogue, processe
 """
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import threading
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 from ramet.kernel import stub
@@ -109,6 +112,29 @@ class Outcome:
         self.process.on_exit(lambda code: (status.append(code), self.exited.set()))
         assert self.exited.wait(10), "it runs on"
         return status[0]
+
+
+def grow_elsewhere(python: str, plans: list[dict[str, Any]], less: bool = False) -> list[dict[str, Any]]:
+    """Carry out plans on another interpreter, one after the other, then all at once. See ``compat/grow_here.py``.
+
+    Args:
+        less: without the modules that the smallest Pythons lack.
+
+    Returns:
+        What became of each, twice as many as there are plans.
+    """
+    script = Path(__file__).parent.parent / "compat" / "grow_here.py"
+    job = {"plans": plans, "payload": payload("source").decode("latin-1")}
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    env["LC_ALL"] = "C"
+    argv = [python, str(script), *(["less"] if less else [])]
+    done = subprocess.run(argv, input=json.dumps(job).encode(), env=env, capture_output=True, timeout=50)
+    assert done.returncode == 0, done.stderr.decode()
+    *became, last = json.loads(done.stdout)
+    assert last == {"fds": 0}
+    assert [record for record in became if isinstance(record, str)] == []
+    assert len(became) == 2 * len(plans)
+    return became
 
 
 def grow(plan: dict[str, Any], **options: Any) -> Outcome:

@@ -9,6 +9,7 @@ sshd runs as the user who runs the tests, and takes keys only. Neither the user'
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ from support import leaks, needs
 
 HOST = "127.0.0.1"
 _UP_S = 10.0
+_numbers = itertools.count()
 
 _SERVER = """\
 ListenAddress {host}
@@ -91,7 +93,7 @@ class Sshd:
         self.folder.chmod(0o755)    # the account must be able to read authorized_keys
         self.port = free_port()
         self.client = self.folder / "ssh_config"
-        self.user = f"rmt{os.getpid() % 100_000}" if self.root else _run("id", "-un").strip()
+        self.user = f"rmt{os.getpid() % 100_000}x{next(_numbers)}" if self.root else _run("id", "-un").strip()
         self.password = secrets.token_hex(8) if self.root else None
         self.home = self.folder / "home" if self.root else None
         self.process: subprocess.Popen[bytes] | None = None

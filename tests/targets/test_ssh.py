@@ -13,7 +13,7 @@ import pytest
 from ramet.connectors import ssh
 from ramet.kernel.errors import AuthenticationError, ClosedError, ConnectError, HostKeyError, PythonNotFoundError
 from support import needs
-from targets.growing import Keeper, Outcome, grow, payload
+from targets.growing import Keeper, Outcome, grow, grow_elsewhere, payload
 from targets.sshd import HOST, Sshd, free_port
 
 
@@ -129,6 +129,17 @@ def test_fifteen_at_once(sshd: Sshd) -> None:
             assert outcome.wait().error is None, outcome.error
             assert outcome.echo() == b"hello"
             outcome.close()
+
+
+@pytest.mark.parametrize("label", ["2.7", "3.6", "3.13", "pypy"])
+def test_from_nodes_of_other_pythons(sshd: Sshd, label: str) -> None:
+    python = needs.python(label)
+    options = [sshd.by_key(), sshd.by_key(python="nopython")]
+    if sshd.password:
+        options += [sshd.by_password(), sshd.by_password(password="wr0ng-wörd")]
+    became = grow_elsewhere(python, [ssh.plan(HOST, **each) for each in options])
+    errors = [None, "PythonNotFoundError", None, "AuthenticationError"][: len(options)]
+    assert [record.get("error") for record in became] == errors * 2, became
 
 
 # ---------------------------------------------------------------------- kept out

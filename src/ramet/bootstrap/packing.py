@@ -73,11 +73,10 @@ def late_records(names: Sequence[str], form: str) -> list[list[object]]:
     """Other modules of the kernel, as records of a MODULES message: [name, flags, filename, data].
 
     Args:
-        names: with dots; form: one of ``FORMS``.
-
-    Raises:
-        ValueError: this interpreter can't make that form.
+        names: with dots.
+        form: of the node. Where this interpreter can't make that, they come as source, which every node takes.
     """
+    form = form if form in FORMS else "source"
     flag = 0 if form == "source" else _FLAG_BYTECODE
     return [[name, flag, _filename(name), packed(name, form)] for name in names]
 

@@ -87,8 +87,10 @@ def run() -> list[Figure]:
                 "execnet": trip(echo_once),
             }, ROUNDS),
             compare(Figure(f"{MANY:,} calls in flight", "/s", "Mitogen", "≥ 5× Mitogen", note="execnet: channel echo"), {
-                "Mitogen": lambda: rate(lambda: [r.get() for r in [context.call_async(remote.nothing, 1) for _ in range(MANY)]], MANY),
-                "ramet": lambda: rate(lambda: [c.result() for c in [node.start(remote.nothing, 1) for _ in range(MANY)]], MANY),
+                "Mitogen": lambda: rate(
+                    lambda: [r.get() for r in [context.call_async(remote.nothing, 1) for _ in range(MANY)]], MANY),
+                "ramet": lambda: rate(
+                    lambda: [c.result() for c in [node.start(remote.nothing, 1) for _ in range(MANY)]], MANY),
                 "execnet": lambda: rate(echo_many, MANY),
             }, 5),
             compare(Figure(f"{MANY:,} casts", "/s", "Mitogen", "≥ 5× Mitogen"), {

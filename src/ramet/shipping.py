@@ -67,7 +67,7 @@ class Shipper:
             missing = [KERNEL + name for name in names if (form, KERNEL + name) not in node._state.has]
             if missing:
                 records = packing.late_records(missing, form)
-                self._send(node, form, {record[0]: record for record in records}, {})
+                self._send(node, form, {str(record[0]): record for record in records}, {})
 
     def on_request(self, message: Message, nodes: dict[int, Node]) -> None:
         """Take a MODULE_REQUEST: [form, names, the id of the node that asks]. It always gets an answer."""

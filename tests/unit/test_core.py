@@ -97,7 +97,10 @@ def test_a_message_gets_its_reply_over_any_number_of_hops(chain: tuple[Core, Cor
 
 def test_many_threads_at_once(chain: tuple[Core, Core, Core]) -> None:
     results: list[object] = []
-    threads = [threading.Thread(target=lambda n=n: results.extend(ask(chain[0], 2, [n, i]) for i in range(50))) for n in range(8)]
+
+    def ask_fifty(number: int) -> None:
+        results.extend(ask(chain[0], 2, [number, i]) for i in range(50))
+    threads = [threading.Thread(target=ask_fifty, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -199,7 +202,9 @@ def test_garbage_closes_the_link_and_nothing_else(network: Network) -> None:
     assert ask(root, 2, "alive") == "alive"
 
 
-def test_a_message_over_the_limit_is_refused_where_it_is_made(chain: tuple[Core, Core, Core], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_over_the_limit_is_refused_where_it_is_made(
+    chain: tuple[Core, Core, Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "message_bytes_max", 1000)
     with pytest.raises(ValueNotPortableError, match="over the limit of 1000"):
         ask(chain[0], 1, "x" * 1001)

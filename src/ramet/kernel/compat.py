@@ -12,6 +12,7 @@ if MYPY:
 
 PY2 = sys.version_info[0] == 2
 PYPY = hasattr(sys, "pypy_version_info")
+IMPLEMENTATION = "PyPy" if PYPY else "CPython"
 
 if PY2:
     import thread as _thread

@@ -3,11 +3,11 @@
 The class tells the cause, the text names the stage and the remedy, attributes hold what was seen. Plain classes: they
 load on every Python, so a node's code can catch them.
 """
+from ramet.kernel import compat
+
 MYPY = False
 if MYPY:
     from typing import Any
-
-from ramet.kernel import compat
 
 
 class Error(Exception):

@@ -100,7 +100,7 @@ def _unpack(description, node_name, source_line, depth):
         fields["__notes__"] = notes
     if "group" in description and depth < DEPTH_MAX:
         fields["exceptions"] = tuple(unpack(one, node_name, source_line, depth + 1) for one in description["group"])
-    return error
+    return error  # type: ignore[no-any-return]
 
 
 def traceback_text(description, source_line=None):

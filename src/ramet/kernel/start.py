@@ -10,7 +10,7 @@ from ramet.kernel.frames import CONTROL, DEAD
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List, Optional, Set
 
 
 class Self(object):
@@ -50,7 +50,7 @@ class Self(object):
     def send_output(self, stream, data):
         # type: (int, bytes) -> None
         """Pass on what was written to stdout (1) or stderr (2)."""
-        self.core.send(0, core.OUTPUT, values.encode([stream, values.Bytes(data)]), 0, 0, stream)
+        self.core.send(0, core.OUTPUT, values.encode([stream, compat.Bytes(data)]), 0, 0, stream)
 
     def send_log(self, fields):
         # type: (Dict[str, Any]) -> None
@@ -67,7 +67,7 @@ class Self(object):
     def tell_installed(self):
         # type: () -> None
         """Tell the controller what is installed here, so that it isn't sent. On the keeper: the first call needn't wait."""
-        names = set()
+        names = set()  # type: Set[str]
         for folder in sys.path:
             if folder.endswith("-packages"):
                 try:
@@ -116,9 +116,13 @@ class Self(object):
 
     def on_end(self, message):
         # type: (core.Message) -> None
-        """An ancestor ends this node: let its children end, then itself, all within ``close_grace_s``."""
+        """An ancestor ends this node: let its children end, then itself, all within ``close_grace_s``. Or [id]: that child."""
+        ids = values.decode(message.body)
         if self.core.routes.commands(message.authority):
-            self.loop.call_soon(self.end)
+            if not ids:
+                self.loop.call_soon(self.end)
+            elif self.nursery:
+                self.nursery.end(ids[0])
 
     def on_orphan(self, reason):
         # type: (str) -> None
@@ -159,7 +163,7 @@ def facts():
     system, host, _, _, machine = os.uname()
     return {
         "version": ".".join(map(str, sys.version_info[:3])), "hexversion": sys.hexversion, "form": compat.form_tag(),
-        "implementation": "PyPy" if compat.PYPY else "CPython", "optimize": sys.flags.optimize,
+        "implementation": compat.IMPLEMENTATION, "optimize": sys.flags.optimize,
         "abiflags": getattr(sys, "abiflags", ""), "platform": "%s-%s" % (system.lower(), machine),
         "pid": os.getpid(), "uid": os.getuid(), "host": host, "executable": sys.executable, "prefix": sys.prefix,
     }

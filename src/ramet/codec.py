@@ -3,6 +3,7 @@
 Whatever C can't do, or would do otherwise, is left to the kernel's encoder and decoder, which also decide what is an error:
 
 * msgpack turns a bytearray into bytes, and packs its own ExtType and Timestamp: what it packed is looked through for any,
+* while our hook for tuples runs, another thread may change a list that is half packed: the result is checked for being whole,
 * it counts no depth that suits us; it packs bytes of any size by copying them;
 * it reads no int of more than 64 bits, no lone surrogate, and (as we want it) no key that isn't text or bytes,
 * before 1.2.4 it believes an array's length before it has seen the items.
@@ -79,11 +80,24 @@ def encode(value: Any, ctx: Context | None = None, root: str = "value") -> list[
     size = len(packed)
     if size < KEPT_BYTES_MAX:
         _packers.append(packer)
+    if MARK in packed and not _is_whole(packed):
+        return values.encode(value, ctx, root)
     if size < SHALLOW_BYTES and len(packed.translate(None, SUSPECTS)) == size:
         return [packed]
     if _is_plain(value, ctx.depth_max if ctx else value_depth_max):
         return [packed]
     return values.encode(value, ctx, root)
+
+
+def _is_whole(packed: bytes) -> bool:
+    """Do all counts in it agree with what follows them?"""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(packed))
+    unpacker.feed(packed)
+    try:
+        unpacker.skip()
+    except msgpack.OutOfData:
+        return False
+    return bool(unpacker.tell() == len(packed))
 
 
 def _holds_big(value: Any) -> bool:

@@ -11,7 +11,7 @@ if MYPY:
 
     from ramet.kernel.values import Context
 
-STEPS_MAX = 1000000     # of the search
+STEPS_MAX = 100000      # of the search
 LABEL_CHARS_MAX = 60
 
 

@@ -5,7 +5,7 @@ with one hash took 2.4 s to put into a dict; a hundred thousand small ones that 
 because CPython looks for a free place in an order that follows from the hash. Late part of ``values``. Pure; any thread.
 """
 from ramet.kernel import portable, values
-from ramet.kernel.errors import ValueNotPortableError
+from ramet.kernel.errors import ProtocolError, ValueNotPortableError
 from ramet.kernel.instances import lookup
 
 MYPY = False
@@ -24,6 +24,7 @@ def check(keys):
 
     Raises:
         ValueNotPortableError: a key's class has code of its own for that, or hashing would be slow.
+        ProtocolError: it can't be hashed at all.
     """
     waiting = list(keys) if set(map(type, keys)) - values.PLAIN_KEYS else []
     while waiting:
@@ -32,6 +33,8 @@ def check(keys):
         if kind in (tuple, frozenset) or isinstance(key, tuple) and _same(kind, tuple):
             waiting.extend(key)
         elif kind not in values.PLAIN_KEYS and kind is not complex and not _is_safe(kind):
+            if lookup(kind, "__hash__") is None:
+                raise ProtocolError("a %s can't be a key" % kind.__name__)
             raise ValueNotPortableError("a %s as a key is refused from below" % kind.__name__)
     if len(keys) <= SAME_HASH_MAX:
         return

@@ -106,7 +106,8 @@ def _pack(value, kind, ctx):
     if not found:
         from ramet.kernel import instances
         found = instances.pack(value, kind)
-    if not found and isinstance(value, getattr(sys.modules.get("numpy"), "generic", ())):
+    generic = getattr(sys.modules.get("numpy"), "generic", ())  # type: Any
+    if not found and isinstance(value, generic):
         return b"a", (_dtype_spec(value.dtype), compat.Bytes(value.tobytes()))
     if not found:
         plain = [base.__name__ for base in kind.__mro__[1:] if base in PLAIN] if hasattr(kind, "__mro__") else []
@@ -239,7 +240,7 @@ def _dtype(spec):
     # type: (Any) -> Any
     """A numpy dtype; nothing but numbers, texts and dates, however nested, of a spec that may be anything."""
     if isinstance(spec, list):
-        spec = [tuple([str(field[0]), _dtype(field[1])] + [tuple(field[2])] * (len(field) > 2)) for field in spec]
+        spec = [tuple([str(field[0]), _dtype(field[1])] + [tuple(shape) for shape in field[2:3]]) for field in spec]
     elif len(spec) > 40 or spec[:1] not in "<>|=" or spec[1:2] not in "biufcSUVMm" or "," in spec or "(" in spec:
         raise ValueError("no dtype")
     __import__("numpy")

@@ -12,7 +12,7 @@ import pytest
 
 from ramet.connectors import ssh
 from ramet.kernel.errors import AuthenticationError, ClosedError, ConnectError, HostKeyError, PythonNotFoundError
-from support import needs
+from support import leaks, needs
 from targets.growing import Keeper, Outcome, grow, grow_elsewhere, payload
 from targets.sshd import HOST, Sshd, free_port
 
@@ -101,6 +101,16 @@ def test_login_shells(sshd: Sshd, shell: str) -> None:
         failure(PythonNotFoundError, "find-python", **sshd.by_key(python="nopython"))
     finally:
         sshd.set_shell("sh")
+
+
+def test_no_code_is_seen_over_there(sshd: Sshd) -> None:
+    with Keeper() as keeper:
+        outcome = Outcome(keeper.loop, ssh.plan(HOST, **sshd.by_key(name="plain-sight"))).wait()
+        assert outcome.error is None, outcome.error
+        there = [process for process in leaks.processes() if "ssh" not in process.command]
+        assert [process.command for process in there if "(ramet:plain-sight)" in process.command]
+        assert [process.command for process in there if "dup2" in process.command] == []
+        outcome.close()
 
 
 def test_a_login_that_prints_a_megabyte(sshd: Sshd) -> None:
@@ -227,7 +237,7 @@ def test_no_python_there(sshd: Sshd) -> None:
     error = failure(PythonNotFoundError, "find-python", **sshd.by_key(python="nopython"))
     assert "nopython" in str(error)
     failure(PythonNotFoundError, "find-python", **sshd.by_key(python="/etc/passwd"))
-    key = sshd.key("bare", command='PATH=/nowhere; eval "/bin/$SSH_ORIGINAL_COMMAND"')
+    key = sshd.key("bare", command='rest=${SSH_ORIGINAL_COMMAND#exec }; PATH=/nowhere; eval "/bin/$rest"')
     error = failure(PythonNotFoundError, "find-python", **sshd.by_key(key))
     assert "exit status: 97" in str(error)
 

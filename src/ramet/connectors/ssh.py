@@ -93,7 +93,8 @@ def plan(
     given = {key: value for key, value in secrets.items() if value is not None}
     return make(
         f"ssh {host}", name or name_from(host.rpartition("@")[2]), words, connect_timeout_s,
-        argv=[*argv, first_stage.shell_command(words, NAME_HERE)],
+        # `exec`: dash would stay as a process of its own, with the first stage in its arguments for all to see.
+        argv=[*argv, "exec " + first_stage.shell_command(words, NAME_HERE)],
         command=shown([*argv, *(words or ["python"])]),
         shape="pipes+tty" if given else "pipes", rules=question_rules(given) + exit_rules(host, port, given),
         secrets=given, env={"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None} if given else None,

@@ -29,7 +29,8 @@ demo: $(VENV)/.ready-demo
 # The tests that need the machine to themselves come last, one at a time.
 test: $(VENV)/.ready-test targets
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not serial" $(ARGS)
-	$(BIN)/pytest -m serial $(ARGS) || [ $$? = 5 ]
+	@if grep -rqs 'mark\.serial' tests --include='test_*.py'; then \
+	  $(BIN)/pytest -m serial $(ARGS) || [ $$? = 5 ]; fi
 
 test-quick: $(VENV)/.ready-test
 	$(BIN)/pytest -n $(JOBS) -m "not serial" tests/unit $(ARGS)

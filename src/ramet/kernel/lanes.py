@@ -95,6 +95,10 @@ def _start_coroutine(calls, message, fn, args, kwargs):
 
     def begin():
         # type: () -> None
-        task = ASYNCIO[0].create_task(fn(*args, **kwargs))
-        task.add_done_callback(finished)
+        try:
+            task = ASYNCIO[0].create_task(fn(*args, **kwargs))
+        except Exception:       # other arguments were expected, or it isn't a coroutine function
+            calls.finish(message, calls.failure(message), ERROR)
+        else:
+            task.add_done_callback(finished)
     ASYNCIO[0].call_soon_threadsafe(begin)

@@ -69,6 +69,19 @@ setup_venv() {
   if [ "$extra" != demo ]; then spec=".[$extra]"; fi
   say "installing ramet and what '$extra' needs into $VENV"
   "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e "$spec"
+  case $extra in test|dev) setup_controllers ;; esac
+}
+
+# tests/compat/test_pairs.py runs controllers of other versions than .venv's: the one compiled package that they need.
+setup_controllers() {
+  local version msgpack
+  msgpack=$("$VENV/bin/python" -c 'import msgpack; print("msgpack==%d.%d.%d" % msgpack.version[:3])')
+  for version in 3.10 3.11 3.12 3.13 3.14; do
+    [ ! -d "$VENV/controllers/$version/msgpack" ] || continue
+    "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps --only-binary=:all: \
+      --python-version "$version" --target "$VENV/controllers/$version" "$msgpack" 2> /dev/null ||
+      say "no compiled $msgpack for Python $version: tests with such a controller use its pure Python part"
+  done
 }
 
 # ---------------------------------------------------------------- what the tests connect to

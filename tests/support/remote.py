@@ -166,3 +166,8 @@ def set_later(event_fd):
 def count_threads(seconds):
     time.sleep(seconds)
     return threading.active_count()
+
+
+def make():
+    return {"text": "text", "unicode": u"h\xe9", "bytes": b"bytes", "int": 2 ** 70, "float": 1.5, "tuple": (1, ("x",)),
+            "set": set([1, 2]), "dict": {1: "one"}, "not utf-8": b"\xff"}

@@ -20,7 +20,7 @@ DEPTH_MAX = 12
 
 def _text_of(self):
     # type: (Any) -> str
-    return self.text  # type: ignore[no-any-return]
+    return self.description["text"]  # type: ignore[no-any-return]
 
 
 def _reduce(self):
@@ -67,7 +67,7 @@ def unpack(description, node_name, source_line=None, depth=0):
 
 def _unpack(description, node_name, source_line, depth):
     # type: (Any, str, Any, int) -> Error
-    text, type_name = description["text"], description["type"]
+    text, type_name = description["text"] + "", description["type"]     # it is text, or the description is refused
     if description["own"] and not description.get("frames"):
         own = getattr(errors, type_name.partition(".")[2], None)
         if isinstance(own, type) and issubclass(own, Error):
@@ -81,8 +81,10 @@ def _unpack(description, node_name, source_line, depth):
     Error.__init__(error)
     error.args = tuple(description["args"])
     fields = error.__dict__
-    fields.update(text=text, type_name=type_name, node_name=node_name, description=description)
+    fields.update(type_name=type_name, node_name=node_name, description=description)
     fields["traceback_text"] = traceback_text(description, source_line)
+    if isinstance(error, SyntaxError):
+        error.msg = text    # tracebacks show this instead of str(error)
     for key, value in description["attributes"].items():
         if key in ("errno", "filename", "filename2", "strerror", "name"):
             try:

@@ -1,0 +1,63 @@
+"""Controllers of every Python from 3.10 on with nodes of every Python: calls, failures, modules, grandchildren, values.
+
+A controller of another version than the tests' is a process of its own, with a node of each version under it. It needs
+msgpack: tools/setup.sh puts a compiled one for each version into .venv; where there is none, its pure Python part will do.
+"""
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from support import needs, pythons
+from support.source import TOP
+
+CONTROLLERS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+NODES = list(dict.fromkeys([*pythons.WANTED, *(label for label, _ in pythons.interpreters())]))
+CHECKS = ["call", "exception", "own_module", "grandchild", "values"]
+
+#: A controller whose msgpack has no C part: another codec.
+PURE = f"{sys.version_info[0]}.{sys.version_info[1]}-pure"
+
+
+def pairs() -> list[Any]:
+    """Each controller's pairs in one process of pytest-xdist: it is run once."""
+    return [pytest.param(controller, node, id=f"{controller}-{node}", marks=pytest.mark.xdist_group(f"pairs-{controller}"))
+            for controller in [*CONTROLLERS, PURE] for node in NODES]
+
+
+@pytest.mark.parametrize(("controller", "node"), pairs())
+def test_pair(controller: str, node: str) -> None:
+    python = needs.python(controller.removesuffix("-pure"))
+    label = next(have for have, path in pythons.interpreters() if path == needs.python(node))
+    outcome = report(controller, python)[label]
+    failed = {check: outcome[check] for check in CHECKS if outcome[check] is not None}
+    assert not failed, "\n".join(f"{check}: {said}" for check, said in failed.items())
+
+
+@functools.cache
+def report(controller: str, python: str) -> dict[str, dict[str, str | None]]:
+    """What a controller of that version says of all nodes."""
+    with tempfile.TemporaryDirectory() as folder:
+        packages = Path(sys.prefix) / "controllers" / controller
+        if not (packages / "msgpack").is_dir():
+            packages = Path(folder)
+            source = Path(msgpack.__file__).parent
+            shutil.copytree(source, packages / "msgpack", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        env["PYTHONPATH"] = os.pathsep.join([str(TOP / "src"), str(TOP / "tests"), str(packages)])
+        argv = [python, str(Path(__file__).with_name("pair_controller.py"))]
+        argv += [f"{label}={path}" for label, path in pythons.interpreters()]
+        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0 and not done.stderr, f"status {done.returncode}: {done.stderr}"
+    said: dict[str, dict[str, str | None]] = json.loads(done.stdout)
+    return said

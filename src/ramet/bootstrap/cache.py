@@ -35,10 +35,13 @@ def get(key: str) -> bytes | None:
         return None
     try:
         fd = os.open(os.path.join(place, key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
+        try:
             if not _is_ours(os.fstat(fd), stat.S_IFREG):
                 return None
-            text = file.read(FILE_BYTES_MAX + 1)
+            with open(fd, "rb", closefd=False) as file:
+                text = file.read(FILE_BYTES_MAX + 1)
+        finally:
+            os.close(fd)
     except OSError:
         return None
     digest, data = text[:32], text[32:]

@@ -95,19 +95,19 @@ def replace_standard_streams():
     import io
 
     class StandardStream(io.TextIOWrapper):
-        """Text of descriptor 1 or 2. On 2.7 it takes bytes, too."""
+        """Text of descriptor 1 or 2. It takes bytes as well, which is what 2.7 prints."""
 
         def write(self, data):
             # type: (Any) -> int
-            if not isinstance(data, compat.text):
-                self.flush()
-                self.buffer.write(data)
+            if isinstance(data, compat.text):
+                data = data.encode("utf-8", "backslashreplace")
+            self.buffer.write(data)
+            if b"\n" in data:
                 self.buffer.flush()
-                return len(data)
-            return io.TextIOWrapper.write(self, data)
+            return len(data)
 
     for fd, name in (1, "stdout"), (2, "stderr"):
-        stream = StandardStream(io.open(fd, "wb", closefd=False), "utf-8", "backslashreplace", "\n", True)
+        stream = StandardStream(io.open(fd, "wb", closefd=False), "utf-8", "backslashreplace", "\n")
         setattr(sys, name, stream)
         setattr(sys, "__%s__" % name, stream)
 

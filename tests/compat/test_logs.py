@@ -1,0 +1,72 @@
+"""Log records of a node: hooked when ``logging`` is imported, in every interpreter."""
+from __future__ import annotations
+
+import ast
+import logging
+from typing import Any
+
+import pytest
+
+from support import kernel_shim, pythons
+
+pytestmark = pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
+
+HOOKED = """
+import sys
+from ramet.kernel import output
+sent = []
+BEFORE
+hook = output.LogHook(sent.append, 20)
+"""
+
+
+def records(python: str, code: str, before: str = "") -> list[dict[str, Any]]:
+    said = kernel_shim.run(python, HOOKED.replace("BEFORE", before) + code + "\nprint(repr(sent))\n")
+    found: list[dict[str, Any]] = ast.literal_eval(said)
+    return found
+
+
+def test_records_travel_with_all_that_is_plain(python: str) -> None:
+    code = """
+import logging
+log = logging.getLogger("a.b")
+log.debug("not made: %s", 1)
+log.info("%s and %r", u"\\xe9", [1])
+log.error("plain", extra={"job": 7, "odd": object()})
+"""
+    first, second = records(python, code)
+    assert (first["levelno"], first["levelname"], first["name"], first["msg"]) == (20, "INFO", "a.b", "\xe9 and [1]")
+    assert first["lineno"] > 0 and first["pathname"] and isinstance(first["created"], float) and "args" not in first
+    assert second["job"] == 7 and "odd" not in second
+    assert logging.makeLogRecord(first).getMessage() == "\xe9 and [1]"
+
+
+def test_tracebacks_travel_as_text(python: str) -> None:
+    record, = records(python, "import logging\ntry: 1 / 0\nexcept Exception: logging.exception('failed')")
+    assert record["msg"] == "failed" and "ZeroDivisionError" in record["exc_text"] and "1 / 0" not in record["msg"]
+
+
+def test_logging_is_not_imported_for_it(python: str) -> None:
+    look = "print([name for name in ('logging', 'ramet.kernel.logs') if name in sys.modules])"
+    assert kernel_shim.run(python, HOOKED.replace("BEFORE", "") + look).strip() == "[]"
+
+
+def test_it_was_imported_before(python: str) -> None:
+    code = "import time\nfor _ in range(500):\n if logging.root.handlers: break\n time.sleep(.01)\nlogging.warning('here')"
+    record, = records(python, code, before="import logging")
+    assert record["msg"] == "here"
+
+
+def test_finder_goes_when_it_was_needed(python: str) -> None:
+    said = kernel_shim.run(python, HOOKED.replace("BEFORE", "") + "import json, logging.handlers\nprint(hook in sys.meta_path)")
+    assert said.strip() == "False"
+
+
+def test_module_is_as_ever(python: str) -> None:
+    look = "import logging, sys; print((logging.__name__, logging.__file__, str(getattr(logging, '__spec__', None))[:30]))"
+    assert kernel_shim.run(python, HOOKED.replace("BEFORE", "") + look) == kernel_shim.run(python, look)
+
+
+def test_broken_records_harm_nothing(python: str) -> None:
+    code = "import logging\nlogging.raiseExceptions = False\nlogging.warning('%d', 'no number')\nlogging.warning('next')"
+    assert [record["msg"] for record in records(python, code)] == ["next"]

@@ -1,0 +1,192 @@
+"""The payload: what is in it, how large it is, where it is kept."""
+from __future__ import annotations
+
+import ast
+import marshal
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
+
+import pytest
+
+from ramet.bootstrap import cache, loader, packing, slim
+from ramet.kernel import compat, stub
+from support import source
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache directory of the test's own, and nothing packed yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    packing.payload.cache_clear()
+    yield tmp_path / "cache" / "ramet"
+    packing.payload.cache_clear()
+
+
+def unpack(payload: bytes) -> tuple[str, dict[str, bytes], list[str]]:
+    """(the form, the modules, their order) of a payload."""
+    assert payload.startswith(stub.HEAD)
+    first = zlib.decompressobj()
+    assert b"def load(" in first.decompress(payload[stub.HEAD_BYTES:])
+    second = zlib.decompressobj()
+    form, parts = marshal.loads(second.decompress(first.unused_data))
+    assert not second.unused_data
+    return form, dict(parts), [name for name, _ in parts]
+
+
+def test_head_has_the_announced_length() -> None:
+    assert len(stub.HEAD) == stub.HEAD_BYTES
+    assert f"[0]*{stub.HEAD_BYTES}" in stub.PROGRAM
+    assert len(stub.program(1)) < 4096      # what any pipe takes
+
+
+@pytest.mark.parametrize("form", packing.FORMS)
+def test_payload_holds_the_core_in_order(form: str) -> None:
+    said, modules, order = unpack(packing.payload(form))
+    assert said == form and order == ["ramet", "ramet.kernel", *packing.CORE]
+    assert modules["ramet"] == b"" and all(modules[name] for name in packing.CORE)
+
+
+def test_source_is_within_its_budget() -> None:
+    assert packing.core_size() <= 14_000
+    assert packing.core_size() + packing.loader_size() == len(packing.payload("source"))
+
+
+def test_each_module_comes_behind_what_it_imports() -> None:
+    known: set[str] = set()
+    for name in packing.CORE:
+        tree = ast.parse((source.PACKAGE / "kernel" / f"{name.rpartition('.')[2]}.py").read_text())
+        top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        needed = {one for one in source.imports(top, name, False) if one in packing.CORE}
+        assert needed <= known, f"{name} needs {sorted(needed - known)} before it"
+        known.add(name)
+
+
+def test_bytecode_has_no_path_of_this_machine_and_true_lines() -> None:
+    form = packing.FORMS[-1]
+    assert form == compat.form_tag() != "source"
+    _, modules, _ = unpack(packing.payload(form))
+    assert str(source.PACKAGE).encode() not in packing.payload(form) + b"".join(modules.values())
+    code = marshal.loads(modules["ramet.kernel.frames"])
+    assert code.co_filename == "ramet/kernel/frames.py"
+    kept = {found.co_name: found.co_firstlineno for found in code.co_consts if isinstance(found, CodeType)}
+    defined = {node.name: node.lineno for node in ast.parse((source.PACKAGE / "kernel/frames.py").read_text()).body
+               if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.decorator_list}  # fmt: skip
+    assert {name: kept[name] for name in defined} == defined
+
+
+def test_slim_code_does_the_same() -> None:
+    text = (
+        '"""Module."""\n'
+        "def f(a, b=2):\n"
+        '    """Doc."""\n'
+        "    try:\n"
+        "        return a / b, ('text' for _ in range(1)), lambda: 'text'\n"
+        "    except ZeroDivisionError as error:\n"
+        "        return error.__traceback__.tb_lineno\n"
+        "def g():\n"
+        "    return 'not a docstring'\n"
+        "class C:\n"
+        '    """Doc of a class."""\n'
+        "    def m(self): return 'value', [x for x in 'ab']\n"
+    )
+    code = compile(text, "/secret/path.py", "exec")
+    small = slim.slim(code, "x.py")
+    space: dict[str, object] = {}
+    exec(small, space)
+    f, g, kind = space["f"], space["g"], space["C"]
+    quotient, texts, function = f(4)  # type: ignore[operator]
+    assert (quotient, list(texts), function()) == (2, ["text"], "text")
+    assert f(1, 0) == 5 and g() == "not a docstring" and kind().m() == ("value", ["a", "b"])  # type: ignore[operator]
+    assert f.__doc__ is None and space["__doc__"] is None and f.__code__.co_filename == "x.py"  # type: ignore[attr-defined]
+    assert list(small.co_lines())[-1][2] == list(code.co_lines())[-1][2]
+    assert len(marshal.dumps(small)) < len(marshal.dumps(code))
+
+
+def test_forms_that_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="cp26"):
+        packing.payload("cp26")
+    with pytest.raises(ImportError, match=r"ramet\.kernel\.nothing"):
+        packing.late_records(["ramet.kernel.nothing"], "source")
+
+
+def test_late_records() -> None:
+    for form, flags in zip(packing.FORMS, (0, 4), strict=False):
+        (name, flag, filename, data), = packing.late_records(["ramet.kernel.stub"], form)
+        assert (name, flag, filename) == ("ramet.kernel.stub", flags, "ramet/kernel/stub.py")
+        assert isinstance(data, bytes) and data
+
+
+def test_loader_is_sent_as_it_stands() -> None:
+    text = Path(loader.__file__).read_text()
+    assert "load(source, data, excepthook, entry)" in text      # packing calls it with s, d.unused_data, h, p of HEAD
+
+
+# ---------------------------------------------------------------------- the cache
+
+def test_second_time_it_comes_from_the_cache(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = packing.payload("source")
+    file, = own_cache.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600 and own_cache.stat().st_mode & 0o777 == 0o700
+    packing.payload.cache_clear()
+    monkeypatch.setattr(packing, "build", None)
+    assert packing.payload("source") == first
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "writable", "link", "folder"])
+def test_damaged_files_do_not_count(own_cache: Path, damage: str, tmp_path: Path) -> None:
+    first = packing.payload("source")
+    file, = own_cache.iterdir()
+    text = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(text[:-1])
+    elif damage == "changed":
+        file.write_bytes(text[:-1] + b"x")
+    elif damage == "writable":
+        file.chmod(0o666)
+    elif damage == "link":
+        file.rename(tmp_path / "elsewhere")
+        file.symlink_to(tmp_path / "elsewhere")
+    else:
+        file.unlink()
+        file.mkdir()
+    assert cache.get(file.name) is None
+    packing.payload.cache_clear()
+    assert packing.payload("source") == first
+
+
+@pytest.mark.parametrize("place", ["file", "open to all", "read-only", "nowhere", "relative"])
+def test_without_a_usable_directory_nothing_is_kept(own_cache: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if place == "file":
+        own_cache.parent.mkdir()
+        own_cache.write_text("")
+    elif place == "open to all":
+        own_cache.mkdir(parents=True)
+        own_cache.chmod(0o777)
+    elif place == "read-only":
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", "" if place == "nowhere" else "some/where")
+        monkeypatch.setenv("HOME", "")
+    assert packing.payload("source").startswith(stub.HEAD)
+    assert not own_cache.is_dir() or not list(own_cache.iterdir())
+    assert not os.path.exists("some")
+
+
+def test_somebody_elses_home_is_left_alone(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_cache.parent.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    cache.put("key", b"data")
+    assert not own_cache.exists()
+
+
+def test_cache_is_bounded(own_cache: Path) -> None:
+    for number in range(cache.FILES_MAX + 5):
+        cache.put(f"key{number}", b"%d" % number)
+        os.utime(own_cache / f"key{number}", (number, number))
+    assert len(list(own_cache.iterdir())) <= cache.FILES_MAX + 1
+    assert cache.get("key0") is None and cache.get(f"key{cache.FILES_MAX + 4}") == b"%d" % (cache.FILES_MAX + 4)
+    cache.put("large", bytes(cache.FILE_BYTES_MAX))
+    assert cache.get("large") is None

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ramet import functions
 from ramet.kernel.errors import CallCancelled, CallTimeout
 
 if TYPE_CHECKING:
     from ramet.node import Node
 
 T = TypeVar("T")
+
+# Guards the making of a call's condition. One for all: it is held for as long as an attribute takes.
+_MAKING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -44,16 +49,27 @@ class Call(concurrent.futures.Future[T]):
 
     Attributes:
         node: where it runs.
-        name: the function's name.
     """
 
-    def __init__(self, node: Node, name: str) -> None:
-        super().__init__()
+    def __init__(self, node: Node, fn: Callable[..., T]) -> None:
+        # As Future.__init__, but for the condition: it takes longer to make than all the rest of a call, and most calls
+        # are waited for by reading the link.
+        self._state = "PENDING"
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
         self.node = node
-        self.name = name
+        self._fn = fn
+        self._link: Any = None      # borrowed from the keeper, for as long as the caller waits
         self._answered = False
         self._waiter: Any = None
         self._stop: Callable[[], None] | None = None    # tells the node to stop the work
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return functions.short_name(self._fn)
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result.
@@ -68,6 +84,8 @@ class Call(concurrent.futures.Future[T]):
             TimeoutError: (``concurrent.futures.TimeoutError``) the wait took too long; the work goes on.
         """
         timeout = self._wait(timeout)
+        if self._answered and self._exception is None:
+            return self._result  # type: ignore[no-any-return]
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -97,6 +115,23 @@ class Call(concurrent.futures.Future[T]):
 
     # ------------------------------------------------------------------ for the tree
 
+    @property
+    def _condition(self) -> threading.Condition:
+        """What ``Future`` locks and waits with, made when it is first asked for."""
+        with _MAKING:
+            return self.__dict__.setdefault("_made_condition", threading.Condition())  # type: ignore[no-any-return]
+
+    def _borrow(self) -> None:
+        """Read the node's link from now on, if it is free and this thread will wait for the answer."""
+        core = self.node._tree._core
+        link, waiter = core.routes.link_to(self.node.id), core.waiter()
+        if link is not None and link.borrow(waiter):
+            self._link = link
+
+    def _give_back(self) -> None:
+        if self._link is not None:
+            self._link.give_back(self.node._tree._core.waiter())
+
     def _wait(self, timeout: float | None) -> float | None:
         """Wait by reading the link ourselves where that is possible: two thread switches less."""
         if self._answered:
@@ -114,14 +149,20 @@ class Call(concurrent.futures.Future[T]):
 
     def _settle(self, value: Any, error: BaseException | None = None) -> bool:
         """Complete the call, unless it is complete. Any thread."""
-        try:
-            if error is None:
-                self.set_result(value)
-            else:
-                self.set_exception(error)
-        except concurrent.futures.InvalidStateError:
-            return False
-        self._answered = True
+        with _MAKING:
+            unwatched = "_made_condition" not in self.__dict__ and not self._answered
+            if unwatched:
+                self._result, self._exception, self._state = value, error, "FINISHED"
+                self._answered = True
+        if not unwatched:
+            try:
+                if error is None:
+                    self.set_result(value)
+                else:
+                    self.set_exception(error)
+            except concurrent.futures.InvalidStateError:
+                return False
+            self._answered = True
         waiter = self._waiter
         if waiter is not None:
             waiter.wake()

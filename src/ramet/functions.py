@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ramet.kernel.errors import ValueNotPortableError
 
 
 def describe(fn: Callable[..., Any]) -> tuple[Any, str]:
-    """Name a callable for a CALL message.
+    """Name a callable for a CALL message, and remember that for plain functions: it takes as long as sending them.
 
     Returns:
         The target (see docs/protocol.md), and the module that must be there.
@@ -20,6 +20,17 @@ def describe(fn: Callable[..., Any]) -> tuple[Any, str]:
     Raises:
         ValueNotPortableError: it can't be found by name: a lambda, a closure, something redefined.
     """
+    if type(fn) is FunctionType:
+        return _describe_function(fn)
+    return _describe(fn)
+
+
+@functools.lru_cache(maxsize=1024)
+def _describe_function(fn: FunctionType) -> tuple[Any, str]:
+    return _describe(fn)
+
+
+def _describe(fn: Callable[..., Any]) -> tuple[Any, str]:
     if isinstance(fn, functools.partial):
         inner, where = describe(fn.func)
         return [inner, list(fn.args), dict(fn.keywords)], where

@@ -218,10 +218,6 @@ class Gardener:
 
     # ------------------------------------------------------------------ what the tree asks
 
-    def context(self, node: Node) -> values.Context:
-        """How values from a node are read: no code runs, only classes that the program itself knows."""
-        return values.Context(False, self.tree.modules.find_class)
-
     def bytes_total(self, which: str) -> int:
         """Bytes over all links to children, those that are gone included."""
         return self.past_bytes[which] + sum(int(getattr(c.link, which)) for c in list(self.nursery.children.values()))

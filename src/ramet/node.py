@@ -11,9 +11,9 @@ import copy
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ramet import functions
 from ramet.call import Call
 from ramet.connectors import command, local, spec, ssh
+from ramet.kernel import values
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
 
 if TYPE_CHECKING:
@@ -73,13 +73,18 @@ class Node(Grower):
         self.parent = parent
         self.what = what
         self._options: dict[str, Any] = {}
-        self._state = State()
+        self._state = State(values.Context(False, tree.modules.find_class))
 
     # ------------------------------------------------------------------ calling
 
     def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function over there and wait for its result. Raises what ``Call.result`` raises."""
-        return self.start(fn, *args, **kwargs).result()
+        self._tree._check_open()
+        call: Call[T] = self._tree._caller.start(self, fn, args, kwargs, wait=True)
+        try:
+            return call.result()
+        finally:
+            call._give_back()
 
     def start(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Call[T]:
         """Run a function over there.
@@ -95,13 +100,13 @@ class Node(Grower):
             ValueNotPortableError: the function or an argument can't travel.
             ModuleNotShippedError: the function's module can't be sent.
         """
-        call: Call[T] = Call(self, functions.short_name(fn))
-        self._tree._start(self, call, fn, args, kwargs)
-        return call
+        self._tree._check_open()
+        return self._tree._caller.start(self, fn, args, kwargs)
 
     def cast(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Run a function over there and forget about it: no result comes back. What it raises is printed by the node."""
-        self._tree._start(self, None, fn, args, kwargs)
+        self._tree._check_open()
+        self._tree._caller.cast(self, fn, args, kwargs)
 
     def options(self, *, timeout: float | None = None, lane: str | None = None) -> Node:
         """The same node, with options for the calls that are made through what is returned.
@@ -181,6 +186,7 @@ class State:
     """What all views of a node share.
 
     Attributes:
+        context: how values from it are read: no code runs, only classes that the program itself knows.
         form: in which form it takes code; None until its interpreter is known. Until then ``held`` collects what to send.
         up: it has said HELLO.
         ended: "failed", "lost" or "closed", once it is.
@@ -189,7 +195,8 @@ class State:
         installed: top-level names outside the standard library that can be imported there; None: not known yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context: values.Context) -> None:
+        self.context = context
         self.connected: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.facts: dict[str, Any] = {}
         self.form: str | None = None

@@ -14,22 +14,20 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ramet import codec, functions
-from ramet.call import Call
+from ramet.calling import Caller
 from ramet.display import Display
 from ramet.growing import Gardener, Payloads
 from ramet.kernel import core as kernel_core
-from ramet.kernel import limits, remote_errors, values
-from ramet.kernel.core import CALL, CANCEL, Core, Message
-from ramet.kernel.errors import ClosedError, Error, ProtocolError
-from ramet.kernel.frames import DEAD, ERROR
+from ramet.kernel import limits
+from ramet.kernel.core import Core, Message
+from ramet.kernel.errors import ClosedError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.nursery import Nursery
 from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
 from ramet.node import Grower, Node
-from ramet.shipping import LANES, Shipper
+from ramet.shipping import Shipper
 
 T = TypeVar("T")
 
@@ -54,8 +52,8 @@ class Tree(Grower):
         self._tree = self
         self._close_grace_s = close_grace_s
         self._log_level = log_level
-        self._pid = os.getpid()
         self._closed = False
+        self._forgotten = False     # this process is a fork of the one that made the tree
         self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
         self._loop = Loop(self._on_error)
@@ -65,6 +63,7 @@ class Tree(Grower):
         self._display = Display(self._nodes, on_output)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
         self._gardener = Gardener(self)
+        self._caller = Caller(self)
         self._core.handlers.update({
             kernel_core.HELLO: self._gardener.on_hello, kernel_core.INSTALLED: self._gardener.on_installed, kernel_core.MODULE_REQUEST: self._on_module_request,
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
@@ -116,7 +115,7 @@ class Tree(Grower):
         Calls under way raise ``ClosedError``. In a process forked from the one that made the tree it does nothing.
         """
         with self._lock:
-            if self._closed or self._pid != os.getpid():
+            if self._closed or self._forgotten:
                 return
             self._closed = True
         for node in self.nodes:
@@ -152,7 +151,7 @@ class Tree(Grower):
     # ------------------------------------------------------------------ for nodes and calls
 
     def _check_open(self) -> None:
-        if self._pid != os.getpid():
+        if self._forgotten:
             raise ClosedError("this process was forked from the one that grew the tree: the tree stays with that one. "
                               "Make a Tree of its own")
         if self._closed:
@@ -162,65 +161,8 @@ class Tree(Grower):
         self._check_open()
         return self._gardener.grow(self._nodes.get(parent), plan)
 
-    def _start(self, node: Node, call: Call[Any] | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        """Send a call, or keep it until the node's interpreter is known."""
-        self._check_open()
-        state = node._state
-        options = node._options
-        target, module = functions.describe(fn)
-        chunks = codec.encode([target, list(args), kwargs, options], self._gardener.context(node), root="arguments")
-        flow = 0 if "lane" not in options else 1 + hash(options["lane"]) % 0xfffe
-        self.modules.check(module)
-
-        def send() -> None:
-            self._shipper.for_call(node, module)
-            if options.get("lane") is not None:
-                self._shipper.kernel_parts(node, LANES)
-            if call is None:
-                self._core.send(node.id, CALL, chunks, flow=flow)
-            elif not call.done():
-                busy = state.calls > 4
-                handle = self._core.ask(node.id, CALL, chunks, answered, 0, flow, busy)
-                call._stop = lambda: self._stop(node, handle)
-
-        def answered(flags: int, body: Any) -> None:
-            assert call is not None
-            state.calls -= 1
-            self._answer(node, call, flags, body)
-        if call is not None:
-            state.calls += 1
-            if "timeout" in options:
-                seconds = options["timeout"]
-                timer = self._loop.call_later(seconds, call._expire, seconds)
-                call.add_done_callback(lambda _: timer.cancel())
-        self._gardener.when_known(node, send, lambda: answered(DEAD, b"") if call is not None else None)
-
-    def _stop(self, node: Node, handle: int) -> None:
-        """A call was cancelled or timed out here: end the work over there."""
-        if self._core.pending.pop(handle, None):
-            node._state.calls -= 1
-            self._core.tell(node.id, CANCEL, [handle])
-
-    def _answer(self, node: Node, call: Call[Any], flags: int, body: Any) -> None:
-        """Complete a call with what came back. On whichever thread reads the link."""
-        try:
-            if flags & DEAD:
-                state = node._state
-                if not state.ended and not state.closing:
-                    state.reason = bytes(body).decode("utf-8", "replace")
-                call._settle(None, state.failure(node.name))
-            elif flags & ERROR:
-                call._settle(None, remote_errors.unpack(
-                    values.decode(body, self._gardener.context(node)), node.name, self.modules.source_line))
-            else:
-                call._settle(codec.decode(body, self._gardener.context(node)))
-        except Error as error:
-            call._settle(None, error)
-        except Exception as error:
-            call._settle(None, ProtocolError(f"node {node.name} sent a result that can't be read: {error!r}"))
-
     def _close_node(self, node: Node, kill: bool) -> None:
-        if self._closed or self._pid != os.getpid() or node._state.ended:
+        if self._closed or self._forgotten or node._state.ended:
             return
         self._gardener.close(node, kill)
 
@@ -246,6 +188,7 @@ class Tree(Grower):
 
     def _forget(self) -> None:
         """In a forked child: let go of the descriptors, so that this copy keeps no node alive."""
+        self._forgotten = True
         if not self._closed:    # else their numbers may stand for others by now
             self._gardener.abandon()
 

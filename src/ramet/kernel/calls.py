@@ -39,7 +39,8 @@ def resolve(target):
         return functools.partial(resolve(target[0]), *target[1], **target[2])
     module, _, path = target.partition(":")
     module = compat.local_module(module)
-    __import__(module)
+    if module not in sys.modules:
+        __import__(module)
     found = sys.modules[module]
     for name in path.split("."):
         found = getattr(found, name)
@@ -107,20 +108,27 @@ class Calls(object):
             return self.waiting or self.closing
         while not self.closing:
             if not self.waiting:
+                parent.borrow(self.waiter)
                 parent.flush()
                 if self.served:
                     compat.import_threading()   # now that there is time; see there
                 core.wait(ready, parent)
+            parent.give_back(self.waiter)       # the keeper looks after it while the call runs
             try:
                 message = self.waiting.popleft()
             except IndexError:
                 continue
-            self.run(message)
+            reply = self.run(message)
             self.served = True
+            if reply:
+                if not self.waiting:
+                    parent.borrow(self.waiter)      # before the next call can come, so that it doesn't wake the keeper
+                self.finish(message, *reply)
+        parent.give_back(self.waiter)
 
     def run(self, message):
-        # type: (Message) -> None
-        """Run one call in this thread and send its reply."""
+        # type: (Message) -> Any
+        """Run one call in this thread. Returns the reply: (chunks, flags), or None if there is none yet."""
         flags = 0
         options = {}  # type: Dict[str, Any]
         try:
@@ -136,16 +144,16 @@ class Calls(object):
             if lane is not None:
                 from ramet.kernel import lanes
                 lanes.start(self, lane, message, fn, args, kwargs)
-                return
+                return None
             chunks = values.encode(self._run(message, fn, args, kwargs), context, "result")
         except BaseException:
             if self.closing and isinstance(sys.exc_info()[1], Interrupt):
-                return      # who closes this node tells the caller
+                return None     # who closes this node tells the caller
             chunks = self.failure(message)
             flags = ERROR
             if options.get("pipeline"):
                 self.failed[options["pipeline"]] = True
-        self.finish(message, chunks, flags)
+        return chunks, flags
 
     def _run(self, message, fn, args, kwargs):
         # type: (Message, Any, Any, Any) -> Any
@@ -168,11 +176,12 @@ class Calls(object):
     def finish(self, message, chunks, flags):
         # type: (Message, List[Any], int) -> None
         """Send a reply; output that was written before goes first."""
-        for stream in sys.stdout, sys.stderr:
-            try:
-                stream.flush()
-            except (AttributeError, ValueError, EnvironmentError):
-                pass    # replaced or closed by the function
+        if not self.waiting:
+            for stream in sys.stdout, sys.stderr:
+                try:
+                    stream.flush()
+                except (AttributeError, ValueError, EnvironmentError):
+                    pass    # replaced or closed by the function
         try:
             self.core.reply(message, chunks, flags, bool(self.waiting))
         except ValueNotPortableError:

@@ -176,7 +176,13 @@ class Core(object):
         waiter = self.waiter()
         end = None if seconds is None else self.loop.now() + seconds
         if link:
-            link.borrow(waiter, ready, seconds)
+            kept = link.borrower is waiter
+            if kept or link.borrow(waiter):
+                try:
+                    link.read_until(ready, seconds)
+                finally:
+                    if not kept or link.dead:   # its end is told when nobody reads it
+                        link.give_back(waiter)
         while not ready():
             left = None if end is None else end - self.loop.now()
             if left is not None and left <= 0:

@@ -19,6 +19,9 @@ read_bytes_max = 262144
 # How much is handed to the operating system at once while other flows wait: what lies in a pipe can't be overtaken.
 write_bytes_max = 262144
 
+# How much is gathered for one write when more is known to follow: a hundred small messages, 5 us instead of 500.
+batch_bytes = 8192
+
 # How deep values may be nested. CPython's own limit for recursion is 1,000 frames, of which a value may need two a level.
 value_depth_max = 200
 

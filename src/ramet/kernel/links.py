@@ -88,7 +88,9 @@ class Link(object):
         self.reading = compat.new_lock()
         self.dead = False
         self.armed = False      # is the keeper told to write?
+        self.postponed = False  # will the keeper write what was sent with `later`?
         self.borrower = None  # type: Optional[Waiter]
+        self.parsing = 0        # the thread that handles frames now: it must not wait for others
         self.bytes_in = self.bytes_out = 0
 
     def open(self, fd_in, fd_out, data=b""):
@@ -110,7 +112,7 @@ class Link(object):
         """Send frames of one flow. Any thread. Frames for a dead link are dropped: the sender hears of it by ``on_lost``.
 
         Args:
-            later: more will follow at once, so leave the writing to the next ``send``, ``flush`` or the keeper.
+            later: more will follow at once: write when there is enough for a system call, at ``flush``, or after 1 ms.
         """
         with self.writing:
             if self.dead:
@@ -122,10 +124,11 @@ class Link(object):
                 for frame in frames:
                     self.queue.push(flow, flags & CONTROL, frame)
             if idle:
-                if not later:
+                if not later or self.queue.size > limits.batch_bytes:
                     self._pump()
-                elif not self.armed:
-                    self._arm(True)
+                elif not self.postponed:
+                    self.postponed = True
+                    self.loop.call_later(0.001, self._catch_up)
 
     def flush(self):
         # type: () -> None
@@ -134,6 +137,11 @@ class Link(object):
             with self.writing:
                 if self.fd_out >= 0 and not self.tail:
                     self._pump()
+
+    def _catch_up(self):
+        # type: () -> None
+        self.postponed = False
+        self.flush()
 
     def drain(self):
         # type: () -> List[bytes]
@@ -144,34 +152,43 @@ class Link(object):
                 frames.append(self.queue.pop())
             return frames  # type: ignore[return-value]
 
-    def borrow(self, waiter, ready, seconds=None):
-        # type: (Waiter, Callable[[], Any], Optional[float]) -> bool
-        """Read this link in the keeper's place until ``ready()``.
+    def borrow(self, waiter):
+        # type: (Waiter) -> bool
+        """Take the keeper's place as the reader of this link, until ``give_back``. Best before what wants a reply is sent.
 
         Returns:
-            False at once if that can't be done now: another thread reads, or the system has no epoll.
+            False if that can't be done now: another thread reads, or the system has no epoll.
         """
-        fd = self.fd_in
-        if fd < 0 or self.dead or not self.loop.shareable or not self.reading.acquire(False):
+        if self.fd_in < 0 or self.dead or not self.loop.shareable or not self.reading.acquire(False):
             return False
+        self.borrower = waiter
+        self.loop.pause(self.fd_in, True)
+        return True
+
+    def read_until(self, ready, seconds=None):
+        # type: (Callable[[], Any], Optional[float]) -> None
+        """Read the borrowed link until ``ready()``, the link is dead, or the seconds have passed."""
+        waiter = self.borrower
+        waiter.poller.register(self.fd_in, IN)  # type: ignore[union-attr]
+        end = None if seconds is None else self.loop.now() + seconds
         try:
-            self.borrower = waiter
-            self.loop.pause(fd, True)
-            waiter.poller.register(fd, IN)
-            end = None if seconds is None else self.loop.now() + seconds
             while not ready() and not self.dead:
                 left = None if end is None else end - self.loop.now()
                 if left is not None and left <= 0:
                     break
-                if fd in waiter.wait(left):
+                if self.fd_in in waiter.wait(left):  # type: ignore[union-attr]
                     self._read()
         finally:
+            waiter.poller.unregister(self.fd_in)  # type: ignore[union-attr]
+
+    def give_back(self, waiter):
+        # type: (Waiter) -> None
+        """Let the keeper read again. Harmless if it wasn't borrowed, or was given back already."""
+        if self.borrower is waiter:
             self.borrower = None
-            waiter.poller.unregister(fd)
             self.reading.release()
             if not self.dead:
-                self.loop.pause(fd, False)
-        return True
+                self.loop.pause(self.fd_in, False)
 
     def close(self, reason):
         # type: (str) -> None
@@ -225,11 +242,14 @@ class Link(object):
     def _parse(self, data):
         # type: (bytes) -> None
         self.bytes_in += len(data)
+        self.parsing = compat.thread_id()
         try:
             for header, frame in self.parser.feed(data):
                 self.on_frame(self, header, frame)
         except ProtocolError:
             self.close("protocol error: %s" % sys.exc_info()[1])
+        finally:
+            self.parsing = 0
 
     def _writable(self):
         # type: () -> None

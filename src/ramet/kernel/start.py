@@ -79,6 +79,8 @@ class Self(object):
     def fetch(self, name, form):
         # type: (str, str) -> None
         """Ask the parent for a module; when it returns, the cache knows it or knows why not."""
+        if self.core.routes.parent.parsing == compat.thread_id():
+            raise ImportError("%s is needed to read a message, and can't be waited for meanwhile" % name)
         flags, body = self.core.request(self.core.routes.ancestors[0], core.MODULE_REQUEST,
                                         [form, [name], self.core.id], CONTROL)
         if flags & DEAD:

@@ -1,0 +1,128 @@
+"""From ``Node.start`` to the CALL message, and from the reply to the ``Call``.
+
+Must not know of links or frames. ``start`` runs in the caller's thread, or later where a node's interpreter becomes known;
+``_answer`` on whichever thread reads the link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from ramet import codec, functions
+from ramet.call import Call
+from ramet.kernel import remote_errors, values
+from ramet.kernel.core import CALL, CANCEL
+from ramet.kernel.errors import Error, ProtocolError
+from ramet.kernel.frames import DEAD, ERROR
+from ramet.node import Node
+from ramet.shipping import LANES
+
+if TYPE_CHECKING:
+    from ramet.tree import Tree
+
+# From so many calls on that a node has under way, further ones are gathered: nobody waits for the first of them alone.
+GATHERED_FROM = 4
+
+
+class Caller:
+    """Makes the calls of one tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.core = tree._core
+        self.loop = tree._loop
+        self.modules = tree.modules
+        self.shipper = tree._shipper
+        self.gardener = tree._gardener
+
+    def start(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any, wait: bool = False) -> Call[Any]:
+        """Send a call, or keep it until the node's interpreter is known.
+
+        Args:
+            wait: the caller will wait for it at once, so it takes the link before it sends: then the keeper isn't woken.
+                Whoever sets this calls ``call.give_back()`` when it is done waiting.
+        """
+        target, module = functions.describe(fn)
+        state, options = node._state, node._options
+        chunks = codec.encode([target, list(args), kwargs, options], state.context, root="arguments")
+        call: Call[Any] = Call(node, fn)
+        state.calls += 1
+        if options:
+            self._bound(call, options)
+        if (state.form, module) in state.has and not options and not state.ended:
+            self._send(call, chunks, 0, wait)
+        else:
+            self.modules.check(module)
+
+            def send() -> None:
+                self._prepare(node, module, options)
+                self._send(call, chunks, flow_of(options), wait)
+            self.gardener.when_known(node, send, lambda: self._answer(call, DEAD, b""))
+        return call
+
+    def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        """Send a call that wants no answer."""
+        target, module = functions.describe(fn)
+        state, options = node._state, node._options
+        chunks = codec.encode([target, list(args), kwargs, options], state.context, root="arguments")
+        self.modules.check(module)
+
+        def send() -> None:
+            self._prepare(node, module, options)
+            self.core.send(node.id, CALL, chunks, flow=flow_of(options), later=True)
+        self.gardener.when_known(node, send, lambda: None)
+
+    def _prepare(self, node: Node, module: str, options: dict[str, Any]) -> None:
+        """See to it that the node has what the call needs."""
+        self.shipper.for_call(node, module)
+        if "lane" in options:
+            self.shipper.kernel_parts(node, LANES)
+
+    def _send(self, call: Call[Any], chunks: Any, flow: int, wait: bool) -> None:
+        if call._answered:      # cancelled before it could be sent
+            call.node._state.calls -= 1
+            return
+        id = call.node.id
+        if wait:
+            call._borrow()
+        handle = self.core.ask(id, CALL, chunks, lambda flags, body: self._answer(call, flags, body), 0, flow,
+                               not wait and call.node._state.calls > GATHERED_FROM)
+        call._stop = lambda: self._stop(call, handle)
+
+    def _bound(self, call: Call[Any], options: dict[str, Any]) -> None:
+        if "timeout" in options:
+            seconds = options["timeout"]
+            timer = self.loop.call_later(seconds, call._expire, seconds)
+            call.add_done_callback(lambda _: timer.cancel())
+
+    def _stop(self, call: Call[Any], handle: int) -> None:
+        """A call was cancelled or timed out here: end the work over there."""
+        if self.core.pending.pop(handle, None):
+            call.node._state.calls -= 1
+            self.core.tell(call.node.id, CANCEL, [handle])
+
+    def _answer(self, call: Call[Any], flags: int, body: Any) -> None:
+        """Complete a call with what came back."""
+        node = call.node
+        state = node._state
+        state.calls -= 1
+        try:
+            if flags & DEAD:
+                if not state.ended and not state.closing:
+                    state.reason = bytes(body).decode("utf-8", "replace")
+                call._settle(None, state.failure(node.name))
+            elif flags & ERROR:
+                description = values.decode(body, state.context)
+                call._settle(None, remote_errors.unpack(description, node.name, self.modules.source_line))
+            else:
+                call._settle(codec.decode(body, state.context))
+        except Error as error:
+            call._settle(None, error)
+        except Exception as error:
+            call._settle(None, ProtocolError(f"node {node.name} sent a result that can't be read: {error!r}"))
+
+
+def flow_of(options: dict[str, Any]) -> int:
+    """The flow in which a call travels: one for each lane, so that lanes don't wait for one another."""
+    return 1 + crc32(options["lane"].encode()) % 0xFFFE if "lane" in options else 0

@@ -60,8 +60,10 @@ class Calls(object):
         self.context = context
         self.waiting = compat.deque()  # type: Any
         self.waiter = core.waiter()
-        self.running = None  # type: Optional[Tuple[int, int]]
+        self.lock = compat.new_lock()
+        self.current = None  # type: Optional[Tuple[int, int]]      # (source, reply handle) of the call on the main lane
         self.interrupted = None  # type: Optional[Tuple[int, int]]
+        self.running = False    # is the main lane in the function itself?
         self.failed = {}  # type: Dict[Any, bool]
         self.closing = self.served = False
         compat.signal.signal(SIGURG, self._on_signal)
@@ -80,20 +82,24 @@ class Calls(object):
         # type: (Message) -> None
         """Take a CANCEL: [reply handle of the call]. What waits is dropped, what runs is interrupted."""
         key = message.src, values.decode(message.body)[0]
-        for waiting in list(self.waiting):
-            if (waiting.src, waiting.reply_to) == key:
-                try:
+        with self.lock:
+            for waiting in list(self.waiting):
+                if (waiting.src, waiting.reply_to) == key:
                     self.waiting.remove(waiting)
-                except ValueError:
-                    pass    # it has begun just now
-        if self.running == key:
-            self.interrupted = key
+            if self.current == key:
+                self.interrupt()
+
+    def interrupt(self):
+        # type: () -> None
+        """End the current call, now or as soon as its function begins."""
+        self.interrupted = self.current
+        if self.running:
             compat.signal_main(SIGURG)
 
     def _on_signal(self, *_):
         # type: (*Any) -> None
         compat.import_threading()
-        if self.running and self.running == self.interrupted:
+        if self.running and self.current == self.interrupted:
             self.interrupted = None
             raise Interrupt
 
@@ -114,10 +120,11 @@ class Calls(object):
                     compat.import_threading()   # now that there is time; see there
                 core.wait(ready, parent)
             parent.give_back(self.waiter)       # the keeper looks after it while the call runs
-            try:
+            with self.lock:
+                if not self.waiting:
+                    continue
                 message = self.waiting.popleft()
-            except IndexError:
-                continue
+                self.current = message.src, message.reply_to
             reply = self.run(message)
             self.served = True
             if reply:
@@ -145,7 +152,7 @@ class Calls(object):
                 from ramet.kernel import lanes
                 lanes.start(self, lane, message, fn, args, kwargs)
                 return None
-            chunks = values.encode(self._run(message, fn, args, kwargs), context, "result")
+            chunks = values.encode(self._run(fn, args, kwargs), context, "result")
         except BaseException:
             if self.closing and isinstance(sys.exc_info()[1], Interrupt):
                 return None     # who closes this node tells the caller
@@ -155,13 +162,15 @@ class Calls(object):
                 self.failed[options["pipeline"]] = True
         return chunks, flags
 
-    def _run(self, message, fn, args, kwargs):
-        # type: (Message, Any, Any, Any) -> Any
-        self.running = message.src, message.reply_to
+    def _run(self, fn, args, kwargs):
+        # type: (Any, Any, Any) -> Any
+        self.running = True
         try:
+            if self.interrupted == self.current:
+                raise Interrupt
             return fn(*args, **kwargs)
         finally:
-            self.running = None
+            self.running = False
 
     def failure(self, message):
         # type: (Message) -> List[Any]
@@ -192,7 +201,5 @@ class Calls(object):
         """Interrupt the running call, drop those that wait, and let ``serve`` return. Any thread."""
         self.closing = True
         self.waiting.clear()
-        if self.running:
-            self.interrupted = self.running
-            compat.signal_main(SIGURG)
+        self.interrupt()
         self.waiter.wake()

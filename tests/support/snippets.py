@@ -1,9 +1,10 @@
 """The Python blocks of a documentation page, made into programs that can be run.
 
-A block with ``title="name.py"`` is a file. It lies beside all other programs of its page, and is run if it has a guard. Any other
-block is a fragment: it runs inside of ``with ramet.Tree() as tree``, with the imports and definitions of the fragments before it;
-``node``, ``web`` and ``nodes`` are there where it uses them. A ``text`` block right behind a Python block is what it prints; in it
-``...`` stands for anything. A comment ``<!-- not run: REASON -->`` right before a block leaves it at a look at its syntax.
+A block with ``title="name.py"`` is a file. It lies beside all other programs of its page, and is run if it has a guard. Any
+other block is a fragment: it runs inside of ``with ramet.Tree() as tree``, with the imports and definitions of the fragments
+before it; ``node``, ``web`` and ``nodes`` are there where it uses them. A ``text`` block right behind a Python block is what it
+prints; in it ``...`` stands for anything. A comment ``<!-- not run: REASON -->`` right before a block leaves it at a look at
+its syntax.
 """
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from pathlib import Path
 _FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n\n?)?```python(?: title=\"(?P<title>[^\"\n]+)\")?\n(?P<code>.*?)^```\n"
     r"(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom
 
 #: What a fragment may use without having made it.
 GIVEN = {
@@ -74,8 +77,7 @@ def _program(code: str, definitions: list[str]) -> str:
         first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
         part = "\n".join(lines[end if end < first else first - 1:statement.end_lineno])
         end = statement.end_lineno or end
-        is_definition = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
-        (definitions if is_definition else body).append(part)
+        (definitions if isinstance(statement, DEFINITIONS) else body).append(part)
         if isinstance(statement, ast.AsyncFunctionDef) and statement.name == "main":
             body.append("import asyncio; asyncio.run(main())")
     names = {node.id: node.ctx for node in reversed(list(ast.walk(tree))) if isinstance(node, ast.Name)}

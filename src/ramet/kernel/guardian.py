@@ -89,21 +89,22 @@ def forget():
 def sweep():
     # type: () -> None
     """End all other processes of the group. What was written is still passed on."""
-    if life:
+    try:
         os.write(life[0], b"s")
+    except (OSError, IndexError):
+        pass    # somebody has killed it; this is a forked child
 
 
 def leave():
     # type: () -> None
     """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
-    if life:
+    try:
         os.write(life[0], b"q")
-        try:
-            os.waitpid(life[1], 0)
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except OSError:
-            pass    # there are no more
+        os.waitpid(life[1], 0)
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except (OSError, IndexError):
+        pass    # there are no more
 
 
 # ---------------------------------------------------------------------- in the guardian

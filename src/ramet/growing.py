@@ -187,7 +187,8 @@ class Gardener:
         for child in list(self.nodes.values()):
             if child.parent == node:
                 child._state.closing |= state.closing
-                self.gone(child, f"node {node.name}, through which it was reached, is gone: {reason}")
+                named = f"node {node.name}: "
+                self.gone(child, reason if reason.startswith(named) else named + reason)
 
     def close(self, node: Node, kill: bool) -> None:
         """End a node: by asking it, or by cutting its link."""

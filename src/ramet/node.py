@@ -221,7 +221,8 @@ class State:
             return again
         if self.ended == "closed" or self.closing:
             return ClosedError(f"node {name} was closed by this program")
-        return NodeLostError(f"node {name} was lost: {self.reason or 'the way to it is gone'}")
+        reason = self.reason.removeprefix(f"node {name}: ")
+        return NodeLostError(f"node {name} was lost: {reason or 'the way to it is gone'}")
 
 
 class Pipeline:

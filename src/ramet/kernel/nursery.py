@@ -135,6 +135,7 @@ class Nursery(object):
         if child.id not in self.children:
             return
         process = child.process
+        reason = "node %s: %s" % (child.name, reason)   # those behind it are lost for the same reason
         if process is not None:
             status = process.poll()
             if status is not None:

@@ -179,10 +179,12 @@ class Process(object):
         self.fd_out = -1
         import _socket  # not `socket`: that imports `selectors` and `enum`
         near, there = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
-        self.fd_in = self.fd_out = os.dup(near.fileno())    # 2.7's sockets can't give their descriptor away
-        far.append(os.dup(there.fileno()))
-        near.close()
-        there.close()
+        try:
+            self.fd_in = self.fd_out = os.dup(near.fileno())    # 2.7's sockets can't give their descriptor away
+            far.append(os.dup(there.fileno()))
+        finally:
+            near.close()
+            there.close()
         for fd in (self.fd_in, far[-1]):
             compat.set_cloexec(fd)
         compat.set_blocking(self.fd_in, False)

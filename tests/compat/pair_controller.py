@@ -3,7 +3,6 @@
 Writes one JSON object: interpreter -> what was tried with it -> None, or what went wrong. It is the program's main module,
 and a function of it is called over there: so it must load on 2.7.
 """
-# ruff: noqa: UP
 import json
 import sys
 import traceback
@@ -12,10 +11,10 @@ import ramet
 from support import remote
 
 VALUES = [
-    None, True, False, 0, -1, 2**31, -(2**63), 2**64 - 1, 2**70, -(3**80), 0.0, 1.5, float("inf"), 1 + 2j, "", "text", "h\xe9 \u20ac",
-    "\U0001f600", "lone \udce9", b"", b"bytes \xff\x00", bytearray(b"array"), (), (1, (2, ["x"])), [1, [2, (3,)]], {}, {"k": {"n": [None]}},
-    {1: "int", (1, 2): "tuple", b"b": "bytes", None: 0}, set(), {1, "a", (2, 3)}, frozenset({1, 2}), {"deep": [{"s": {1.5}}]},
-    "x" * 100000, b"y" * 300000,
+    None, True, False, 0, -1, 2**31, -(2**63), 2**64 - 1, 2**70, -(3**80), 0.0, 1.5, float("inf"), 1 + 2j,
+    "", "text", "h\xe9 \u20ac", "\U0001f600", "lone \udce9", b"", b"bytes \xff\x00", bytearray(b"array"),
+    (), (1, (2, ["x"])), [1, [2, (3,)]], {}, {"k": {"n": [None]}}, {1: "int", (1, 2): "tuple", b"b": "bytes", None: 0},
+    set(), {1, "a", (2, 3)}, frozenset({1, 2}), {"deep": [{"s": {1.5}}]}, "x" * 100000, b"y" * 300000,
 ]  # fmt: skip
 
 
@@ -52,7 +51,7 @@ def exception(node, label, path):
             assert "support/remote.py" in error.traceback_text and "in " + way.__name__ in error.traceback_text
             assert text in str(error) and (not text or "raise ValueError(message)" in error.traceback_text)
             cause = error.__cause__
-            assert bool(text) or isinstance(cause, ValueError) and str(cause) == "inner"
+            assert bool(text) or (isinstance(cause, ValueError) and str(cause) == "inner")
         else:
             raise AssertionError("nothing was raised")
     try:

@@ -171,3 +171,9 @@ def count_threads(seconds):
 def make():
     return {"text": "text", "unicode": u"h\xe9", "bytes": b"bytes", "int": 2 ** 70, "float": 1.5, "tuple": (1, ("x",)),
             "set": set([1, 2]), "dict": {1: "one"}, "not utf-8": b"\xff"}
+
+
+def hang_in_a_lane():
+    thread = threading.Thread(target=hang_with_the_gil)
+    thread.start()
+    thread.join()

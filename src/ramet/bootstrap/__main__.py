@@ -15,7 +15,8 @@ def main() -> None:
     print(f"\nhead and loader {packing.loader_size():,} bytes")
     for form in packing.FORMS:
         whole = len(packing.payload(form))
-        print(f"core as {form} {whole - packing.loader_size():,} bytes, with head and loader {whole:,}")
+        core = packing.core_size() if form == "source" else whole - packing.loader_size()
+        print(f"core as {form} {core:,} bytes, with head and loader {whole:,}")
     lines = [len(first_stage.shell_command(python, "web1")) for python in (["python3"], None)]
     print(f"command line {lines[0]} characters, with search {lines[1]}")
 

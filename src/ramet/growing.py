@@ -18,7 +18,7 @@ from ramet.kernel.core import CONFIG, END, GROW, ROUTE, Message
 from ramet.kernel.errors import ConnectError, Error
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.node import Node
-from ramet.shipping import GROWING
+from ramet.shipping import FOLLOWING, GROWING
 
 if TYPE_CHECKING:
     from ramet.tree import Tree
@@ -82,7 +82,7 @@ class Gardener:
     def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes) -> None:
         """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""
         self.tree._shipper.kernel_parts(parent, GROWING)
-        self.core.routes.add(node.id, self.core.routes.link_to(parent.id))
+        self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id))
         above = parent.parent
         while above is not None:
             self.core.tell(above.id, ROUTE, [node.id, parent.id])
@@ -110,6 +110,7 @@ class Gardener:
             held, state.held = state.held, []
         for send in held:
             send()
+        self.tree._shipper.kernel_parts(node, FOLLOWING, 0)
 
     def when_known(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
         """Send now, or when the node's interpreter is known; ``dead`` is called instead if the node is gone."""

@@ -21,8 +21,12 @@ from ramet.modules.server import ModuleServer
 from ramet.node import Node
 
 # What of the kernel a node needs to grow children, and to run calls in other lanes than the main one.
-GROWING = ("text27", "stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
+GROWING = ("facade", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
 LANES = ("lanes",)
+# What follows behind the first call, without a request; and what is sent before
+# it if its module imports one of these.
+FOLLOWING = ("facade", "later", "logs", "failures")
+NEEDED_FOR = {"ramet": ("facade",), "logging": ("logs",)}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.
 LATE = {KERNEL + module.name for module in pkgutil.iter_modules(kernel.__path__)} - set(packing.CORE)
@@ -54,20 +58,23 @@ class Shipper:
         state = node._state
         if (state.form, module) in state.has:       # the usual case, and a fast one
             return
+        for name, parts in NEEDED_FOR.items():
+            if name in self.server.closure(module).standard:
+                self.kernel_parts(node, parts)
         with self.lock:
             closure = self.server.closure(module)
             self.server.grant(node.id, closure)
             self._send_closure(node, closure, state.form or "source")
             state.has.add((state.form or "source", module))
 
-    def kernel_parts(self, node: Node, names: tuple[str, ...]) -> None:
-        """Send late parts of the kernel that what follows needs."""
+    def kernel_parts(self, node: Node, names: tuple[str, ...], flags: int = CONTROL) -> None:
+        """Send late parts of the kernel that what follows needs; with flags 0 they don't overtake what was sent."""
         with self.lock:
             form = node._state.form or "source"
             missing = [KERNEL + name for name in names if (form, KERNEL + name) not in node._state.has]
             if missing:
                 records = packing.late_records(missing, form)
-                self._send(node, form, {str(record[0]): record for record in records}, {})
+                self._send(node, form, {str(record[0]): record for record in records}, {}, flags)
 
     def on_request(self, message: Message, nodes: dict[int, Node]) -> None:
         """Take a MODULE_REQUEST: [form, names, the id of the node that asks]. It always gets an answer."""
@@ -99,7 +106,7 @@ class Shipper:
             records = {name: record for name, record in records.items() if name in closure.own}
         self._send(node, form, records, self.server.absent(closure, form) | absent)
 
-    def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str]) -> None:
+    def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str], flags: int = CONTROL) -> None:
         """Send hop by hop: the first hop gets only what it doesn't keep. As control, so it overtakes calls, and isn't."""
         hop = self.first_hop(node)._state
         lacking = [record for name, record in records.items() if (form, name) not in hop.cached]
@@ -111,4 +118,4 @@ class Shipper:
         if records or absent:
             self.sent += len(lacking)
             batch = codec.encode([node.id, form, list(records), lacking, absent])
-            self.core.send(self.first_hop(node).id, MODULES, batch, 0, CONTROL)
+            self.core.send(self.first_hop(node).id, MODULES, batch, 0, flags)

@@ -57,8 +57,8 @@ class Tree(Grower):
         self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
         self._loop = Loop(self._on_error)
-        self._core = Core(0, (), self._loop, None, self._on_lost)
-        self._nursery = Nursery(self._core, ModuleCache(), Payloads())
+        self._core = Core(0, (), self._loop)
+        self._nursery = Nursery(self._core, ModuleCache(), Payloads(), self._on_lost)
         self.modules = ModuleServer()
         self._display = Display(self._nodes, on_output)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)

@@ -11,6 +11,7 @@ import pytest
 
 from ramet.kernel import core, limits, values
 from ramet.kernel.core import CALL, DEAD, LOST, ROUTE, Core, Message
+from ramet.kernel.descent import Losses
 from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.frames import split
 from ramet.kernel.links import Link
@@ -25,6 +26,7 @@ class Network:
         self.loops: list[tuple[Loop, threading.Thread]] = []
         self.links: list[Link] = []
         self.cores: list[Core] = []
+        self.losses: dict[int, Losses] = {}
 
     def node(self, id: int, ancestors: list[int]) -> Core:
         loop = Loop(self.errors.append)
@@ -34,13 +36,17 @@ class Network:
         found = Core(id, ancestors, loop)
         self.cores.append(found)
         found.handlers[CALL] = lambda message: echo(found, message)
+        self.losses[id] = Losses(found)
         return found
+
+    def link(self, node: Core) -> Link:
+        return Link(node.loop, node.on_frame, self.losses[node.id].link_lost)
 
     def join(self, parent: Core, child: Core, *behind: int) -> tuple[Link, Link]:
         ends = socket.socketpair()
-        links = parent.new_link(), child.new_link()
+        links = self.link(parent), self.link(child)
         for id in (child.id, *behind):
-            parent.routes.add(id, links[0])
+            self.losses[parent.id].descendants.add(id, links[0])
         child.routes.parent = links[1]
         for link, end in zip(links, ends, strict=True):
             end.setblocking(False)
@@ -135,7 +141,7 @@ def test_a_loss_ends_every_wait_and_is_told_to_all_who_talked(network: Network) 
         done.release()
     for node in (root, right):
         node.ask(1, CALL, values.encode("?"), answered)
-    while not root.routes.talkers.get(1):
+    while not network.losses[0].descendants.talkers.get(1):
         threading.Event().wait(0.01)
     link.close("the cable was cut")
     assert done.acquire(timeout=5) and done.acquire(timeout=5)
@@ -221,13 +227,13 @@ def test_a_message_over_the_receivers_limit_is_refused_and_said(chain: tuple[Cor
 
 def test_frames_wait_for_a_link_that_is_not_open_yet(network: Network) -> None:
     root, child = network.node(0, []), network.node(1, [0])
-    link = root.new_link()
-    root.routes.add(1, link)
+    link = network.link(root)
+    network.losses[0].descendants.add(1, link)
     got: list[bytes] = []
     done = threading.Event()
     root.ask(1, CALL, values.encode("early"), lambda flags, body: (got.append(body), done.set()))  # type: ignore[func-returns-value]
     ends = socket.socketpair()
-    child.routes.parent = child.new_link()
+    child.routes.parent = network.link(child)
     network.links += [link, child.routes.parent]
     for one, end in zip((link, child.routes.parent), ends, strict=True):
         end.setblocking(False)

@@ -1,5 +1,6 @@
 """Routing: whose word is believed, and who hears of a loss."""
 
+from ramet.kernel.descent import Descendants
 from ramet.kernel.routing import Routes
 
 PARENT, LEFT, RIGHT = "parent", "left", "right"
@@ -10,7 +11,7 @@ def routes() -> Routes:
     found = Routes(5, [2, 0])
     found.parent = PARENT
     for id, link in ((6, LEFT), (8, LEFT), (7, RIGHT)):
-        found.add(id, link)
+        Descendants(found).add(id, link)
     return found
 
 
@@ -34,17 +35,17 @@ def test_only_ancestors_and_the_node_itself_command() -> None:
 
 
 def test_a_loss_is_told_to_those_who_talked() -> None:
-    found = routes()
+    found = Descendants(routes())
     found.talked(7, 6)      # siblings
     found.talked(0, 8)      # an ancestor
     found.talked(8, 6)      # both will be lost
     assert found.lose([6, 8], LEFT) == {7, 0}
-    assert found.down == {7: RIGHT}
+    assert found.routes.down == {7: RIGHT}
     assert found.talkers == {7: set()}
 
 
 def test_a_link_cannot_announce_losses_behind_another() -> None:
-    found = routes()
+    found = Descendants(routes())
     found.talked(0, 7)
     assert found.lose([7, 2, 0], LEFT) == set()
-    assert found.link_to(7) == RIGHT and found.talkers == {7: {0}}
+    assert found.routes.link_to(7) == RIGHT and found.talkers == {7: {0}}

@@ -26,8 +26,8 @@ from ramet.kernel import compat, stub
 
 #: The kernel's core, in the order in which the loader makes the modules: each after what it imports at its top.
 CORE = tuple("ramet.kernel." + name for name in (
-    "compat", "limits", "errors", "frames", "flow", "routing", "values", "loop", "links", "core", "failures", "calls",
-    "importer", "guardian", "output", "facade", "start",
+    "compat", "limits", "errors", "frames", "flow", "routing", "values", "loop", "links", "core", "calls",
+    "importer", "guardian", "output", "start",
 ))  # fmt: skip
 
 #: The forms that this interpreter can make.

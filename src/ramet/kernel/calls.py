@@ -6,9 +6,9 @@ is the main thread.
 """
 import sys
 
-from ramet.kernel import compat, failures, values
+from ramet.kernel import compat, values
 from ramet.kernel.errors import CallCancelled, ValueNotPortableError
-from ramet.kernel.frames import ERROR
+from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False
 if MYPY:
@@ -52,11 +52,13 @@ class Calls(object):
 
     Args:
         context: makes the values.Context for what an authority sent.
+        on_idle: called on the main thread when there is nothing to do after a call.
     """
 
-    def __init__(self, core, context):
-        # type: (Core, Any) -> None
+    def __init__(self, core, context, on_idle):
+        # type: (Core, Any, Any) -> None
         self.core = core
+        self.on_idle = on_idle
         self.context = context
         self.waiting = compat.deque()  # type: Any
         self.waiter = core.waiter()
@@ -73,7 +75,7 @@ class Calls(object):
         """Take a CALL. Only an ancestor may run code here."""
         if not self.core.routes.commands(message.authority):
             self.core.refused += 1
-            self.core.reply(message, failures.refusal("only an ancestor of a node may call functions in it"), ERROR)
+            self.core.reply(message, [b"refused: only an ancestor of a node may call functions in it"], DEAD)
             return
         self.waiting.append(message)
         self.waiter.wake()
@@ -117,7 +119,7 @@ class Calls(object):
                 parent.borrow(self.waiter)
                 parent.flush()
                 if self.served:
-                    compat.import_threading()   # now that there is time; see there
+                    self.on_idle()
                 core.wait(ready, parent)
             parent.give_back(self.waiter)       # the keeper looks after it while the call runs
             with self.lock:
@@ -180,6 +182,7 @@ class Calls(object):
             error = CallCancelled("cancelled while it ran")
         if not message.reply_to:
             sys.excepthook(*sys.exc_info())     # a cast: nobody but the node's stderr will hear of it
+        from ramet.kernel import failures
         return failures.pack(error)
 
     def finish(self, message, chunks, flags):
@@ -194,7 +197,7 @@ class Calls(object):
         try:
             self.core.reply(message, chunks, flags, bool(self.waiting))
         except ValueNotPortableError:
-            self.core.reply(message, failures.pack(sys.exc_info()[1]), ERROR)
+            self.core.reply(message, self.failure(message), ERROR)
 
     def end(self):
         # type: () -> None

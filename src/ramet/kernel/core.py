@@ -9,13 +9,14 @@ import sys
 from ramet.kernel import compat, frames, limits, values
 from ramet.kernel.errors import ProtocolError, ValueNotPortableError
 from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, ERROR, HEADER_BYTES, MORE  # noqa: F401
-from ramet.kernel.links import Link, Waiter
+from ramet.kernel.links import Waiter
 from ramet.kernel.routing import Routes
 
 MYPY = False
 if MYPY:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
+    from ramet.kernel.links import Link
     from ramet.kernel.loop import Loop
 
     ReplyCallback = Callable[[int, Any], Any]
@@ -46,22 +47,20 @@ class Core(object):
     Args:
         id: of this node; 0 is the controller.
         ancestors: from the parent up to the controller.
-        on_orphan: called with (reason) when the link to the parent is lost.
-        on_lost: called with (ids, reason) when descendants, or nodes talked to, are lost.
 
     Attributes:
         handlers: well-known handle -> function of a Message.
+        on_forward: called with (source, destination) of what is passed on to a descendant.
         refused: how many frames were dropped since they broke the rules.
     """
 
-    def __init__(self, id, ancestors, loop, on_orphan=None, on_lost=None):
-        # type: (int, Iterable[int], Loop, Optional[Callable[[str], Any]], Optional[Callable[..., Any]]) -> None
+    def __init__(self, id, ancestors, loop):
+        # type: (int, Iterable[int], Loop) -> None
         self.id = id
         self.loop = loop
         self.routes = Routes(id, ancestors)
-        self.on_orphan = on_orphan
-        self.on_lost = on_lost
-        self.handlers = {LOST: self._on_lost_message, ROUTE: self._on_route}  # type: Dict[int, Callable[[Message], Any]]
+        self.on_forward = None  # type: Optional[Callable[[int, int], Any]]
+        self.handlers = {}  # type: Dict[int, Callable[[Message], Any]]
         self.pending = {}  # type: Dict[int, Tuple[int, ReplyCallback]]
         self.handles = itertools.count(limits.first_free_handle)
         self.assembler = frames.Assembler()
@@ -69,11 +68,6 @@ class Core(object):
         self.messages_in = self.messages_out = 0
         self.threads = compat.thread_local()
         self.waiters = []  # type: List[Any]     # weak references: a thread's own goes with the thread
-
-    def new_link(self):
-        # type: () -> Link
-        """A link whose frames come here. It isn't open yet."""
-        return Link(self.loop, self.on_frame, self._link_lost)
 
     # ------------------------------------------------------------------ sending
 
@@ -122,7 +116,7 @@ class Core(object):
             raise
         link = self.routes.link_to(dst)
         if not sent or link is None or link.dead:
-            self._resolve(reply_to, DEAD, b"there is no way to node %d" % dst)
+            self.resolve(reply_to, DEAD, b"there is no way to node %d" % dst)
         return reply_to
 
     def request(self, dst, handle, value, flags=0):
@@ -223,17 +217,19 @@ class Core(object):
                 if not flags & (DEAD | CONTINUES):
                     self._dead(src, reply_to, "there is no node %d" % dst)
             else:
-                routes.talked(src, dst)
+                if self.on_forward:
+                    self.on_forward(src, dst)
                 out.send((src, dst, flow), flags, [frame])
 
     def _on_reply(self, link, src, handle, flags, body):
         # type: (Link, int, int, int, Any) -> None
         entry = self.pending.get(handle)
         if entry and (entry[0] == src or flags & DEAD and link is self.routes.link_to(entry[0])):
-            self._resolve(handle, flags, body)
+            self.resolve(handle, flags, body)
 
-    def _resolve(self, handle, flags, body):
+    def resolve(self, handle, flags, body):
         # type: (int, int, Any) -> None
+        """Give a reply to who waits for it, unless he has got one."""
         entry = self.pending.pop(handle, None)
         if entry:
             entry[1](flags, body)
@@ -243,46 +239,3 @@ class Core(object):
         """Tell a sender that its message can't be delivered."""
         if reply_to:
             self.send(src, reply_to, [reason.encode("utf-8")], 0, DEAD | CONTROL)
-
-    # ------------------------------------------------------------------ losses
-
-    def _link_lost(self, link, reason):
-        # type: (Link, str) -> None
-        if link is self.routes.parent:
-            if self.on_orphan:
-                self.on_orphan(reason)
-        else:
-            self.lose(self.routes.all_behind(link), link, reason, True)
-
-    def lose(self, ids, link, reason, first=False):
-        # type: (List[int], Link, str, bool) -> None
-        """Forget lost nodes, fail what waits for them, and pass it on: up, and when ``first`` to see it to all who talked."""
-        talkers = self.routes.lose(ids, link)
-        whom = set(talkers if first else ())
-        if link is not self.routes.parent:
-            whom.update(self.routes.ancestors[:1])
-        for node in whom:
-            self.tell(node, LOST, [ids, reason])
-        gone = set(ids)
-        for id in ids:
-            self.assembler.forget(id)
-        for handle, entry in list(self.pending.items()):
-            if entry[0] in gone:
-                self._resolve(handle, DEAD, reason.encode("utf-8"))
-        if self.on_lost:
-            self.on_lost(ids, reason)
-
-    def _on_lost_message(self, message):
-        # type: (Message) -> None
-        ids, reason = values.decode(message.body)
-        believed = [id for id in ids if self.routes.behind(id, message.link)]
-        if believed:
-            self.lose(believed, message.link, reason[:limits.reason_chars_max])
-
-    def _on_route(self, message):
-        # type: (Message) -> None
-        """[a new node, the node that grows it]: it lies where that one lies. Only the ancestors say so."""
-        id, via = values.decode(message.body)
-        link = self.routes.down.get(via)
-        if link and self.routes.commands(message.authority):
-            self.routes.add(id, link)

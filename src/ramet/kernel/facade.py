@@ -5,14 +5,14 @@ The controller's own classes are placeholders here: a script that is shipped to 
 import sys
 
 from ramet.kernel import errors
+from ramet.kernel.errors import *  # noqa: F403
+from ramet.kernel.errors import Error
 
 MYPY = False
 if MYPY:
     from typing import Any, Callable
 
 ANY = "*"       # options(lane=ANY): a thread of its own for each call
-node = None  # type: Any
-MISSING = "Tree", "Node", "Call", "Outcome"
 
 
 def here():
@@ -27,8 +27,9 @@ def here():
 
     Thread-safety: any thread.
     """
+    node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
     if node is None:
-        raise errors.Error("ramet.here() is for code that runs in a node; this is the program that grows the tree")
+        raise Error("ramet.here() is for code that runs in a node; this is the program that grows the tree")
     from ramet.kernel import peers
     return peers.Here(node)
 
@@ -56,17 +57,12 @@ class Missing(object):
         # type: (*Any, **Any) -> None
         spec = getattr(sys.modules.get("__main__"), "__spec__", None)
         if getattr(spec, "_initializing", False):
-            raise errors.Error("the program's main module makes a tree while a node imports it. Put what starts the "
+            raise Error("the program's main module makes a tree while a node imports it. Put what starts the "
                                'program behind this line:\nif __name__ == "__main__":')
-        raise errors.Error("no tree can be made in a node. ramet.here() grows children from it")
+        raise Error("no tree can be made in a node. ramet.here() grows children from it")
 
 
-def publish(module):
-    # type: (Any) -> None
-    """Make a module object the package ``ramet`` of a node."""
-    for name in dir(errors):
-        if isinstance(getattr(errors, name), type) and name[0] != "_":
-            setattr(module, name, getattr(errors, name))
-    for name in MISSING:
-        setattr(module, name, type(name, (Missing,), {"__module__": "ramet"}))
-    module.here, module.register, module.ANY = here, register, ANY
+Tree, Node, Call, Outcome = [type(_name, (Missing,), {"__module__": "ramet"}) for _name in ("Tree", "Node", "Call", "Outcome")]
+
+__all__ = ["ANY", "here", "register", "Tree", "Node", "Call", "Outcome"]
+__all__ += [_name for _name in dir(errors) if isinstance(getattr(errors, _name), type)]

@@ -22,12 +22,6 @@ def pack(error):
     return values.encode(describe(error))
 
 
-def refusal(text):
-    # type: (str) -> List[Any]
-    """A failure of the kernel's own: the receiver's error is a ``ProtocolError`` with that text."""
-    return values.encode({"type": "ramet.ProtocolError", "bases": [], "text": text, "own": True})
-
-
 def describe(error, depth=0):
     # type: (Any, int) -> Dict[str, Any]
     """The exception as a dict; keys are in docs/protocol.md."""

@@ -4,7 +4,7 @@ In the controller and in nodes alike. ``handle``, ``pass_on`` and ``grow`` run o
 on the keeper.
 """
 
-from ramet.kernel import failures, grow, limits, values
+from ramet.kernel import descent, failures, grow, limits, values
 from ramet.kernel.core import END, MODULE_REQUEST, MODULES
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
@@ -36,13 +36,15 @@ class Nursery(object):
 
     Args:
         payloads: form -> loader and kernel, ready to send.
+        on_lost: called with (ids, reason) when descendants are lost.
     """
 
-    def __init__(self, core, cache, payloads):
-        # type: (Core, Any, Dict[str, bytes]) -> None
+    def __init__(self, core, cache, payloads, on_lost=None):
+        # type: (Core, Any, Dict[str, bytes], Optional[Callable[..., Any]]) -> None
         self.core = core
         self.cache = cache
         self.payloads = payloads
+        self.losses = descent.Losses(core, on_lost)
         self.children = {}  # type: Dict[int, Child]    # by id
         self.ended = None  # type: Optional[Callable[[], Any]]
 
@@ -73,7 +75,7 @@ class Nursery(object):
         """
         link = Link(self.core.loop, self.core.on_frame, self._lost)
         child = self.children[id] = Child(id, plan["name"], link)
-        self.core.routes.add(id, link)
+        self.losses.descendants.add(id, link)
 
         def started(form):
             # type: (str) -> bytes
@@ -145,7 +147,7 @@ class Nursery(object):
             if tail:
                 reason += "; last lines: " + tail[-limits.reason_chars_max // 2:]
         self.children.pop(child.id, None)
-        self.core.lose(self.core.routes.all_behind(child.link), child.link, reason, True)
+        self.losses.link_lost(child.link, reason)
         if self.ended and not self.children:
             self.ended()
 

@@ -125,8 +125,6 @@ class LogHook(object):
         self.send = send
         self.level = level
         sys.meta_path.insert(0, self)  # type: ignore[arg-type,unused-ignore]
-        if "logging" in sys.modules:
-            compat.start_thread(self.find_module, ("logging",))
 
     def find_module(self, name, path=None, target=None):
         # type: (str, Any, Any) -> Any

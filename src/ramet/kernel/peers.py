@@ -4,6 +4,7 @@ Calls go down only: a node may call functions in nodes below it. Any thread; cal
 """
 
 from ramet.kernel import compat, remote_errors, values
+from ramet.kernel import descent
 from ramet.kernel import core as core_module
 from ramet.kernel.errors import NodeLostError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
@@ -63,6 +64,8 @@ class Here(object):
     def __init__(self, node):
         # type: (Any) -> None
         self._node = node
+        if not node.core.on_forward:
+            descent.Losses(node.core)       # so that it hears of the loss of those that it talks to
         self.id = node.core.id
         self.name = node.name
         self.parent = Peer(node, node.core.routes.ancestors[0])

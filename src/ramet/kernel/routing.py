@@ -8,11 +8,12 @@ Rules, after "How Mitogen Works" (source verification, disconnect propagation):
 1. What is addressed to this node is delivered, what a route covers goes down that link, everything else goes up.
 2. A frame's source and its authority must both be nodes that are reached through the link on which it came.
 3. Routes come from above only: the controller knows every node, so a node below can claim nothing.
-4. A node's death is believed from the link behind which it lies, and is told to all that ever talked to it.
+4. A node's death is believed from the link behind which it lies, and is told to all that ever talked to it: see
+   ``descent``, the part of this that only nodes with children need.
 """
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, Iterable, List, Optional, Set
+    from typing import Any, Dict, Iterable, Optional
 
 
 class Routes(object):
@@ -23,7 +24,6 @@ class Routes(object):
         ancestors: ids from the parent to the controller (0).
         parent: the link upwards; None in the controller.
         down: descendant's id -> link to the child behind which it lies.
-        talkers: descendant's id -> ids of nodes outside its link that exchanged messages with it.
     """
 
     def __init__(self, id, ancestors=()):
@@ -32,7 +32,6 @@ class Routes(object):
         self.ancestors = tuple(ancestors)
         self.parent = None  # type: Any
         self.down = {}  # type: Dict[int, Any]
-        self.talkers = {}  # type: Dict[int, Set[int]]
 
     def link_to(self, id):
         # type: (int) -> Optional[Any]
@@ -48,40 +47,3 @@ class Routes(object):
         # type: (int) -> bool
         """Whether that authority may run code in this node: an ancestor, or the node itself."""
         return authority in self.ancestors or authority == self.id
-
-    def add(self, id, link):
-        # type: (int, Any) -> None
-        """Learn that a descendant lies behind a link."""
-        self.down[id] = link
-
-    def talked(self, one, other):
-        # type: (int, int) -> None
-        """Remember who must hear of it when one of the two is lost."""
-        if one in self.down:
-            self.talkers.setdefault(one, set()).add(other)
-        if other in self.down:
-            self.talkers.setdefault(other, set()).add(one)
-
-    def lose(self, ids, link):
-        # type: (Iterable[int], Any) -> Set[int]
-        """Forget descendants, as far as they lie behind that link.
-
-        Returns:
-            The nodes that talked to one of them and aren't lost themselves.
-        """
-        tell = set()  # type: Set[int]
-        gone = [id for id in ids if self.down.get(id) is link]
-        for id in gone:
-            del self.down[id]
-        for id in gone:
-            tell.update(self.talkers.pop(id, ()))
-        tell.difference_update(gone)
-        tell.discard(self.id)
-        for known in self.talkers.values():
-            known.difference_update(gone)
-        return tell
-
-    def all_behind(self, link):
-        # type: (Any) -> List[int]
-        """Every descendant behind a link."""
-        return [id for id in self.down if self.down[id] is link]

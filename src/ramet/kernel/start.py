@@ -5,7 +5,7 @@ Main thread, except what is said to run on the keeper.
 import os
 import sys
 
-from ramet.kernel import calls, compat, core, facade, guardian, importer, limits, loop, output, values
+from ramet.kernel import calls, compat, core, guardian, importer, limits, links, loop, output, values
 from ramet.kernel.frames import CONTROL, DEAD
 
 MYPY = False
@@ -21,21 +21,21 @@ class Self(object):
         self.name = config["name"]
         self.payloads = payloads
         self.loop = loop.Loop(self.on_error)
-        self.core = core.Core(config["id"], config["ancestors"], self.loop, self.on_orphan)
+        self.core = core.Core(config["id"], config["ancestors"], self.loop)
         self.nursery = None  # type: Optional[Any]
         self.cache = importer.ModuleCache()
+        self.cache.add("source", [["ramet", 3, "ramet/__init__.py", b"from ramet.kernel.facade import *"]], {})
         importer.install(self.cache, self.fetch)
         self.output = output.Forwarder(self.loop, output_fds, self.send_output, self.backlog)
-        output.LogHook(self.send_log, config["log_level"])
-        self.calls = calls.Calls(self.core, self.context)
+        self.log_hook = output.LogHook(self.send_log, config["log_level"])
+        self.calls = calls.Calls(self.core, self.context, self.on_idle)
         self.core.handlers.update({
             core.CALL: self.calls.arrive, core.CANCEL: self.calls.cancel, core.END: self.on_end,
             core.MODULES: self.on_modules, core.GROW: self.on_family, core.MODULE_REQUEST: self.on_family})
-        link = self.core.routes.parent = self.core.new_link()
+        link = self.core.routes.parent = links.Link(self.loop, self.core.on_frame, self.on_orphan)
         compat.start_thread(self.loop.run, ())
         link.open(parent_fds[0], parent_fds[1], data)
         self.core.tell(0, core.HELLO, facts())
-        self.loop.call_soon(self.tell_installed)
 
     def context(self, authority):
         # type: (int) -> Any
@@ -64,23 +64,11 @@ class Self(object):
 
     # ------------------------------------------------------------------ modules
 
-    def tell_installed(self):
-        # type: () -> None
-        """Tell the controller what is installed here, so that it isn't sent. On the keeper: the first call needn't wait."""
-        names = set()  # type: Set[str]
-        for folder in sys.path:
-            if folder.endswith("-packages"):
-                try:
-                    names.update(name.partition(".")[0] for name in os.listdir(folder) if "-" not in name)
-                except OSError:
-                    pass
-        self.core.tell(0, core.INSTALLED, sorted(names))
-
     def fetch(self, name, form):
         # type: (str, str) -> None
         """Ask the parent for a module; when it returns, the cache knows it or knows why not."""
-        if self.core.routes.parent.parsing == compat.thread_id():
-            raise ImportError("%s is needed to read a message, and can't be waited for meanwhile" % name)
+        if compat.thread_id() in (self.core.routes.parent.parsing, self.loop.thread):
+            raise ImportError("%s is needed by a thread that receives messages: nobody else could receive it" % name)
         flags, body = self.core.request(self.core.routes.ancestors[0], core.MODULE_REQUEST,
                                         [form, [name], self.core.id], CONTROL)
         if flags & DEAD:
@@ -126,37 +114,27 @@ class Self(object):
             elif self.nursery:
                 self.nursery.end(ids[0])
 
-    def on_orphan(self, reason):
-        # type: (str) -> None
+    def on_orphan(self, _, reason):
+        # type: (Any, str) -> None
         """The parent is gone, so there is nobody to work for. The guardian makes sure, if this can't."""
         self.loop.call_later(limits.guardian_grace_s, os._exit, 1)
         self.end()
 
     def end(self):
         # type: () -> None
-        """Stop calls and children; on the keeper. The main thread then leaves ``serve``."""
-        self.loop.call_later(limits.close_grace_s, os._exit, 1)
-        if self.nursery:
-            self.nursery.end_all(self.calls.end)
-        else:
-            self.calls.end()
-
-    def leave(self):
-        # type: () -> None
-        """Run exit handlers, deliver output that was written, and go. Main thread."""
+        """End children and calls; on the keeper."""
         try:
-            compat.run_exit_handlers()
-        finally:
-            self.output.finish(limits.guardian_grace_s)
-            parent = self.core.routes.parent
-            waiter = self.core.waiter()
-            for _ in range(100):
-                parent.flush()
-                if parent.dead or not parent.queue.size and not parent.tail:
-                    break
-                waiter.wait(0.01)
-            guardian.leave()
-            os._exit(0)
+            from ramet.kernel import later
+            later.end(self)
+        except ImportError:
+            os._exit(0)     # the second half never came: nothing has happened here yet
+
+    def on_idle(self):
+        # type: () -> None
+        """The first call is answered: begin with the second half, which has come behind it."""
+        self.calls.on_idle = bool
+        from ramet.kernel import later
+        later.begin(self)
 
 
 def facts():
@@ -184,6 +162,9 @@ def read_config(fd, data):
     return values.decode(data[HEADER_BYTES:end]), data[end:]
 
 
+node = None  # type: Optional[Self]     # this process's, for ramet.here()
+
+
 def main(fd_in, fd_out, data, payload, form):
     # type: (int, int, bytes, bytes, str) -> None
     """Be a node. The loader calls it.
@@ -198,12 +179,16 @@ def main(fd_in, fd_out, data, payload, form):
     for fd in fds:
         compat.set_cloexec(fd)
         compat.set_blocking(fd, False)
-    facade.publish(sys.modules["ramet"])
+    del sys.modules["ramet"]        # `import ramet` brings the late part `facade`
     output_fds = guardian.start(fd_in, limits.guardian_grace_s)
     output.replace_standard_streams()
+    global node
     node = Self(config, fds, data, output_fds, {form: payload})
-    facade.node = node
     try:
         node.calls.serve()
     finally:
-        node.leave()
+        try:
+            from ramet.kernel import later
+            later.leave(node)
+        finally:
+            os._exit(0)

@@ -1,0 +1,122 @@
+"""Descendants: learning of them, and what follows when they are lost. Late part of the kernel, for nodes that have children
+or talk to nodes that aren't their ancestors; and the controller's.
+
+``Descendants`` is pure: ids and links in, decisions out. ``Losses`` tells others, on whichever thread reads the link.
+"""
+from ramet.kernel import limits, values
+from ramet.kernel.core import LOST, ROUTE
+from ramet.kernel.frames import DEAD
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Set
+
+    from ramet.kernel.core import Core, Message
+    from ramet.kernel.routing import Routes
+
+
+class Descendants(object):
+    """Who lies behind which link, and who must hear of it when they are lost.
+
+    Attributes:
+        talkers: descendant's id -> ids of nodes outside its link that exchanged messages with it.
+    """
+
+    def __init__(self, routes):
+        # type: (Routes) -> None
+        self.routes = routes
+        self.talkers = {}  # type: Dict[int, Set[int]]
+
+    def add(self, id, link):
+        # type: (int, Any) -> None
+        """Learn that a descendant lies behind a link."""
+        self.routes.down[id] = link
+
+    def behind(self, link):
+        # type: (Any) -> List[int]
+        """Every descendant behind a link."""
+        return [id for id in list(self.routes.down) if self.routes.down.get(id) is link]
+
+    def talked(self, one, other):
+        # type: (int, int) -> None
+        """Remember who must hear of it when one of the two is lost."""
+        if one in self.routes.down:
+            self.talkers.setdefault(one, set()).add(other)
+        if other in self.routes.down:
+            self.talkers.setdefault(other, set()).add(one)
+
+    def lose(self, ids, link):
+        # type: (Iterable[int], Any) -> Set[int]
+        """Forget descendants, as far as they lie behind that link.
+
+        Returns:
+            The nodes that talked to one of them and aren't lost themselves.
+        """
+        tell = set()  # type: Set[int]
+        down = self.routes.down
+        gone = [id for id in ids if down.get(id) is link]
+        for id in gone:
+            del down[id]
+        for id in gone:
+            tell.update(self.talkers.pop(id, ()))
+        tell.difference_update(gone)
+        tell.discard(self.routes.id)
+        for known in self.talkers.values():
+            known.difference_update(gone)
+        return tell
+
+
+class Losses(object):
+    """Keeps one node's core told of descendants, by the messages ROUTE and LOST.
+
+    Args:
+        on_lost: called with (ids, reason) when nodes are lost that lie below or were talked to.
+    """
+
+    def __init__(self, core, on_lost=None):
+        # type: (Core, Optional[Callable[..., Any]]) -> None
+        self.core = core
+        self.on_lost = on_lost
+        self.descendants = Descendants(core.routes)
+        core.on_forward = self.descendants.talked
+        core.handlers[LOST] = self._on_lost_message
+        core.handlers[ROUTE] = self._on_route
+
+    def lose(self, ids, link, reason, first=False):
+        # type: (List[int], Any, str, bool) -> None
+        """Forget lost nodes, fail what waits for them, and pass it on: up, and if ``first`` to see it to all who talked."""
+        core = self.core
+        talkers = self.descendants.lose(ids, link)
+        whom = set(talkers if first else ())
+        if link is not core.routes.parent:
+            whom.update(core.routes.ancestors[:1])
+        for node in whom:
+            core.tell(node, LOST, [ids, reason])
+        gone = set(ids)
+        for id in ids:
+            core.assembler.forget(id)
+        for handle, entry in list(core.pending.items()):
+            if entry[0] in gone:
+                core.resolve(handle, DEAD, reason.encode("utf-8"))
+        if self.on_lost:
+            self.on_lost(ids, reason)
+
+    def link_lost(self, link, reason):
+        # type: (Any, str) -> None
+        """A link to a child is lost, and all who lie behind it."""
+        self.lose(self.descendants.behind(link), link, reason, True)
+
+    def _on_lost_message(self, message):
+        # type: (Message) -> None
+        ids, reason = values.decode(message.body)
+        believed = [id for id in ids if self.core.routes.behind(id, message.link)]
+        if believed:
+            self.lose(believed, message.link, reason[:limits.reason_chars_max])
+
+    def _on_route(self, message):
+        # type: (Message) -> None
+        """[a new node, the node that grows it]: it lies where that one lies. Only the ancestors say so."""
+        id, via = values.decode(message.body)
+        link = self.core.routes.down.get(via)
+        if link and self.core.routes.commands(message.authority):
+            self.descendants.add(id, link)

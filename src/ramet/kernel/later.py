@@ -1,0 +1,56 @@
+"""The second half of a node's life: what its first call doesn't need. It follows behind that call, and is begun when the
+main thread is idle for the first time. Late part of the kernel.
+"""
+import os
+import sys
+
+from ramet.kernel import compat, core, guardian, limits
+
+MYPY = False
+if MYPY:
+    from typing import Set
+
+    from ramet.kernel.start import Self
+
+
+def begin(node):
+    # type: (Self) -> None
+    """Do what could wait. Main thread."""
+    compat.import_threading()
+    if "logging" in sys.modules:    # before the kernel, by the interpreter's own configuration
+        node.log_hook.find_module("logging")
+    names = set()  # type: Set[str]
+    for folder in sys.path:
+        if folder.endswith("-packages"):
+            try:
+                names.update(name.partition(".")[0] for name in os.listdir(folder) if "-" not in name)
+            except OSError:
+                pass
+    node.core.tell(0, core.INSTALLED, sorted(names))
+
+
+def end(node):
+    # type: (Self) -> None
+    """Let the node's children end, then its calls; the main thread then leaves ``serve``. On the keeper."""
+    node.loop.call_later(limits.close_grace_s, os._exit, 1)
+    if node.nursery:
+        node.nursery.end_all(node.calls.end)
+    else:
+        node.calls.end()
+
+
+def leave(node):
+    # type: (Self) -> None
+    """Run exit handlers, deliver output that was written, and go. Main thread."""
+    try:
+        compat.run_exit_handlers()
+    finally:
+        node.output.finish(limits.guardian_grace_s)
+        parent = node.core.routes.parent
+        for _ in range(100):
+            parent.flush()
+            if parent.dead or not parent.queue.size and not parent.tail:
+                break
+            node.calls.waiter.wait(0.01)
+        guardian.leave()
+        os._exit(0)

@@ -52,7 +52,7 @@ def test_logging_is_not_imported_for_it(python: str) -> None:
 
 
 def test_it_was_imported_before(python: str) -> None:
-    code = "import time\nfor _ in range(500):\n if logging.root.handlers: break\n time.sleep(.01)\nlogging.warning('here')"
+    code = "hook.find_module('logging')\nlogging.warning('here')"
     record, = records(python, code, before="import logging")
     assert record["msg"] == "here"
 

@@ -19,6 +19,10 @@ from support import values_corpus
 values_corpus.prepare()
 SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=300)
 
+def dumps(value: Any) -> bytes:
+    return b"".join(values.encode(value))
+
+
 texts = st.text(st.characters(exclude_categories=())) | st.integers(0, 300).map("a".__mul__)
 numbers = st.integers() | st.builds(lambda n, d: 2**n + d, st.integers(0, 66), st.integers(-1, 1))
 atoms = (
@@ -73,7 +77,7 @@ def test_what_is_sent_is_what_arrives(value: Any) -> None:
 @SETTINGS
 @given(everything)
 def test_both_encoders_write_the_same(value: Any) -> None:
-    assert b"".join(codec.encode(value)) == values.dumps(value)
+    assert b"".join(codec.encode(value)) == dumps(value)
 
 
 def outcome(module: Any, data: bytes, ctx: Context | None) -> Any:
@@ -110,7 +114,7 @@ def test_garbage(data: bytes) -> None:
 heads = st.sampled_from([bytes([n]) for n in (*range(0x80, 0x84), *range(0x90, 0x95), *range(0xA0, 0xA3), *range(0xC0, 0xE0))])
 marks = st.sampled_from([values.MARK + bytes([n]) for n in b"tsfcbijodnqYTDLZzUmrPIRSQWAaVEeNOXG\0\3\4"])
 names = st.sampled_from([b"\xa5Color", b"\xa6Record", b"\xa5Point", b"\xa3RED", b"\xa8builtins", b"\xaaValueError",
-                         bytes([0xA0 | 20]) + b"values_corpus_module"[:20], values.dumps(values_corpus.__name__)])  # fmt: skip
+                         bytes([0xA0 | 20]) + b"values_corpus_module"[:20], dumps(values_corpus.__name__)])  # fmt: skip
 
 
 @settings(SETTINGS, max_examples=1500)
@@ -131,14 +135,14 @@ def test_mutations_of_real_values(data: st.DataObject) -> None:
     agree(bytes(spoiled))
 
 
-SAMPLES = [values.dumps(value) for value, can in map(values_corpus.make, values_corpus.cases()) if can]
+SAMPLES = [dumps(value) for value, can in map(values_corpus.make, values_corpus.cases()) if can]
 SAMPLES = [sample for sample in SAMPLES if len(sample) < 300]
 
 
 @SETTINGS
 @given(everything, st.data())
 def test_truncations_of_real_values(value: Any, data: st.DataObject) -> None:
-    whole = values.dumps(value)
+    whole = dumps(value)
     cut = data.draw(st.integers(0, len(whole) - 1))
     for module in values, codec:
         with pytest.raises(ProtocolError):

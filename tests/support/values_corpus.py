@@ -3,7 +3,7 @@
 As a program: ``dump`` writes a JSON object {case: hex of the encoded value} of the cases that this Python can make, on
 stdout; ``load FILE ...`` reads such objects and writes for each {case: what is wrong with it}: empty if all is well.
 """
-# ruff: noqa: UP003, UP025, UP031, SIM905
+# ruff: noqa: UP003, UP025, SIM905
 import binascii
 import json
 import sys
@@ -315,7 +315,7 @@ def dump():
     for expression in cases() + (list(CASES_27) if here else []):
         value, can = make(expression)
         if can:
-            data = values.dumps(value)
+            data = b"".join(values.encode(value))
             found[expression] = binascii.hexlify(data).decode("ascii")
     return found
 
@@ -329,7 +329,7 @@ def load(dumped):
         here = expression if sys.version_info[0] == 2 else CASES_27.get(expression, expression)
         own, can = make(here)
         data = binascii.unhexlify(digits.encode("ascii"))
-        for trusted in True, False:
+        for trusted in (True, False) if len(data) < 1000 else (False,):
             del RAN[:]
             try:
                 value = shown(values.decode(data, context(trusted)))

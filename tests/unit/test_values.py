@@ -1,10 +1,12 @@
 """Values: what is sent is what arrives, on both encoders; refusals name the culprit; nothing from below does harm."""
 from __future__ import annotations
 
+import builtins
 import collections
 import dataclasses
 import enum
 import functools
+import json
 import os
 import shutil
 import struct
@@ -117,6 +119,10 @@ def find_class(module: str, name: str) -> Any:
     return functools.reduce(getattr, name.split("."), sys.modules[module])
 
 
+def dumps(value: Any) -> bytes:
+    return b"".join(values.encode(value))
+
+
 ABOVE, BELOW = Context(True, find_class), Context(False, find_class)
 
 
@@ -150,7 +156,7 @@ def test_what_is_sent_is_what_arrives(sender: Any, receiver: Any) -> None:
 ])  # fmt: skip
 def test_what_the_msgpack_package_would_change_arrives_too(value: Any) -> None:
     data = b"".join(codec.encode(value))
-    assert data == values.dumps(value)
+    assert data == dumps(value)
     for got in codec.decode(data), values.decode(data), codec.decode(bytearray(data)), codec.decode(memoryview(data)):
         assert repr(got) == repr(value)
 
@@ -158,7 +164,7 @@ def test_what_the_msgpack_package_would_change_arrives_too(value: Any) -> None:
 def test_both_encoders_write_the_same() -> None:
     for expression in values_corpus.cases():
         value, _ = values_corpus.make(expression)
-        assert b"".join(codec.encode(value)) == values.dumps(value), expression
+        assert b"".join(codec.encode(value)) == dumps(value), expression
 
 
 @pytest.mark.parametrize("module", BOTH)
@@ -274,7 +280,7 @@ def test_nodes_and_channels_have_a_hook() -> None:
             return (b"G", [7, ("x",)]) if isinstance(value, Plain) else None
 
         def unpack(self, kind: str, items: list[Any]) -> Any:
-            return (kind, items, self.trusted) if kind == "G" else super().unpack(kind, items)
+            return (kind, items, self.trusted)
 
     ctx = WithPlain()
     assert not ctx.rare
@@ -289,7 +295,7 @@ def test_the_main_module_has_one_name_on_the_wire(monkeypatch: pytest.MonkeyPatc
     module = type(sys)("__ramet_main__")
     monkeypatch.setitem(sys.modules, "__ramet_main__", module)
     module.Color = enum.Enum("Color", "RED", module="__ramet_main__")  # type: ignore[attr-defined, misc]
-    data = values.dumps(module.Color.RED)  # type: ignore[attr-defined]
+    data = dumps(module.Color.RED)  # type: ignore[attr-defined]
     assert b"__main__" in data and b"__ramet" not in data
     ctx = Context(False, lambda name, qualname: getattr(sys.modules["__ramet_main__"], qualname))
     assert values.decode(data, ctx) is module.Color.RED  # type: ignore[attr-defined]
@@ -304,6 +310,29 @@ def test_what_the_standard_library_gives() -> None:
     assert got[:6] == found[:6] and got[0].st_mtime_ns == os.stat("/").st_mtime_ns
     assert vars(got[6]) == vars(found[6])
     assert (got[7].args, got[7].stage, got[7].seen) == (("text",), "resolve", "seen")
+
+
+@pytest.mark.parametrize("error", [
+    ImportError("x", name="n", path="p"), FileNotFoundError(2, "no", "a", None, "b"), BlockingIOError(11, "x", 5),
+    SyntaxError("m", ("f", 1, 2, "t")), UnicodeEncodeError("ascii", "é", 0, 1, "r"), KeyboardInterrupt(),
+    NameError("n", name="q"), AttributeError("a", name="q"), subprocess.CalledProcessError(3, ["ls"], b"o"),
+    json.JSONDecodeError("bad", "doc", 2),
+], ids=lambda error: type(error).__name__)  # fmt: skip
+def test_exceptions_keep_what_they_know(error: BaseException) -> None:
+    ctx = Context(False, lambda module, name: getattr(sys.modules[module], name))
+    got = codec.decode(b"".join(codec.encode(error)), ctx)
+    assert type(got) is type(error) and str(got) == str(error) and got.args == error.args and vars(got) == vars(error)
+    for name in ("name", "path", "errno", "filename", "filename2", "characters_written", "lineno", "object", "pos"):
+        assert getattr(got, name, None) == getattr(error, name, None), name
+
+
+def test_exception_groups_and_chains() -> None:
+    group = getattr(builtins, "ExceptionGroup", lambda text, members: ValueError(members))("g", [ValueError(1), KeyError(2)])
+    group.__cause__, group.__context__ = OSError(1, "x"), IndexError()
+    group.__notes__ = ["a note"]
+    got = codec.decode(b"".join(codec.encode(group)))
+    assert repr(got) == repr(group) and repr(got.__cause__) == repr(group.__cause__) and got.__suppress_context__
+    assert repr(got.__context__) == repr(group.__context__) and got.__notes__ == ["a note"] and got.__traceback__ is None
 
 
 # What comes from below.
@@ -327,7 +356,7 @@ def test_instances_from_below_run_no_code() -> None:
 
 def crafted(kind: str, *items: Any) -> bytes:
     """A value of a kind as a liar may send it."""
-    body = values.dumps(list(items))
+    body = dumps(list(items))
     count = len(items) + 1
     return struct.pack(">BH", 0xDC, count) + values.MARK + kind.encode() + body[1 if len(items) < 16 else 3:]
 
@@ -399,7 +428,7 @@ def test_no_classes_without_a_context() -> None:
 
 
 def test_keys_from_below_are_not_hashed_by_their_class() -> None:
-    data = values.dumps({"key": 1}).replace(b"\xa3key", crafted("N", __name__, "Loud", 1))
+    data = dumps({"key": 1}).replace(b"\xa3key", crafted("N", __name__, "Loud", 1))
     for module in values, codec:
         with pytest.raises(ValueNotPortableError, match="a Loud as a key is refused from below"):
             module.decode(data, BELOW)
@@ -412,8 +441,8 @@ def test_keys_from_below_may_be_of_the_standard_library() -> None:
     found = {Point(1, (2, Color.RED)): 1, Decimal("1.5"): 2, Fraction(1, 3): 3, uuid.UUID(int=5): 4, timedelta(1): 5,
              datetime(2020, 1, 1, tzinfo=timezone.utc): 6, PurePosixPath("/x"): 7, 1.5j: 8, frozenset([(1,)]): 9}  # fmt: skip
     for module in values, codec:
-        assert module.decode(values.dumps(found), BELOW) == found
-        assert module.decode(values.dumps(set(found)), BELOW) == set(found)
+        assert module.decode(dumps(found), BELOW) == found
+        assert module.decode(dumps(set(found)), BELOW) == set(found)
 
 
 @pytest.mark.parametrize("chosen", [
@@ -423,7 +452,7 @@ def test_keys_from_below_may_be_of_the_standard_library() -> None:
     pytest.param([(n, (2**61 - 1) * n) for n in range(1, 3)] + [complex(-1000003 * n, n) for n in range(5000)], id="complex"),
 ])  # fmt: skip
 def test_keys_of_one_hash_are_refused_at_once(chosen: list[Any]) -> None:
-    data = values.dumps(chosen)
+    data = dumps(chosen)
     data = struct.pack(">BH", 0xDC, len(chosen) + 1) + values.MARK + b"s" + data[3:]
     start = time.process_time()
     for module in values, codec:
@@ -446,8 +475,8 @@ def test_numbers_chosen_to_collide_are_refused() -> None:
     attack = probing_attack(60000, 17)
     assert keys.is_crowded(attack, 0)
     with pytest.raises(ValueNotPortableError, match="hash"):
-        values.decode(values.dumps(dict.fromkeys(attack)), BELOW)
-    assert len(values.decode(values.dumps(dict.fromkeys(attack)), ABOVE)) == len(attack)
+        values.decode(dumps(dict.fromkeys(attack)), BELOW)
+    assert len(values.decode(dumps(dict.fromkeys(attack)), ABOVE)) == len(attack)
 
 
 @pytest.mark.parametrize("honest", [
@@ -457,8 +486,8 @@ def test_numbers_chosen_to_collide_are_refused() -> None:
 ], ids=range(9))  # fmt: skip
 def test_honest_keys_are_taken(honest: Any) -> None:
     found = set(honest)
-    assert values.decode(values.dumps(found), BELOW) == found
-    assert values.decode(values.dumps(dict.fromkeys(honest)), BELOW) == dict.fromkeys(honest)
+    assert values.decode(dumps(found), BELOW) == found
+    assert values.decode(dumps(dict.fromkeys(honest)), BELOW) == dict.fromkeys(honest)
 
 
 # What isn't a value.
@@ -484,7 +513,7 @@ def test_every_truncation_and_every_tail_is_a_protocol_error(module: Any) -> Non
     ctx = values_corpus.context(False)
     for expression in values_corpus.cases():
         value, _ = values_corpus.make(expression)
-        data = values.dumps(value)
+        data = dumps(value)
         for cut in range(len(data) if len(data) < 300 else 40):
             with pytest.raises(ProtocolError):
                 module.decode(data[:cut], ctx)
@@ -514,7 +543,7 @@ def test_the_package_is_new_enough_for_hostile_input() -> None:
 def test_decoding_is_linear(module: Any) -> None:
     """Twice as much must not take four times as long; said of time, so with a wide margin."""
     def seconds(count: int) -> float:
-        data = values.dumps([[n, str(n), {"k": (n, 1.5)}] for n in range(count)])
+        data = dumps([[n, str(n), {"k": (n, 1.5)}] for n in range(count)])
         start = time.process_time()
         module.decode(data, BELOW)
         return time.process_time() - start
@@ -537,7 +566,7 @@ def test_a_list_that_changes_while_it_is_packed_does_no_harm(meddle: Any, monkey
 def test_threads_share_no_packer() -> None:
     """The hook for tuples is Python code, in which threads change."""
     value = [(n, [str(n)], ("x" * n,)) for n in range(300)]
-    expected = values.dumps(value)
+    expected = dumps(value)
     wrong = []
 
     def work() -> None:

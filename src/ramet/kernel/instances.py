@@ -142,6 +142,8 @@ def _pack_exception(value, kind):
         args[1] = compat.Bytes(args[1])     # 2.7 would send text
     state = dict(reduced[2] or {}) if len(reduced) > 2 else {}
     state.pop("args", None)
+    if isinstance(value, (AttributeError, NameError)) and getattr(value, "name", None) is not None:
+        state["name"] = value.name      # not in 3.11's __reduce__
     return b"X", wire_name(kind) + (
         tuple(args), getattr(value, "__cause__", None), getattr(value, "__context__", None),
         getattr(value, "__suppress_context__", False)) + tuple(x for pair in state.items() for x in pair)

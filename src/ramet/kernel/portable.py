@@ -16,12 +16,14 @@ Z     timezone: seconds, microseconds, name         N     namedtuple: module, qu
 z     ZoneInfo: key                                 O     dataclass: module, qualified name, name, value ...   (instances)
 U     UUID: 16 bytes                                X     exception: see ``instances``                         (instances)
 m     Decimal: text                                 G-M   what the Context packs: nodes, channels
-r     Fraction: numerator, denominator
+r     Fraction: numerator, denominator              b     bytearray: bin
+c     complex: real, imaginary                      i j   int of 65 bits or more, negative: bin, its absolute value
 ====  ============================================  ====  ================================================================
 
 Late part, with ``instances`` and ``keys``. No module is imported to encode: who has a Decimal has imported it.
 Pure; any thread may call it.
 """
+import binascii
 import sys
 
 from ramet.kernel import compat, values
@@ -39,14 +41,14 @@ MODULES = {
     "o": "collections", "d": "collections", "n": "collections", "q": "collections",
     "Y": "datetime", "T": "datetime", "D": "datetime", "L": "datetime", "Z": "datetime", "z": "zoneinfo",
     "U": "uuid", "m": "decimal", "r": "fractions", "P": "pathlib", "I": "ipaddress", "W": "subprocess", "A": "numpy",
-    "R": int.__module__, "S": int.__module__,
+    "R": int.__module__, "S": int.__module__, "b": int.__module__, "c": int.__module__,
 }
 KINDS = {
     "OrderedDict": "o", "defaultdict": "d", "Counter": "n", "deque": "q", "date": "Y", "time": "T", "datetime": "D",
     "timedelta": "L", "timezone": "Z", "ZoneInfo": "z", "UUID": "U", "Decimal": "m", "Fraction": "r", "slice": "S",
     "PurePosixPath": "P", "PureWindowsPath": "P", "PosixPath": "P", "WindowsPath": "P", "range": "R", "xrange": "R",
     "IPv4Address": "I", "IPv6Address": "I", "IPv4Network": "I", "IPv6Network": "I", "IPv4Interface": "I",
-    "IPv6Interface": "I", "CompletedProcess": "W", "ndarray": "A",
+    "IPv6Interface": "I", "CompletedProcess": "W", "ndarray": "A", "bytearray": "b", "complex": "c",
 }
 SEQUENCES = {   # classes whose instances are tuples with names, made in C: where they are found
     "stat_result": "os", "statvfs_result": "os", "uname_result": "os", "times_result": "os", "terminal_size": "os",
@@ -95,6 +97,9 @@ def _pack(value, kind, ctx):
     # type: (Any, Any, Optional[Context]) -> Tuple[bytes, Any]
     name = kind.__name__  # type: str
     code = KINDS.get(name, "")
+    if kind in compat.integers:
+        digits = "%x" % abs(value)      # linear in both directions, and there on every Python
+        return b"j" if value < 0 else b"i", [compat.Bytes(binascii.unhexlify("0" * (len(digits) & 1) + digits))]
     if kind in _registered:
         from ramet.kernel import instances
         return b"V", instances.wire_name(kind) + (_registered[kind](value),)
@@ -102,7 +107,8 @@ def _pack(value, kind, ctx):
         return code.encode("ascii"), PACK[code](value)
     if getattr(sys.modules.get(SEQUENCES.get(name, "")), name, None) is kind:
         return b"Q", (name,) + value.__reduce__()[1]
-    found = ctx and ctx.pack(value)
+    hook = getattr(ctx, "pack", None)
+    found = hook and hook(value)
     if not found:
         from ramet.kernel import instances
         found = instances.pack(value, kind)
@@ -138,8 +144,9 @@ def unpack(kind, items, ctx=None):
         what = MODULES.get(kind, "such")
         raise ValueNotPortableError("no value of kind %r (%s) can be made of what came: %s: %s" % (
             kind, what, type(error).__name__, error))
-    if ctx:
-        return ctx.unpack(kind, items)
+    hook = getattr(ctx, "unpack", None)
+    if hook and "G" <= kind <= "M":
+        return hook(kind, items)
     raise ProtocolError("unknown kind of value: %r" % kind)
 
 
@@ -236,13 +243,15 @@ def _dtype_spec(dtype):
     return dtype.descr if dtype.fields else dtype.str
 
 
-def _dtype(spec):
-    # type: (Any) -> Any
+def _dtype(spec, ctx):
+    # type: (Any, Optional[Context]) -> Any
     """A numpy dtype; nothing but numbers, texts and dates, however nested, of a spec that may be anything."""
     if isinstance(spec, list):
-        spec = [tuple([str(field[0]), _dtype(field[1])] + [tuple(shape) for shape in field[2:3]]) for field in spec]
+        spec = [tuple([str(field[0]), _dtype(field[1], ctx)] + [tuple(shape) for shape in field[2:3]]) for field in spec]
     elif len(spec) > 40 or spec[:1] not in "<>|=" or spec[1:2] not in "biufcSUVMm" or "," in spec or "(" in spec:
         raise ValueError("no dtype")
+    if "numpy" not in sys.modules and not (ctx and ctx.trusted):    # it takes 30 MB and starts threads
+        raise ValueNotPortableError("a numpy array came, but numpy isn't loaded here: import it")
     __import__("numpy")
     return sys.modules["numpy"].dtype(spec)
 
@@ -250,7 +259,7 @@ def _dtype(spec):
 def _unpack_array(items, ctx):
     # type: (List[Any], Optional[Context]) -> Any
     spec, shape, data = items
-    dtype = _dtype(spec)
+    dtype = _dtype(spec, ctx)
     size = dtype.itemsize
     for length in shape:
         size *= length
@@ -266,7 +275,22 @@ def _unpack_scalar(items, ctx):
     return _unpack_array([items[0], [1], items[1]], ctx)[0]
 
 
+def _unpack_int(items, ctx):
+    # type: (List[Any], Optional[Context]) -> int
+    return int(binascii.hexlify(_data(items)), 16)
+
+
+def _data(items):
+    # type: (List[Any]) -> Any
+    """The bytes that must be the only item."""
+    data, = items
+    if type(data) is not compat.Bytes:
+        raise ValueError("bytes expected")
+    return data
+
+
 PACK = {
+    "b": lambda v: [compat.Bytes(v)], "c": lambda v: (v.real, v.imag),
     "o": _flat, "n": _flat, "d": _pack_defaultdict,
     "q": lambda v: [v.maxlen] + list(v),
     "Y": lambda v: (v.year, v.month, v.day),
@@ -285,6 +309,8 @@ PACK = {
 }  # type: Dict[str, Callable[[Any], Any]]
 
 UNPACK = {
+    "b": lambda items, ctx: bytearray(_data(items)), "c": lambda items, ctx: complex(*items),
+    "i": _unpack_int, "j": lambda items, ctx: -_unpack_int(items, ctx),
     "o": lambda items, ctx: _type("o", "OrderedDict")(_pairs(items, ctx)),
     "n": lambda items, ctx: _type("n", "Counter")(dict(_pairs(items, ctx))),
     "d": _unpack_defaultdict,
@@ -295,7 +321,7 @@ UNPACK = {
     "L": lambda items, ctx: _type("L", "timedelta")(*items),
     "Z": _unpack_timezone,
     "z": lambda items, ctx: _type("z", "ZoneInfo")(*items),
-    "U": lambda items, ctx: _type("U", "UUID")(bytes=items[0]),
+    "U": lambda items, ctx: _type("U", "UUID")(bytes=_data(items)),
     "m": lambda items, ctx: _unpack_number("m", items, ctx),
     "r": lambda items, ctx: _unpack_number("r", items, ctx),
     "P": lambda items, ctx: _type("P", items[0])(items[1]),

@@ -3,14 +3,8 @@
 The rule: an array whose first item is the ext ``d4 01 KIND`` isn't a list. It is a value of that kind, made of the items
 that follow. So every type is a kind and a list of plainer values, and nothing needs to know its length beforehand.
 
-====  ==================================================  ====  ==========================================================
-kind  type: items                                         kind  type: items
-====  ==================================================  ====  ==========================================================
-t     tuple: its items                                    b     bytearray: bin
-s     set: its items                                      i     int of 65 bits or more: bin, the magnitude, big-endian
-f     frozenset: its items                                j     the same, negative
-c     complex: real, imaginary                            ...   all others: the table in ``portable``, loaded when needed
-====  ==================================================  ====  ==========================================================
+The kinds ``t`` tuple, ``s`` set, ``f`` frozenset hold their items; ``portable``, loaded when one is met, has the others:
+also int of more than 64 bits, complex, bytearray.
 
 Text is UTF-8, lone surrogates included (as three bytes each). On Python 2.7, ``str`` travels as text, a byte that isn't
 UTF-8 as a lone surrogate U+DC80..U+DCFF; text arrives as ``str`` if it is ASCII or holds such surrogates, else as
@@ -49,11 +43,15 @@ WIDTHS = [(n > 8) + (n > 16) + (n > 32) for n in range(65)]  # of a number of bi
 TEXT, BIN, ARRAY, MAP = (0xa0, 32, 0xda), (0, 0, 0xc5), (0x90, 16, 0xdc), (0x80, 16, 0xde)
 MARK = b"\xd4\x01"
 ATOMS = {None: 0xc0, False: 0xc2, True: 0xc3}
+FLAT = {bytes: (TEXT, native_utf8), memoryview: (BIN, flat)}  # type: Any
 KINDS = {tuple: b"t", set: b"s", frozenset: b"f"}  # type: Any
 
 
 class Context(object):
     """What values need to know of who sent them.
+
+    A subclass may have two hooks, for nodes and channels: ``pack(value)`` gives a kind (one of b"G" to b"M", which are free
+    for that) and a list of items, or None; ``unpack(kind, items)`` makes the value, of items from whom ``trusted`` says.
 
     Args:
         trusted: they come from an ancestor: it may run any code here, so instances of any class may be made.
@@ -72,15 +70,6 @@ class Context(object):
         # type: (bool, Optional[Callable[[str, str], Any]]) -> None
         self.trusted = trusted
         self.find_class = find_class
-
-    def pack(self, value):
-        # type: (Any) -> Optional[Tuple[bytes, List[Any]]]
-        """Hook for nodes and channels: the kind (one upper-case letter: G to M are free for that) and items, or None."""
-
-    def unpack(self, kind, items):
-        # type: (str, List[Any]) -> Any
-        """Hook: the value of a kind that ``portable`` doesn't know. The items come from whom ``trusted`` says."""
-        raise ProtocolError("unknown kind of value: %r" % kind)
 
 
 def encode(value, ctx=None, root="value"):
@@ -108,16 +97,14 @@ def encode(value, ctx=None, root="value"):
 
 def _encode(value, ctx, depth_max):
     # type: (Any, Optional[Context], int) -> List[Any]
-    chunks = []  # type: List[Any]
-    stack = []  # type: List[Any]
-    out = bytearray()
+    chunks, stack, out = [], [], bytearray()  # type: List[Any], List[Any], bytearray
     upcoming = iter((value,))  # type: Any
     while 1:
         for v in upcoming:
             kind = type(v)
-            form, mark = ARRAY, b""
+            (fix, room, code), mark = ARRAY, b""
             if kind is text:
-                form, v = TEXT, v.encode("utf-8", "surrogatepass")
+                (fix, room, code), v = TEXT, v.encode("utf-8", "surrogatepass")
             elif kind in integers and -33 < v < 128:
                 out.append(v & 255)
                 continue
@@ -127,38 +114,33 @@ def _encode(value, ctx, depth_max):
             elif kind is list:
                 v = v[:]
             elif kind is dict:
-                form, v = MAP, [x for pair in list(v.items()) for x in pair] if v else v
+                (fix, room, code), v = MAP, [x for pair in list(v.items()) for x in pair] if v else v
             elif kind is float:
                 out += struct.pack(">Bd", 0xcb, v)
                 continue
             elif kind is Bytes:
-                form = BIN
-            elif kind is bytes:
-                form, v = TEXT, native_utf8(v)
-            elif kind is memoryview:
-                form, v = BIN, flat(v)
+                fix, room, code = BIN
+            elif kind in FLAT:
+                (fix, room, code), flatten = FLAT[kind]
+                v = flatten(v)
             else:
                 bits = (v if v > 0 else v * -2 - 1).bit_length() if kind in integers else 65
                 if bits < 65:
                     code = 0xcc + WIDTHS[bits] + (v < 0) * 4
-                    out.append(code)
-                    out += FORMS[code][2].pack(v)
+                    out += struct.pack("B", code) + FORMS[code][2].pack(v)
                     continue
                 mark, v = _parts(v, kind, ctx)
-            fix, room, code = form
-            n = (len(mark) > 0) + len(v) >> (form is MAP)
+            n = (len(mark) > 0) + len(v) >> (fix == 0x80)
             if n < room:
                 out.append(fix | n)
-            elif n < 256 and room != 16:
-                out += struct.pack(">BB", code - 1, n)
             else:
-                out += struct.pack(">BH", code, n) if n < 65536 else struct.pack(">BI", code + 1, n)
+                code += (n > 65535) - (n < 256 and room != 16)
+                out += struct.pack("B", code) + FORMS[code][2].pack(n)
             if room != 16:
-                if n < BIG:
-                    out += v
-                else:
+                if n >= BIG:
                     chunks += bytes(out), v
-                    out = bytearray()
+                    out, v = bytearray(), b""
+                out += v
                 continue
             if mark:
                 out += MARK + mark
@@ -176,25 +158,10 @@ def _encode(value, ctx, depth_max):
 
 def _parts(v, kind, ctx):
     # type: (Any, Any, Any) -> Tuple[bytes, Any]
-    """Kind and items of a value that has no form of its own in MessagePack."""
     if kind in KINDS:
         return KINDS[kind], tuple(v)
-    if kind is complex:
-        return b"c", (v.real, v.imag)
-    if kind is bytearray:
-        return b"b", (Bytes(v),)
-    if kind in integers:
-        import binascii
-        digits = "%x" % abs(v)
-        return b"j" if v < 0 else b"i", (Bytes(binascii.unhexlify("0" * (len(digits) & 1) + digits)),)
     from ramet.kernel import portable
     return portable.pack(v, ctx)
-
-
-def dumps(value, ctx=None):
-    # type: (Any, Optional[Context]) -> bytes
-    """``encode``, in one piece."""
-    return b"".join(encode(value, ctx))
 
 
 def decode(data, ctx=None):
@@ -215,7 +182,7 @@ def decode(data, ctx=None):
     except (Error, MemoryError):
         raise
     except Exception as error:
-        raise ProtocolError("not a value: %s %s" % (type(error).__name__, error))
+        raise ProtocolError("not a value: %s at %s" % (type(error).__name__, error))
 
 
 def _decode(data, ctx):
@@ -236,7 +203,7 @@ def _decode(data, ctx):
             if op:
                 end = i + v
                 if end > size:
-                    raise ValueError("truncated")
+                    raise ValueError(i)
                 if op > 1:
                     v = Bytes(view(data)[i:end])
                 else:
@@ -251,7 +218,7 @@ def _decode(data, ctx):
             stack.append((items, left, kind))
             items, left, kind = [], v * (op - 2), op
             if op > 4 or not left <= size - i or len(stack) > DEPTH_READ_MAX:
-                raise ValueError("bad byte, count or depth")
+                raise ValueError(i)
             if op < 4 and v and data[i] == 0xd4 and data[i + 1] == 1:
                 kind = -data[i + 2]
                 i += 3
@@ -267,7 +234,7 @@ def _decode(data, ctx):
             elif i == size:
                 return items[0]
             else:
-                raise ValueError("more behind it")
+                raise ValueError(i)
             items, left, kind = stack.pop()
             items.append(v)
             left -= 1
@@ -282,16 +249,6 @@ def made(kind, items, ctx):
         return set(guarded(items, ctx))
     if kind == 102:
         return frozenset(guarded(items, ctx))
-    if kind == 99:
-        return complex(*items)
-    if kind in (98, 105, 106):
-        data, = items
-        if type(data) is not Bytes:
-            raise ValueError("bytes expected")
-        if kind < 99:
-            return bytearray(data)
-        import binascii
-        return int(binascii.hexlify(data), 16) * (1 if kind == 105 else -1)
     from ramet.kernel import portable
     return portable.unpack(chr(kind), items, ctx)
 

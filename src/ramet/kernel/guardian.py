@@ -86,11 +86,11 @@ def forget():
         del life[:]
 
 
-def sweep():
-    # type: () -> None
+def sweep(word=b"s"):
+    # type: (bytes) -> None
     """End all other processes of the group. What was written is still passed on."""
     try:
-        os.write(life[0], b"s")
+        os.write(life[0], word)
     except (OSError, IndexError):
         pass    # somebody has killed it; this is a forked child
 
@@ -98,8 +98,8 @@ def sweep():
 def leave():
     # type: () -> None
     """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
+    sweep(b"q")
     try:
-        os.write(life[0], b"q")
         os.waitpid(life[1], 0)
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -119,14 +119,17 @@ class Relay(object):
         self.data = b""         # read, not written yet
         self.dropped = 0
         self.since = 0.0        # when some of the data was last read or written
+        self.reads = True
 
     def wants(self, poller, now):
         # type: (Any, float) -> float
-        """Register what it waits for. Returns after how many seconds it must be looked at anyway; negative: never."""
-        left = stall_s - (now - self.since) if self.data else -1.0
+        """Register what it waits for. Returns after how many seconds it must be looked at anyway, if that is positive."""
+        left = 0.0
         if self.data:
+            left = self.since + stall_s - now
             poller.register(self.fd_out, OUT)
-        if left <= 0 <= self.fd_in:
+        self.reads = left <= 0 <= self.fd_in
+        if self.reads:
             poller.register(self.fd_in, IN)
         return left
 
@@ -134,16 +137,15 @@ class Relay(object):
         # type: (float) -> bool
         """Pass on what can be passed on now. Returns False at the end: the writers are gone and all is read, or the reader."""
         try:
-            if not self.data or now - self.since >= stall_s:
-                data = os.read(self.fd_in, 65536) if self.fd_in >= 0 else b""
+            if self.reads:
+                data = os.read(self.fd_in, 65536)
+                if not data:
+                    self.fd_in = -1
                 if self.data:
                     self.dropped += len(data)
                 else:
                     self.data = data
                     self.since = now
-                if not data and self.fd_in >= 0:
-                    os.close(self.fd_in)
-                    self.fd_in = -1
         except OSError:
             pass    # there is nothing to read
         try:
@@ -212,7 +214,8 @@ def sweep_group(node):
     """SIGKILL to a process group, but not to its leader; where there is no /proc, to nobody."""
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         try:
-            if name.isdigit() and int(name) != node and os.getpgid(int(name)) == node:
-                os.kill(int(name), 9)
-        except OSError:
-            pass    # it has ended
+            pid = int(name)
+            if pid != node and os.getpgid(pid) == node:
+                os.kill(pid, 9)
+        except (OSError, ValueError):
+            pass    # it has ended; it isn't a process

@@ -39,19 +39,9 @@ class Forwarder(object):
     def watch(self):
         # type: () -> None
         """Read from now on. On the keeper, or before it runs."""
-        for n, read in enumerate((self.read_stdout, self.read_stderr)):
-            if self.fds[n] >= 0:
-                self.loop.watch(self.fds[n], read)
-
-    def read_stdout(self):
-        # type: () -> None
-        """Descriptor 1 was written to."""
-        self.read(0)
-
-    def read_stderr(self):
-        # type: () -> None
-        """Descriptor 2 was written to."""
-        self.read(1)
+        for n, fd in enumerate(self.fds):
+            if fd >= 0:
+                self.loop.watch(fd, lambda n=n: self.read(n))  # type: ignore[misc]
 
     def read(self, n):
         # type: (int) -> None

@@ -58,9 +58,96 @@ def test_the_protocol_page_has_the_header_and_the_flags() -> None:
 
 
 def test_the_protocol_page_has_every_kind_of_value() -> None:
+    from ramet.kernel import instances, portable, values
     told = set(re.findall(r"\b([A-Za-z])\b", " ".join(re.findall(r"^\| ([A-Za-z](?:, [A-Za-z])*) \|", PROTOCOL, re.MULTILINE))))
-    tables = "".join((TOP / "src/ramet/kernel" / name).read_text() for name in ("values.py", "portable.py"))
-    rows = re.findall(r"^([A-Za-z]) (?:([a-z]) )?  +\S.{30,}?(?:  +([A-Za-z]) (?:([a-z]) )?  +\S.*)?$", tables, re.MULTILINE)
-    coded = {kind for row in rows for kind in row if kind}
-    assert coded <= told, coded - told
+    coded = {kind.decode() for kind in values.KINDS.values()} | set(portable.UNPACK) | set(instances.UNPACK)
+    assert coded <= told | set("ac"), coded - told
     assert len(coded) > 20
+
+
+def section(title: str, text: str = PROTOCOL) -> str:
+    """What stands below a heading, up to the next one of its level or above."""
+    level, rest = re.search(rf"^(#+) {re.escape(title)}\n(.*)", text, re.MULTILINE | re.DOTALL).groups()  # type: ignore[union-attr]
+    return re.split(rf"^#{{1,{len(level)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]  # type: ignore[no-any-return]
+
+
+def first_column(text: str) -> set[str]:
+    """The words of the first column of all tables in a text."""
+    cells = re.findall(r"^\| ([^|\n]+) \|", text, re.MULTILINE)
+    return {word.strip("` *-") for cell in cells for word in re.split(r"[, ]+", cell)}
+
+
+def test_the_protocol_page_has_every_limit_and_its_value() -> None:
+    from ramet.kernel import limits
+    told = dict(re.findall(r"^\| (\w+) \*? ?\| ([\d,.]+) \|", section("Limits"), re.MULTILINE))
+    coded = {name: value for name, value in vars(limits).items() if isinstance(value, int | float)}
+    used = set(re.findall(r"\w+", "".join(p.read_text() for p in (TOP / "src/ramet").rglob("*.py") if p.name != "limits.py")))
+    assert {name: float(value.replace(",", "")) for name, value in told.items()} == {
+        name: float(value) for name, value in coded.items() if name in used}
+
+
+def test_the_protocol_page_has_what_travels_in_dicts() -> None:
+    from ramet import connectors
+    from ramet.kernel import failures, start
+    assert set(start.facts()) <= first_column(section("HELLO (2) ←"))
+    assert set(connectors.make("", "a", None, 1.0)) == first_column(section("GROW (7) →")) - {"key"}
+    error = ValueError("x")
+    error.__cause__ = error.__context__ = KeyError("y")
+    error.__notes__ = ["z"]  # type: ignore[attr-defined]
+    assert set(failures.describe(error)) <= first_column(section("Failure"))
+    assert set(failures.ATTRIBUTES) <= set(re.findall(r"\w+", section("Failure")))
+
+
+def test_the_protocol_page_has_what_goes_before_the_first_frame() -> None:
+    from ramet.kernel import diagnosis, stub
+    assert f"| head | {stub.HEAD_BYTES} |" in PROTOCOL
+    statuses = {rule["status"] for rule in diagnosis.EXITS if rule.get("status", 0) > 1}
+    assert statuses <= set(map(int, re.findall(r"\d+", section("From the child")))), statuses
+
+
+def test_every_error_is_explained() -> None:
+    from ramet.kernel import errors
+    coded = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert coded - {"Error"} <= first_column((TOP / "docs/how-to/errors.md").read_text())
+
+
+def test_every_option_of_a_connector_is_explained() -> None:
+    import inspect
+
+    from ramet.connectors import command, ssh
+    for plan, page in (ssh.plan, "ssh.md"), (command.plan, "anything-else.md"):
+        assert set(inspect.signature(plan).parameters) <= first_column((TOP / "docs/how-to" / page).read_text()), page
+
+
+def test_every_option_of_the_command_is_explained_and_every_example_can_be_parsed() -> None:
+    import shlex
+
+    import typer
+
+    from ramet import cli
+    run = typer.main.get_command(cli.app).commands["run"]  # type: ignore[attr-defined]
+    told = first_column((TOP / "docs/how-to/command-line.md").read_text())
+    options = {name.strip("-") for parameter in run.params for name in parameter.opts if name.startswith("-")}
+    assert options - {"help", "h"} <= told, options - told
+    examples = [line for page in PAGES for line in re.findall(r"^ramet run (.+)$", page.read_text(), re.MULTILINE)]
+    for example in examples:
+        words = shlex.split(example.partition("|")[0], comments=True)
+        assert run.make_context("run", words).params["target"], example
+    assert len(examples) > 4
+
+
+def test_every_public_name_is_told_of() -> None:
+    import ramet
+    words = set(re.findall(r"\w+", "".join(page.read_text() for page in PAGES)))
+    assert set(ramet.__all__) <= words
+    methods = {name for kind in (ramet.Tree, ramet.Node, ramet.Call) for name, value in vars(kind).items()
+               if not name.startswith("_") and callable(value)}
+    assert methods <= words, methods - words
+
+
+def test_files_that_pages_name_are_there() -> None:
+    folders = "kernel|modules|bootstrap|connectors|cli"
+    for page in PAGES:
+        for name in re.findall(rf"`((?:(?:{folders})/)?\w+\.py)`", page.read_text()):
+            below = [TOP / "src/ramet", *(TOP / "src/ramet" / folder for folder in folders.split("|"))]
+            assert any((folder / name).exists() for folder in below) or f'title="{name}"' in page.read_text(), (page, name)

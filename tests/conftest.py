@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # pytest-xdist's processes inherit it
     os.environ.setdefault(_SEED_NAME, str(random.SystemRandom().randrange(1 << 32)))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else numpy starts threads, in whichever test first imports it
     leaks.mark()
 
 

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import pytest
 
@@ -25,15 +26,17 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     packing.payload.cache_clear()
 
 
-def unpack(payload: bytes) -> tuple[str, dict[str, bytes], list[str]]:
+def unpack(payload: bytes) -> tuple[str, dict[str, Any], list[str]]:
     """(the form, the modules, their order) of a payload."""
     assert payload.startswith(stub.HEAD)
     first = zlib.decompressobj()
     assert b"def load(" in first.decompress(payload[stub.HEAD_BYTES:])
     second = zlib.decompressobj()
-    form, parts = marshal.loads(second.decompress(first.unused_data))
+    form, _, rest = second.decompress(first.unused_data).partition(b"\0")
     assert not second.unused_data
-    return form, dict(parts), [name for name, _ in parts]
+    modules = rest.split(b"\0") if form == b"source" else marshal.loads(rest)
+    names = [name.decode() for name in modules[::2]]
+    return form.decode(), dict(zip(names, modules[1::2], strict=True)), names
 
 
 def test_head_has_the_announced_length() -> None:
@@ -68,8 +71,8 @@ def test_bytecode_has_no_path_of_this_machine_and_true_lines() -> None:
     form = packing.FORMS[-1]
     assert form == compat.form_tag() != "source"
     _, modules, _ = unpack(packing.payload(form))
-    assert str(source.PACKAGE).encode() not in packing.payload(form) + b"".join(modules.values())
-    code = marshal.loads(modules["ramet.kernel.frames"])
+    assert str(source.PACKAGE).encode() not in packing.payload(form) + marshal.dumps(list(modules.values()))
+    code = modules["ramet.kernel.frames"]
     assert code.co_filename == "ramet/kernel/frames.py"
     kept = {found.co_name: found.co_firstlineno for found in code.co_consts if isinstance(found, CodeType)}
     defined = {node.name: node.lineno for node in ast.parse((source.PACKAGE / "kernel/frames.py").read_text()).body

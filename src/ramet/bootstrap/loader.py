@@ -36,20 +36,25 @@ def load(source, data, excepthook, entry):
         if data:    # a frame always follows
             break
         data = os.read(9, 262144) or os._exit(98)
-    form, parts = marshal.loads(text)
-    # "cpython-311" -> "cp311"
-    tag = getattr(getattr(sys, "implementation", 0), "cache_tag", None) or ""
-    if form not in ("source", tag.replace("ython-", "")):
-        raise SystemError("ramet: bytecode of %s came for Python %s" % (form, sys.version))
-    for name, code in parts:
-        name = str(name)    # unicode in 2.7
+    head, _, text = text.partition(b"\0")
+    form = str(head.decode())
+    parts = text.split(b"\0")
+    if form != "source":
+        # "cpython-311" -> "cp311"
+        tag = getattr(getattr(sys, "implementation", 0), "cache_tag", None) or ""
+        if form != tag.replace("ython-", ""):
+            raise SystemError("ramet: bytecode of %s came for Python %s" % (form, sys.version))
+        parts = marshal.loads(text)
+    for at in range(0, len(parts), 2):
+        name = str(parts[at].decode())
+        code = parts[at + 1]
         module = sys.modules[name] = type(sys)(name)
         module.__file__ = path = name.replace(".", "/") + ".py"
         above, _, last = name.rpartition(".")
         if above:
             setattr(sys.modules[above], last, module)
         if code:
-            exec(compile(code, path, "exec", 0, True) if form == "source" else marshal.loads(code), module.__dict__)
+            exec(compile(code, path, "exec", 0, True) if form == "source" else code, module.__dict__)
         else:
             module.__path__ = []
     # The interpreter takes the path in argv[0] for its own, whether there is such a file or not.

@@ -12,9 +12,9 @@ from zlib import crc32
 
 from ramet import codec, functions
 from ramet.call import Call
-from ramet.kernel import remote_errors, values
+from ramet.kernel import limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL
-from ramet.kernel.errors import Error, ProtocolError
+from ramet.kernel.errors import Error, ProtocolError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
 from ramet.node import Node
 from ramet.shipping import LANES
@@ -45,7 +45,7 @@ class Caller:
         """
         target, module = functions.describe(fn)
         state, options = node._state, node._options
-        chunks = codec.encode([target, list(args), kwargs, options], state.context, root="arguments")
+        chunks = encoded([target, list(args), kwargs, options], state.context)
         call: Call[Any] = Call(node, fn)
         state.calls += 1
         if options:
@@ -65,11 +65,12 @@ class Caller:
         """Send a call that wants no answer."""
         target, module = functions.describe(fn)
         state, options = node._state, node._options
-        chunks = codec.encode([target, list(args), kwargs, options], state.context, root="arguments")
+        chunks = encoded([target, list(args), kwargs, options], state.context)
         self.modules.check(module)
 
         def send() -> None:
             self._prepare(node, module, options)
+            self.shipper.before_long(node, chunks)
             self.core.send(node.id, CALL, chunks, flow=flow_of(options), later=True)
         self.gardener.when_known(node, send, lambda: None)
 
@@ -84,6 +85,7 @@ class Caller:
             call.node._state.calls -= 1
             return
         id = call.node.id
+        self.shipper.before_long(call.node, chunks)
         if wait:
             call._borrow()
         handle = self.core.ask(id, CALL, chunks, lambda flags, body: self._answer(call, flags, body), 0, flow,
@@ -109,8 +111,11 @@ class Caller:
         state.calls -= 1
         try:
             if flags & DEAD:
+                reason = bytes(body).decode("utf-8", "replace")
+                if reason.startswith("refused: "):      # the node lives, but doesn't take this
+                    raise ProtocolError(f"node {node.name} {reason}")
                 if not state.ended and not state.closing:
-                    state.reason = bytes(body).decode("utf-8", "replace")
+                    state.reason = reason
                 call._settle(None, state.failure(node.name))
             elif flags & ERROR:
                 description = values.decode(body, state.context)
@@ -121,6 +126,26 @@ class Caller:
             call._settle(None, error)
         except Exception as error:
             call._settle(None, ProtocolError(f"node {node.name} sent a result that can't be read: {error!r}"))
+
+
+def encoded(message: list[Any], context: values.Context) -> Any:
+    """A call's body.
+
+    Raises:
+        ValueNotPortableError: something in it can't travel: its text names the path as the user knows it.
+    """
+    try:
+        chunks = codec.encode(message, context, root="arguments")
+    except ValueNotPortableError as error:
+        path = error.args[0]
+        for ours, theirs in (("arguments[0]", "the function"), ("arguments[1]", "arguments"), ("arguments[2]", "arguments")):
+            if path.startswith(ours):
+                raise ValueNotPortableError(theirs + path.removeprefix(ours)) from None
+        raise
+    if sum(map(len, chunks)) > limits.message_bytes_max:
+        raise ValueNotPortableError(f"arguments: a message of {sum(map(len, chunks))} bytes is over the limit of "
+                                    f"{limits.message_bytes_max}: send it in parts")
+    return chunks
 
 
 def flow_of(options: dict[str, Any]) -> int:

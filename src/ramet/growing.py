@@ -15,6 +15,7 @@ from ramet import codec
 from ramet.bootstrap import packing
 from ramet.kernel import failures, frames, remote_errors, values
 from ramet.kernel.core import CONFIG, END, GROW, ROUTE, Message
+from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import ConnectError, Error
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.node import Node
@@ -61,7 +62,7 @@ class Gardener:
             self.nodes[node.id] = node
         config = self._config(node)
         if parent is None:
-            self.nursery.grow(node.id, plan, config, lambda error: self.failed(node, error) if error else None,
+            self.nursery.grow(node.id, plan, config, lambda error: self.grown(node, plan, error),
                               lambda form: self.known(node, form))
         else:
             self.when_known(parent, lambda: self._grow_there(parent, node, plan, config),
@@ -90,17 +91,32 @@ class Gardener:
         payloads = {} if "source" in parent._state.payloads else {"source": packing.payload("source")}
         parent._state.payloads.update(payloads)
 
-        def grown(flags: int, body: Any) -> None:
+        def answered(flags: int, body: Any) -> None:
+            error = None
             if flags & DEAD:
-                self.failed(node, ConnectError(f"{plan['what']} can't be started: node {parent.name} was lost: "
-                                               + bytes(body).decode("utf-8", "replace"), "start"))
+                error = ConnectError(f"{plan['what']} can't be started: node {parent.name} was lost: "
+                                     + bytes(body).decode("utf-8", "replace"), "start")
             elif flags & ERROR:
                 error = remote_errors.unpack(values.decode(body), parent.name)
                 if not isinstance(error, ConnectError):
                     error = ConnectError(f"{plan['what']} can't be started: {error}", "start")
-                self.failed(node, error)
-        self.core.ask(parent.id, GROW, codec.encode([node.id, plan, config, payloads]), grown, CONTROL)
+            self.grown(node, plan, error)
+        self.core.ask(parent.id, GROW, codec.encode([node.id, plan, config, payloads]), answered, CONTROL)
         self.known(node, "source")
+
+    def grown(self, node: Node, plan: dict[str, Any], error: ConnectError | None) -> None:
+        """A node's kernel runs, or it could not be grown. One that runs says HELLO at once; if not, nothing ever comes."""
+        if error is not None:
+            self.failed(node, error)
+        else:
+            self.core.loop.call_later(plan["timeout_s"], self._check_up, node, plan)
+
+    def _check_up(self, node: Node, plan: dict[str, Any]) -> None:
+        if not node._state.up and not node._state.ended:
+            self.failed(node, connect_error(plan, {
+                "stage": "bootstrap", "text": f"its kernel said that it runs, and then nothing within {plan['timeout_s']:g} s",
+                "remedy": "allow more time: connect_timeout_s="}))
+            self._cut(node)
 
     def known(self, node: Node, form: str) -> None:
         """A node's interpreter is known: send what was held back. It waits in the link behind the kernel."""
@@ -169,7 +185,8 @@ class Gardener:
 
     def failed(self, node: Node, error: Any) -> None:
         """A node could not be grown. Its own link or its parent's tells of what waits for it."""
-        node._state.connect_error = error
+        if not node._state.closing:
+            node._state.connect_error = error
         self.gone(node, str(error), "failed")
 
     def gone(self, node: Node, reason: str, how: str = "lost") -> None:
@@ -195,13 +212,17 @@ class Gardener:
         """End a node: by asking it, or by cutting its link."""
         node._state.closing = True
         if kill or not node._state.up:
-            if node.parent is None:
-                self.nursery.end(node.id)
-            else:
-                self.core.tell(node.parent.id, END, [node.id])
+            self._cut(node)
         else:
             self.core.tell(node.id, END, [])
             self.core.loop.call_later(self.tree._close_grace_s, self._make_sure, node)
+
+    def _cut(self, node: Node) -> None:
+        """End a node without asking it."""
+        if node.parent is None:
+            self.nursery.end(node.id)
+        else:
+            self.core.tell(node.parent.id, END, [node.id])
 
     def _make_sure(self, node: Node) -> None:
         if not node._state.ended:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pkgutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ramet import codec, kernel
 from ramet.bootstrap import packing
-from ramet.kernel import values
+from ramet.kernel import limits, values
 from ramet.kernel.core import MODULES, Core, Message
 from ramet.kernel.frames import CONTROL
 from ramet.modules.closure import Closure
@@ -21,12 +21,13 @@ from ramet.modules.server import ModuleServer
 from ramet.node import Node
 
 # What of the kernel a node needs to grow children, and to run calls in other lanes than the main one.
-GROWING = ("facade", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
+GROWING = ("facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
 LANES = ("lanes",)
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
-FOLLOWING = ("facade", "later", "logs", "failures")
-NEEDED_FOR = {"ramet": ("facade",), "logging": ("logs",)}
+FOLLOWING = ("facade", "fragments", "compat_late", "unforeseen", "later", "logs", "failures")
+UNFORESEEN = ("compat_late", "unforeseen")
+NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.
 LATE = {KERNEL + module.name for module in pkgutil.iter_modules(kernel.__path__)} - set(packing.CORE)
@@ -49,7 +50,7 @@ class Shipper:
         self.core = core
         self.server = server
         self.first_hop = first_hop
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.sent = 0
         self.requests = 0
 
@@ -58,16 +59,17 @@ class Shipper:
         state = node._state
         if (state.form, module) in state.has:       # the usual case, and a fast one
             return
-        for name, parts in NEEDED_FOR.items():
-            if name in self.server.closure(module).standard:
-                self.kernel_parts(node, parts)
+        closure = self.server.closure(module)
+        parts = [part for name, part in NEEDED_FOR.items() if name in closure.standard]
+        if closure.library or closure.absent:
+            parts += UNFORESEEN
+        self.kernel_parts(node, parts)
         with self.lock:
-            closure = self.server.closure(module)
             self.server.grant(node.id, closure)
             self._send_closure(node, closure, state.form or "source")
             state.has.add((state.form or "source", module))
 
-    def kernel_parts(self, node: Node, names: tuple[str, ...], flags: int = CONTROL) -> None:
+    def kernel_parts(self, node: Node, names: Iterable[str], flags: int = CONTROL) -> None:
         """Send late parts of the kernel that what follows needs; with flags 0 they don't overtake what was sent."""
         with self.lock:
             form = node._state.form or "source"
@@ -75,6 +77,11 @@ class Shipper:
             if missing:
                 records = packing.late_records(missing, form)
                 self._send(node, form, {str(record[0]): record for record in records}, {}, flags)
+
+    def before_long(self, node: Node, chunks: Sequence[Any]) -> None:
+        """Send what a node needs to put a long message together, if this one is. Who has children has it."""
+        if sum(map(len, chunks)) > limits.frame_bytes_max:
+            self.kernel_parts(node, ("fragments",))
 
     def on_request(self, message: Message, nodes: dict[int, Node]) -> None:
         """Take a MODULE_REQUEST: [form, names, the id of the node that asks]. It always gets an answer."""
@@ -108,7 +115,8 @@ class Shipper:
 
     def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str], flags: int = CONTROL) -> None:
         """Send hop by hop: the first hop gets only what it doesn't keep. As control, so it overtakes calls, and isn't."""
-        hop = self.first_hop(node)._state
+        hop_node = self.first_hop(node)
+        hop = hop_node._state
         lacking = [record for name, record in records.items() if (form, name) not in hop.cached]
         keys = [(form, name) for name in records]
         node._state.has.update(keys)
@@ -118,4 +126,5 @@ class Shipper:
         if records or absent:
             self.sent += len(lacking)
             batch = codec.encode([node.id, form, list(records), lacking, absent])
-            self.core.send(self.first_hop(node).id, MODULES, batch, 0, flags)
+            self.before_long(node, batch)
+            self.core.send(hop_node.id, MODULES, batch, 0, flags)

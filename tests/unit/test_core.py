@@ -13,6 +13,7 @@ from ramet.kernel import core, limits, values
 from ramet.kernel.core import CALL, DEAD, LOST, ROUTE, Core, Message
 from ramet.kernel.descent import Losses
 from ramet.kernel.errors import ValueNotPortableError
+from ramet.kernel.fragments import Assembler
 from ramet.kernel.frames import split
 from ramet.kernel.links import Link
 from ramet.kernel.loop import Loop
@@ -219,7 +220,7 @@ def test_a_message_over_the_limit_is_refused_where_it_is_made(
 
 
 def test_a_message_over_the_receivers_limit_is_refused_and_said(chain: tuple[Core, Core, Core]) -> None:
-    chain[2].assembler.bytes_max = 300_000
+    chain[2].assembler = Assembler(bytes_max=300_000)
     flags, text = ask(chain[0], 2, "x" * 400_000)  # type: ignore[misc]
     assert flags & DEAD and "larger than 300000" in text
     assert ask(chain[0], 2, "small") == "small"

@@ -4,7 +4,8 @@ import pytest
 
 from ramet.kernel import limits
 from ramet.kernel.errors import ProtocolError
-from ramet.kernel.frames import CONTINUES, CONTROL, HEADER_BYTES, MAGIC, MORE, Assembler, Parser, pack_header, split
+from ramet.kernel.fragments import Assembler
+from ramet.kernel.frames import CONTINUES, CONTROL, HEADER_BYTES, MAGIC, MORE, Parser, pack_header, split
 
 
 def message(body: bytes, flow: int = 3) -> list[bytes]:

@@ -63,7 +63,7 @@ class Core(object):
         self.handlers = {}  # type: Dict[int, Callable[[Message], Any]]
         self.pending = {}  # type: Dict[int, Tuple[int, ReplyCallback]]
         self.handles = itertools.count(limits.first_free_handle)
-        self.assembler = frames.Assembler()
+        self.assembler = None  # type: Any      # made for the first long message
         self.refused = 0
         self.messages_in = self.messages_out = 0
         self.threads = compat.thread_local()
@@ -195,14 +195,14 @@ class Core(object):
             self.refused += 1
         elif dst == self.id:
             try:
-                body = frame[HEADER_BYTES:] if not flags & (MORE | CONTINUES) else self.assembler.add(header, frame)
+                body = frame[HEADER_BYTES:] if not flags & (MORE | CONTINUES) else self._assemble(header, frame)
                 if body is not None:
                     self.messages_in += 1
                     if handle >= limits.first_free_handle:
                         self._on_reply(link, src, handle, flags, body)
                     else:
                         self.handlers[handle](Message(src, authority, handle, reply_to, flow, link, body))
-            except (ProtocolError, KeyError):
+            except (ProtocolError, KeyError, ImportError):
                 self.refused += 1
                 text = "refused: %s" % sys.exc_info()[1]
                 if handle >= limits.first_free_handle:
@@ -220,6 +220,13 @@ class Core(object):
                 if self.on_forward:
                     self.on_forward(src, dst)
                 out.send((src, dst, flow), flags, [frame])
+
+    def _assemble(self, header, frame):
+        # type: (frames.Header, bytes) -> Optional[bytes]
+        if not self.assembler:
+            from ramet.kernel import fragments
+            self.assembler = fragments.Assembler()
+        return self.assembler.add(header, frame)  # type: ignore[no-any-return]
 
     def _on_reply(self, link, src, handle, flags, body):
         # type: (Link, int, int, int, Any) -> None

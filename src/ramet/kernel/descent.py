@@ -93,7 +93,7 @@ class Losses(object):
         for node in whom:
             core.tell(node, LOST, [ids, reason])
         gone = set(ids)
-        for id in ids:
+        for id in ids if core.assembler else ():
             core.assembler.forget(id)
         for handle, entry in list(core.pending.items()):
             if entry[0] in gone:

@@ -13,7 +13,7 @@ import marshal
 import sys
 
 from ramet.kernel import compat
-from ramet.kernel.errors import ModuleNotShippedError, ProtocolError
+from ramet.kernel.errors import ProtocolError
 
 MYPY = False
 if MYPY:
@@ -132,22 +132,15 @@ class Finder(object):
             parent = sys.modules.get(name.rpartition(".")[0])
             if name in LOCAL or not ours and getattr(parent, "__file__", None):
                 return None
-            if compat.found_elsewhere(self, name, path):
-                return None
-        if not record:
-            asker = compat.asker(name)
-            if not asker:
-                return None
-            record = compat.without_import_lock(self._obtain, name, self.form)
-            if not record and asker > 1:
-                raise self._error(name)
-        return record
+            from ramet.kernel import unforeseen
+            return unforeseen.find(self, record, name, path)  # type: ignore[no-any-return]
+        return record or compat.without_import_lock(self.obtain, name, self.form)  # type: ignore[no-any-return]
 
     def _get(self, name):
         # type: (str) -> Optional[Record]
         return self.cache.get(self.form, name)
 
-    def _obtain(self, name, form):
+    def obtain(self, name, form):
         # type: (str, str) -> Optional[Record]
         """A record in a form, fetched if nothing is known of it. What several threads want is fetched once."""
         cache = self.cache
@@ -171,17 +164,6 @@ class Finder(object):
                 pass
         return cache.get(form, name)
 
-    def _error(self, name):
-        # type: (str) -> ImportError
-        reason = self.cache.reasons[name]
-        refused = reason[:7] == "refused"
-        error = (ModuleNotShippedError if refused else compat.ModuleMissing)(
-            "No module named %r here (%s), and the controller sends none: %s. Install it here, or see "
-            "tree.modules.explain(%r)" % (name, sys.executable, reason, name))
-        if not refused:
-            error.name = name   # of a refused one it would let `from package import name` swallow the error
-        return error
-
     # ------------------------------------------------------------------ loading
 
     def create_module(self, spec):
@@ -203,7 +185,8 @@ class Finder(object):
         """Make a module and run its code, for Python 2.7."""
         record = self._get(name)
         if not record:
-            raise self._error(name)
+            from ramet.kernel import unforeseen
+            raise unforeseen.error(self, name)
         module = sys.modules.setdefault(name, type(sys)(name))  # type: Any
         module.__loader__ = self
         module.__package__ = str(record[4]) if record[4:] else name.rpartition(".")[0]
@@ -235,17 +218,9 @@ class Finder(object):
 
     def get_source(self, name):
         # type: (str) -> Any
-        """A module's source as text, for tracebacks, ``inspect`` and ``pdb``; None if it can't be had.
-
-        It is asked for, once, when the module came as bytecode.
-        """
-        record = self._get(name)
-        if record and record[1] & BYTECODE:
-            try:
-                record = self._obtain(name, "source")
-            except Exception:
-                return None     # who prints a traceback isn't helped by another one
-        return record and compat.decode_source(record[3])
+        """A module's source as text, for tracebacks, ``inspect`` and ``pdb``; None if it can't be had."""
+        from ramet.kernel import unforeseen
+        return unforeseen.source(self, self._get(name), name)
 
     def get_data(self, path):
         # type: (str) -> bytes

@@ -4,7 +4,7 @@ main thread is idle for the first time. Late part of the kernel.
 import os
 import sys
 
-from ramet.kernel import compat, core, guardian, limits
+from ramet.kernel import compat, compat_late, core, guardian, limits
 
 MYPY = False
 if MYPY:
@@ -17,7 +17,7 @@ def begin(node):
     # type: (Self) -> None
     """Do what could wait. Main thread."""
     compat.import_threading()
-    if "logging" in sys.modules:    # before the kernel, by the interpreter's own configuration
+    if "logging" in sys.modules and node.log_hook in sys.meta_path:     # it was imported before the hook was there
         node.log_hook.find_module("logging")
     names = set()  # type: Set[str]
     for folder in sys.path:
@@ -43,7 +43,7 @@ def leave(node):
     # type: (Self) -> None
     """Run exit handlers, deliver output that was written, and go. Main thread."""
     try:
-        compat.run_exit_handlers()
+        compat_late.run_exit_handlers()
     finally:
         node.output.finish(limits.guardian_grace_s)
         parent = node.core.routes.parent

@@ -77,7 +77,12 @@ def _unpack(description, node_name, source_line, depth):
                     setattr(error, key, value)
             return error  # type: ignore[no-any-return]
     cls = class_for(description["bases"])
-    error = cls.__new__(cls)
+    inner = description.get("group", ()) if depth < DEPTH_MAX else ()
+    group = tuple([unpack(one, node_name, source_line, depth + 1) for one in inner])
+    try:
+        error = cls.__new__(cls)
+    except TypeError:   # an exception group wants what is in it; MemoryError's own __new__ doesn't take our class
+        error = cls.__new__(cls, text, group) if group else Exception.__new__(cls)
     Error.__init__(error)
     error.args = tuple(description["args"])
     fields = error.__dict__
@@ -100,8 +105,8 @@ def _unpack(description, node_name, source_line, depth):
         notes.append("In node %s, %s" % (node_name, fields["traceback_text"]))
     if notes:
         fields["__notes__"] = notes
-    if "group" in description and depth < DEPTH_MAX:
-        fields["exceptions"] = tuple(unpack(one, node_name, source_line, depth + 1) for one in description["group"])
+    if group:
+        fields["exceptions"] = group
     return error  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,70 @@
+"""Branches on the Python version for the kernel's late parts. Belongs to ``compat``; a late part itself.
+
+Any thread may call it.
+"""
+import sys
+
+from ramet.kernel import compat
+
+MYPY = False
+if MYPY:
+    from typing import Any
+
+if compat.PY2:
+    import pkgutil
+
+
+def found_elsewhere(finder, name, path):
+    # type: (Any, str, Any) -> Any
+    """Whether somebody else has a module: the finders behind this one on ``sys.meta_path``, which programs append to.
+
+    In 2.7 also what ``sys.path`` leads to: it isn't on ``sys.meta_path`` there, but is asked after all that is.
+    """
+    for other in sys.meta_path[::-1]:
+        if other is finder:
+            break
+        find = getattr(other, "find_module" if compat.PY2 else "find_spec", None)
+        if find and find(name, path):
+            return True
+    return compat.PY2 and (name in sys.builtin_module_names or any(
+        importer and importer.find_module(name) for importer in map(pkgutil.get_importer, path or sys.path)))
+
+
+def asker(name):
+    # type: (str) -> int
+    """Who is behind a finder's question: 2 an import, 1 somebody who only looks whether a module can be found.
+
+    0: an import in 2.7 that tries its own package first (``import json`` within ``app`` asks for ``app.json``), which is
+    never worth a round trip: code that runs on 3 doesn't mean that. The instruction tells: its level is -1.
+    """
+    frame = sys._getframe(4)    # behind this, find, Finder._find and Finder.find_module
+    if not compat.PY2:
+        above = frame.f_back    # the import system's own, _find_spec; behind it either import or importlib.util.find_spec
+        return 2 if above and above.f_code.co_name == "_find_and_load_unlocked" else 1
+    code, at, package = frame.f_code, frame.f_lasti, frame.f_globals.get("__package__")
+    ops = bytearray(code.co_code)
+    if package and ops[at] == 108 and code.co_consts[ops[at - 5] + 256 * ops[at - 4]] == -1:    # 108: IMPORT_NAME
+        wanted = "%s.%s." % (package, code.co_names[ops[at + 1] + 256 * ops[at + 2]])
+        if wanted.startswith(name + "."):
+            return 0
+    return 1 if frame.f_globals.get("__name__") == "pkgutil" else 2
+
+
+def decode_source(data):
+    # type: (Any) -> Any
+    """Source code as text, by its coding cookie; in 2.7 it is left as it is."""
+    if compat.PY2:
+        return data
+    from _frozen_importlib_external import decode_source
+    return decode_source(data)
+
+
+def run_exit_handlers():
+    # type: () -> None
+    """What the interpreter does at its end for threads and ``atexit``. A node leaves by ``os._exit``, so it won't."""
+    if "threading" in sys.modules:
+        finish = getattr(sys.modules["threading"], "_shutdown", None)   # waits for threads that aren't daemons
+        if finish:
+            finish()
+    if "atexit" in sys.modules:
+        sys.modules["atexit"]._run_exitfuncs()

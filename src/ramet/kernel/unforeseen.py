@@ -1,0 +1,58 @@
+"""Imports that were not foreseen: whether anybody else has the module, asking for it, and what to say if nobody has.
+
+Late part of the kernel, and of ``importer``: the program's own modules that came with a call don't need it. Any thread.
+"""
+import sys
+
+from ramet.kernel import compat, compat_late
+from ramet.kernel.errors import ModuleNotShippedError
+from ramet.kernel.importer import BYTECODE
+
+MYPY = False
+if MYPY:
+    from typing import Any
+
+    from ramet.kernel.importer import Finder
+
+
+def find(finder, record, name, path):
+    # type: (Finder, Any, str, Any) -> Any
+    """The record of a module that no finder before the last one has, or None.
+
+    Raises:
+        ImportError: an import asks, and it can't be had; with the reason. Who only looks for it gets None.
+    """
+    if compat_late.found_elsewhere(finder, name, path):
+        return None
+    if not record:
+        asker = compat_late.asker(name)
+        if not asker:
+            return None
+        record = compat.without_import_lock(finder.obtain, name, finder.form)
+        if not record and asker > 1:
+            raise error(finder, name)
+    return record
+
+
+def error(finder, name):
+    # type: (Finder, str) -> ImportError
+    """Why a module can't be had."""
+    reason = finder.cache.reasons[name]
+    refused = reason[:7] == "refused"
+    found = (ModuleNotShippedError if refused else compat.ModuleMissing)(
+        "No module named %r here (%s), and the controller sends none: %s. Install it here, or see "
+        "tree.modules.explain(%r)" % (name, sys.executable, reason, name))
+    if not refused:
+        found.name = name   # of a refused one it would let `from package import name` swallow the error
+    return found
+
+
+def source(finder, record, name):
+    # type: (Finder, Any, str) -> Any
+    """A module's source as text. It is asked for, once, when the module came as bytecode; None if it can't be had."""
+    if record and record[1] & BYTECODE:
+        try:
+            record = finder.obtain(name, "source")
+        except Exception:
+            return None     # who prints a traceback isn't helped by another one
+    return record and compat_late.decode_source(record[3])

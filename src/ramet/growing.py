@@ -92,7 +92,7 @@ class Gardener:
         parent._state.payloads.update(payloads)
 
         def answered(flags: int, body: Any) -> None:
-            error = None
+            error: Any = None
             if flags & DEAD:
                 error = ConnectError(f"{plan['what']} can't be started: node {parent.name} was lost: "
                                      + bytes(body).decode("utf-8", "replace"), "start")

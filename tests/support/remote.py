@@ -177,3 +177,85 @@ def hang_in_a_lane():
     thread = threading.Thread(target=hang_with_the_gil)
     thread.start()
     thread.join()
+
+
+def set_message_limit(count):
+    """Change how many bytes a message may have that this node sends or takes."""
+    from ramet.kernel import limits
+    limits.message_bytes_max, before = count, limits.message_bytes_max
+    return before
+
+
+def many_bytes(count):
+    return b"x" * count
+
+
+def lock():
+    return threading.Lock()
+
+
+def generator():
+    return {"items": [(n for n in range(3))]}
+
+
+def returned_exit():
+    return SystemExit(3)
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def endless():
+    value = {}
+    value["itself"] = [value]
+    return value
+
+
+class Sour(object):
+    """Whatever is done with it fails."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("sour")
+
+    def __reduce__(self):
+        raise RuntimeError("sour")
+
+    def __repr__(self):
+        raise RuntimeError("sour")
+
+
+def sour():
+    return [Sour()]
+
+
+class SourError(Exception):
+    """An exception that can't be shown."""
+
+    def __str__(self):
+        raise RuntimeError("sour")
+
+    __repr__ = __str__
+
+
+def fail_sourly():
+    raise SourError(Sour())
+
+
+def recurse():
+    return recurse()
+
+
+def fail_with_memory():
+    raise MemoryError
+
+
+def replace_standard_streams():
+    """What careless programs do."""
+    sys.stdout = sys.stderr = None
+    os.close(1)
+    os.close(2)
+    return "done"

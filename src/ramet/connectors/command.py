@@ -51,7 +51,7 @@ def plan(
     rest = [first_stage.shell_command(words, NAME_HERE)] if shell else first_stage.command(words, NAME_HERE)
     dialogue.Dialogue(map(dict, rules), dict(secrets or {}))     # raises for a broken rule, here and now
     return make(
-        "command " + argv[0], name or name_from(os.path.basename(argv[0])), words, connect_timeout_s,
+        "command " + argv[0], name_from(os.path.basename(argv[0])) if name is None else name, words, connect_timeout_s,
         argv=[*argv, *rest], command=shown([*argv, *(words or ["python"])]),
         shape="pipes+tty" if terminal else "pipes", rules=[dict(rule) for rule in rules], secrets=dict(secrets or {}),
         env=environment(env), cwd=None if cwd is None else os.fspath(cwd),

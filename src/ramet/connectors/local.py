@@ -40,7 +40,7 @@ def plan(
     """
     words = python_words(python)
     common = {"env": environment(env), "cwd": None if cwd is None else os.fspath(cwd)}
-    name, what = name or "local", "local " + " ".join(words or ["python"])
+    name, what = "local" if name is None else name, "local " + " ".join(words or ["python"])
     if words and first_stage.flags(words) != words[1:]:     # a wrapper, with a program behind it
         argv = first_stage.command(words, NAME_HERE)
         return make(what, name, words, connect_timeout_s, argv=argv, command=shown(words), **common)

@@ -92,7 +92,7 @@ def plan(
     secrets = {"password": _secret("password", password), "passphrase": _secret("passphrase", passphrase)}
     given = {key: value for key, value in secrets.items() if value is not None}
     return make(
-        f"ssh {host}", name or name_from(host.rpartition("@")[2]), words, connect_timeout_s,
+        f"ssh {host}", name_from(host.rpartition("@")[2]) if name is None else name, words, connect_timeout_s,
         # `exec`: dash would stay as a process of its own, with the first stage in its arguments for all to see.
         argv=[*argv, "exec " + first_stage.shell_command(words, NAME_HERE)],
         command=shown([*argv, *(words or ["python"])]),

@@ -92,14 +92,14 @@ class Losses(object):
             whom.update(core.routes.ancestors[:1])
         for node in whom:
             core.tell(node, LOST, [ids, reason])
+        if self.on_lost:    # first: whoever's call fails now may ask the node why
+            self.on_lost(ids, reason)
         gone = set(ids)
         for id in ids if core.assembler else ():
             core.assembler.forget(id)
         for handle, entry in list(core.pending.items()):
             if entry[0] in gone:
                 core.resolve(handle, DEAD, reason.encode("utf-8"))
-        if self.on_lost:
-            self.on_lost(ids, reason)
 
     def link_lost(self, link, reason):
         # type: (Any, str) -> None

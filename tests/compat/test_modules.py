@@ -18,7 +18,7 @@ from support import kernel_shim, needs, pythons, sources
 # A bare interpreter (-S: no site-packages). Whatever it asks for, it doesn't get.
 NODE = '''
 import marshal, sys
-from ramet.kernel import compat, importer
+from ramet.kernel import compat, compat_late, importer, unforeseen
 cache = importer.ModuleCache()
 asked = []
 importer.install(cache, lambda name, form: asked.append(name))

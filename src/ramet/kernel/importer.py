@@ -134,7 +134,11 @@ class Finder(object):
                 return None
             from ramet.kernel import unforeseen
             return unforeseen.find(self, record, name, path)  # type: ignore[no-any-return]
-        return record or compat.without_import_lock(self.obtain, name, self.form)  # type: ignore[no-any-return]
+        record = record or compat.without_import_lock(self.obtain, name, self.form)
+        if not record:      # else a copy that is installed here would be found
+            from ramet.kernel import unforeseen
+            raise unforeseen.error(self, name)
+        return record
 
     def _get(self, name):
         # type: (str) -> Optional[Record]

@@ -24,7 +24,6 @@ class Self(object):
         self.core = core.Core(config["id"], config["ancestors"], self.loop)
         self.nursery = None  # type: Optional[Any]
         self.cache = importer.ModuleCache()
-        self.cache.add("source", [["ramet", 3, "ramet/__init__.py", b"from ramet.kernel.facade import *"]], {})
         importer.install(self.cache, self.fetch)
         self.output = output.Forwarder(self.loop, output_fds, self.send_output, self.backlog)
         self.log_hook = output.LogHook(self.send_log, config["log_level"])
@@ -162,6 +161,20 @@ def read_config(fd, data):
     return values.decode(data[HEADER_BYTES:end]), data[end:]
 
 
+class Package(type(sys)):  # type: ignore[misc]
+    """``ramet`` in a node: the late part ``facade``, when a name of it is asked for."""
+
+    def __getattr__(self, name):
+        # type: (str) -> Any
+        if name[:2] != "__":
+            from ramet.kernel import facade
+            for known in facade.__all__:
+                setattr(self, known, getattr(facade, known))
+            if name in self.__dict__:
+                return self.__dict__[name]
+        raise AttributeError("ramet has no %s in a node" % name)
+
+
 node = None  # type: Optional[Self]     # this process's, for ramet.here()
 
 
@@ -179,7 +192,9 @@ def main(fd_in, fd_out, data, payload, form):
     for fd in fds:
         compat.set_cloexec(fd)
         compat.set_blocking(fd, False)
-    del sys.modules["ramet"]        # `import ramet` brings the late part `facade`
+    ramet = sys.modules["ramet"] = Package("ramet")
+    ramet.__path__ = []
+    ramet.kernel = sys.modules["ramet.kernel"]
     output_fds = guardian.start(fd_in, limits.guardian_grace_s)
     output.replace_standard_streams()
     global node

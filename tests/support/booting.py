@@ -19,7 +19,7 @@ def look():
     found = dict((name, getattr(sys, name, None)) for name in
                  "executable prefix exec_prefix base_prefix base_exec_prefix _base_executable argv".split())
     found["path"] = sys.path[:]
-    found["flags"] = list(sys.flags)
+    found["flags"] = str(sys.flags)
     found["environ"] = dict(os.environ)
     found["cwd"] = os.getcwd()
     found["encodings"] = [sys.getfilesystemencoding(), sys.getdefaultencoding()]

@@ -59,7 +59,7 @@ def start(link_fd, grace_s):
         os.setpgid(0, 0)
     pipes = [compat.pipe() for _ in range(5)]
     import gc
-    getattr(gc, "freeze", int)()    # or collections here unshare memory: 2.8 MB of the guardian's own, not 1.3. Since 3.7
+    getattr(gc, "freeze", int)()    # a collection here would unshare 1.5 MB. Since 3.7
     pid = os.fork()
     if not pid:
         try:

@@ -136,8 +136,7 @@ class Finder(object):
             return unforeseen.find(self, record, name, path)  # type: ignore[no-any-return]
         record = record or compat.without_import_lock(self.obtain, name, self.form)
         if not record:      # else a copy that is installed here would be found
-            from ramet.kernel import unforeseen
-            raise unforeseen.error(self, name)
+            raise ImportError("%s: %s" % (name, self.cache.reasons.get(name)))
         return record
 
     def _get(self, name):

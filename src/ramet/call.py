@@ -116,7 +116,7 @@ class Call(concurrent.futures.Future[T]):
     # ------------------------------------------------------------------ for the tree
 
     @property
-    def _condition(self) -> threading.Condition:
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
         """What ``Future`` locks and waits with, made when it is first asked for."""
         with _MAKING:
             return self.__dict__.setdefault("_made_condition", threading.Condition())  # type: ignore[no-any-return]

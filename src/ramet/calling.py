@@ -17,7 +17,7 @@ from ramet.kernel.core import CALL, CANCEL
 from ramet.kernel.errors import Error, ProtocolError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
 from ramet.node import Node
-from ramet.shipping import LANES
+from ramet.shipping import LANES, RARE
 
 if TYPE_CHECKING:
     from ramet.tree import Tree
@@ -50,7 +50,7 @@ class Caller:
         state.calls += 1
         if options:
             self._bound(call, options)
-        if (state.form, module) in state.has and not options and not state.ended:
+        if (state.form, module) in state.has and not options and not state.ended and not state.context.rare:
             self._send(call, chunks, 0, wait)
         else:
             self.modules.check(module)
@@ -79,6 +79,8 @@ class Caller:
         self.shipper.for_call(node, module)
         if "lane" in options:
             self.shipper.kernel_parts(node, LANES)
+        if node._state.context.rare:
+            self.shipper.kernel_parts(node, RARE)
 
     def _send(self, call: Call[Any], chunks: Any, flow: int, wait: bool) -> None:
         if call._answered:      # cancelled before it could be sent

@@ -23,6 +23,8 @@ from ramet.node import Node
 # What of the kernel a node needs to grow children, and to run calls in other lanes than the main one.
 GROWING = ("facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
 LANES = ("lanes",)
+# What reads values of the rarer types.
+RARE = ("portable", "instances")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
 FOLLOWING = ("facade", "fragments", "compat_late", "unforeseen", "later", "logs", "failures")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import ramet
 from support import remote
 
@@ -329,6 +330,17 @@ def test_kill_works_while_the_node_hangs_in_c(tree: ramet.Tree) -> None:
     node.kill()
     with pytest.raises(ramet.ClosedError):
         call.result(timeout=5)
+
+
+def test_killing_a_grandchild_leaves_its_parent(tree: ramet.Tree) -> None:
+    middle = tree.local()
+    deep = middle.local()
+    call = deep.start(remote.hang_with_the_gil)
+    deep.wait()
+    deep.kill()
+    with pytest.raises(ramet.ClosedError):
+        call.result(timeout=5)
+    assert middle.call(remote.add, 1) == 1
 
 
 def test_a_dead_node_says_who_was_lost_and_closes_at_once(tree: ramet.Tree) -> None:

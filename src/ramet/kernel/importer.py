@@ -192,7 +192,8 @@ class Finder(object):
             raise unforeseen.error(self, name)
         module = sys.modules.setdefault(name, type(sys)(name))  # type: Any
         module.__loader__ = self
-        module.__package__ = str(record[4]) if record[4:] else name.rpartition(".")[0]
+        # Empty for the kernel, where `import re` must not ask for `ramet.kernel.re` first.
+        module.__package__ = str(record[4]) if record[4:] else "" if name[:6] == "ramet." else name.rpartition(".")[0]
         if record[1] & PACKAGE:
             module.__package__ = name
             module.__path__ = _path(record)

@@ -32,7 +32,7 @@ def demo(
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", show_default=False, exists=True, file_okay=False,
                                                   help="Whose files to count and hash (the standard library's).")] = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, show_default=False,
-                                         help="Show tracebacks and what each host said.")] = 0,
+                                         help="Show all that is known of a node that failed.")] = 0,
 ) -> None:
     """Grow a tree on this machine and hash a folder with it: each Python found here, a grandchild, an sshd.
 
@@ -56,13 +56,15 @@ def demo(
     with ramet.Tree() as tree:
         picture.say(f"growing a tree, to hash {chosen}")
         garden = grow(tree, result)
-        with picture.progress() as step:
-            work(tree, garden, result, skip, step)
+        if garden.seeing:
+            with picture.progress() as step:
+                work(tree, garden, result, skip, step)
         result.stats = tree.stats()
         picture.tree(garden, result, verbose)
     result.left = still_running(garden.pids)
-    picture.summary(result)
-    if result.left or any(needed for _, _, needed in garden.failed):
+    if result.files:
+        picture.summary(result)
+    if result.left or not garden.seeing or any(needed for _, _, needed in garden.failed):
         raise typer.Exit(1)
 
 

@@ -51,8 +51,7 @@ def tree(garden: Garden, result: Census, verbose: int) -> None:
         branches[node] = above.add(Text.assemble((node.name, "bold"), about, (did, "green")))
     for what, error, needed in garden.failed:
         said = f"{type(error).__name__}: {error}"
-        root.add(Text.assemble((what, "red" if needed else "yellow"), ": ",
-                               said if verbose or needed else said.splitlines()[0]))
+        root.add(Text.assemble((what, "red" if needed else "yellow"), ": ", said if verbose else said.splitlines()[0]))
     console.print(root)
 
 

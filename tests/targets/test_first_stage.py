@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_interpreter_is_as_it_would_be(python: str, tmp_path: Path) -> None:
 @each_python
 def test_what_a_node_keeps_starts_a_child(python: str) -> None:
     found = booting.boot(first_stage.command([python], "web1"))
-    child = booting.run(first_stage.command([python], "web2"), stub.HEAD + bytes(found["pack"]) + b"!")
+    child = booting.run(first_stage.command([python], "web2"), stub.HEAD + zlib.compress(bytes(found["pack"])) + b"!")
     assert b"RAMET2" in child.stdout, child.stderr
 
 
@@ -246,7 +247,7 @@ def test_short_payload_ends_with_98(python: str) -> None:
 @each_python
 def test_broken_payload_ends_with_98_and_says_so(python: str) -> None:
     payload = packing.build("source", booting.PARTS)
-    for at in (250, 300, len(payload) - 40):
+    for at in (stub.HEAD_BYTES, 300, len(payload) - 40):
         done = booting.run(first_stage.command([python], "web1"), payload[:at] + b"\xff" * 9 + payload[at + 9:] + b"!")
         assert done.returncode == 98 and b"rror" in done.stderr, (at, done)
     payload = packing.build("source", [("ramet.kernel.start", "\n\n1/0")])

@@ -12,11 +12,9 @@ def main() -> None:
     for name in packing.CORE:
         sizes = [packing.packed(name, form) for form in packing.FORMS]
         print(f"{name:24}" + "".join(f"{len(data):10,}{len(zlib.compress(data, 9)):8,}" for data in sizes))
-    print(f"\nhead and loader {packing.loader_size():,} bytes")
+    print()
     for form in packing.FORMS:
-        whole = len(packing.payload(form))
-        core = packing.core_size() if form == "source" else whole - packing.loader_size()
-        print(f"core as {form} {core:,} bytes, with head and loader {whole:,}")
+        print(f"all that is sent, with head and loader, as {form}: {len(packing.payload(form)):,} bytes")
     lines = [len(first_stage.shell_command(python, "web1")) for python in (["python3"], None)]
     print(f"command line {lines[0]} characters, with search {lines[1]}")
 

@@ -2,7 +2,7 @@
 
 A payload is what goes over a fresh link before the first frame:
 
-    HEAD (kernel/stub.py)   zlib(loader)   zlib(form NUL modules)
+    HEAD (kernel/stub.py)   zlib(form NUL modules NUL loader)
 
 The modules are name, code, name, code ... in the order in which they are made; a package has no code. As source they are
 separated by NUL; as bytecode they are one marshalled list.
@@ -37,7 +37,7 @@ CORE = tuple("ramet.kernel." + name for name in (
 FORMS = tuple(dict.fromkeys(("source", compat.form_tag())))
 
 # Version of all this, as far as it shows in the bytes: a part of what names a file in the cache.
-_FORMAT = 2
+_FORMAT = 3
 _FLAG_BYTECODE = 4      # of a module's record
 
 _LOADER = "ramet.bootstrap.loader"
@@ -73,7 +73,7 @@ def build(form: str, parts: Iterable[tuple[str, str]]) -> bytes:
         modules += [name.encode(), _code(name, text, form)]
     # For text alone, this is 160 bytes less than marshal.
     kernel = b"\0".join(map(bytes, modules)) if form == "source" else marshal.dumps(modules)  # type: ignore[arg-type]
-    return stub.HEAD + _loader() + _zip(form.encode() + b"\0" + kernel, 9 if form == "source" else 7)
+    return stub.HEAD + _zip(b"\0".join([form.encode(), kernel, _loader()]), 9 if form == "source" else 7)
 
 
 def late_records(names: Sequence[str], form: str) -> list[list[object]]:
@@ -95,16 +95,6 @@ def packed(name: str, form: str) -> bytes:
     return code if isinstance(code, bytes) else marshal.dumps(code)
 
 
-def core_size() -> int:
-    """How many bytes the kernel's core is: minified source, compressed as one."""
-    return len(payload("source")) - loader_size()
-
-
-def loader_size() -> int:
-    """How many bytes go before the kernel in each payload: the head and the compressed loader."""
-    return len(stub.HEAD) + len(_loader())
-
-
 def _code(name: str, text: str, form: str) -> bytes | CodeType:
     if form == "source":
         return minify(text).rstrip("\n").encode()
@@ -119,7 +109,7 @@ def _code(name: str, text: str, form: str) -> bytes | CodeType:
 
 
 def _loader() -> bytes:
-    return _zip(f"{minify(_source(_LOADER))}load(s,d.unused_data,h,p)\n".encode())
+    return f"{minify(_source(_LOADER))}load(s,d.unused_data,h,p)".encode()
 
 
 def _filename(name: str) -> str:
@@ -136,7 +126,7 @@ def _source(name: str) -> str:
     return text
 
 
-def _zip(data: bytes, level: int = 9) -> bytes:
+def _zip(data: bytes, level: int) -> bytes:
     """Compress. Of bytecode, level 7 is done in a fifth of the time of level 9, and 2 % larger."""
     squeezer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, 9)
     return squeezer.compress(data) + squeezer.flush()

@@ -8,7 +8,7 @@ import sys
 
 from ramet.kernel import compat, frames, limits, values
 from ramet.kernel.errors import ProtocolError, ValueNotPortableError
-from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, ERROR, HEADER_BYTES, MORE  # noqa: F401
+from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, MORE
 from ramet.kernel.links import Waiter
 from ramet.kernel.routing import Routes
 

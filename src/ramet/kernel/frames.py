@@ -13,7 +13,7 @@ from ramet.kernel.errors import ProtocolError
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+    from typing import Iterable, List, Sequence, Tuple, Union
     Chunk = Union[bytes, bytearray, memoryview]
     Header = Tuple[int, int, int, int, int, int, int, int, int]
     Parsed = Tuple[Header, bytes]

@@ -3,8 +3,9 @@
 In the controller and in nodes alike. ``handle``, ``pass_on`` and ``grow`` run on whichever thread reads the link, the rest
 on the keeper.
 """
+import zlib
 
-from ramet.kernel import descent, failures, grow, limits, values
+from ramet.kernel import compat, descent, failures, grow, limits, stub, values
 from ramet.kernel.core import END, MODULE_REQUEST, MODULES
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
@@ -15,7 +16,15 @@ if MYPY:
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
     from ramet.kernel.core import Core, Message
+    from ramet.kernel.start import Self
 
+
+def make(node):
+    # type: (Self) -> Nursery
+    """A node's own. What the node was made of is what its children of the same form are made of."""
+    compat.import_threading()
+    form, kernel = node.kernel
+    return Nursery(node.core, node.cache, {form: stub.HEAD + zlib.compress(kernel)})
 
 
 class Child(object):

@@ -10,16 +10,16 @@ from ramet.kernel.frames import CONTROL, DEAD
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, List, Optional, Set
+    from typing import Any, Dict, List, Optional
 
 
 class Self(object):
     """This interpreter as a node: what belongs together for as long as the process lives."""
 
-    def __init__(self, config, parent_fds, data, output_fds, payloads):
-        # type: (Dict[str, Any], List[int], bytes, Any, Dict[str, bytes]) -> None
+    def __init__(self, config, parent_fds, data, output_fds, kernel):
+        # type: (Dict[str, Any], List[int], bytes, Any, Any) -> None
         self.name = config["name"]
-        self.payloads = payloads
+        self.kernel = kernel    # its form, and what was inflated to get it: for children
         self.loop = loop.Loop(self.on_error)
         self.core = core.Core(config["id"], config["ancestors"], self.loop)
         self.nursery = None  # type: Optional[Any]
@@ -90,10 +90,8 @@ class Self(object):
         # type: () -> Any
         """What grows and keeps children. It is a late part: who sends a GROW has sent it before."""
         if self.nursery is None:
-            compat.import_threading()
-            from ramet.kernel import nursery, stub
-            payloads = dict((form, stub.HEAD + payload) for form, payload in self.payloads.items())
-            self.nursery = nursery.Nursery(self.core, self.cache, payloads)
+            from ramet.kernel import nursery
+            self.nursery = nursery.make(self)
         return self.nursery
 
     def on_family(self, message):
@@ -178,14 +176,14 @@ class Package(type(sys)):  # type: ignore[misc]
 node = None  # type: Optional[Self]     # this process's, for ramet.here()
 
 
-def main(fd_in, fd_out, data, payload, form):
+def main(fd_in, fd_out, data, kernel, form):
     # type: (int, int, bytes, bytes, str) -> None
     """Be a node. The loader calls it.
 
     Args:
         fd_in, fd_out: the link to the parent; the same descriptor for a socket.
         data: what was already read from it.
-        payload: loader and kernel as they came, for children; and in which form.
+        kernel: loader and kernel as they were sent, inflated; and in which form.
     """
     config, data = read_config(fd_in, data)
     fds = [fd_in, fd_out]
@@ -198,7 +196,7 @@ def main(fd_in, fd_out, data, payload, form):
     output_fds = guardian.start(fd_in, limits.guardian_grace_s)
     output.replace_standard_streams()
     global node
-    node = Self(config, fds, data, output_fds, {form: payload})
+    node = Self(config, fds, data, output_fds, (form, kernel))
     try:
         node.calls.serve()
     finally:

@@ -5,21 +5,21 @@ write). The stub reads exactly ``HEAD_BYTES`` from it and runs them; what these 
 
 1. status 98 for whatever goes wrong from now on, behind Python's own words on stderr;
 2. the current directory leaves ``sys.path`` before anything is imported that could lie there;
-3. the loader is inflated and run. Something always follows it on the link, so its end is seen.
+3. loader and kernel, one zlib stream, are inflated, and the loader is run: what lies behind the last zero byte. Something
+   always follows the stream on the link, so its end is seen.
 
 Late part of the kernel: only who grows children needs it. Pure.
 """
 
-HEAD_BYTES = 250
-
-HEAD = b"""import sys;h=sys.excepthook;p=sys.path.pop(0)
+HEAD = br"""import sys;h=sys.excepthook;p=sys.path.pop(0)
 import os,zlib;d=zlib.decompressobj();s=bytes()
 sys.excepthook=lambda*a:h(*a)or sys.stderr.flush()or os._exit(98)
 while not d.unused_data:s+=d.decompress(os.read(9,65536)or os._exit(98))
-exec(s)
-""".ljust(HEAD_BYTES - 1) + b"\n"
+exec(s.rsplit(b"\0",1)[-1])
+"""
+HEAD_BYTES = len(HEAD)
 
-# With single bytes it can't read too much, and a text that arrives in pieces is put together. 250 reads take 0.1 ms.
+# With single bytes it can't read too much, and a text that arrives in pieces is put together. 261 reads take 0.1 ms.
 # ``posix`` is built in, so nothing that lies in the current directory is imported in its place.
 PROGRAM = r"from posix import*\nexec(bytes().join(read(9,1)or exit(98)for i in[0]*%d))" % HEAD_BYTES
 

@@ -84,13 +84,15 @@ class Nursery(object):
         """
         link = Link(self.core.loop, self.core.on_frame, self._lost)
         child = self.children[id] = Child(id, plan["name"], link)
-        self.losses.descendants.add(id, link)
+        self.losses.descendants.add(id, link, self.core.id)
 
         def started(form):
             # type: (str) -> bytes
             if on_form:
                 on_form(form)
-            return b"".join([config] + link.drain())
+            behind = b"".join([config] + link.drain())
+            link.bytes_out += len(self._payload(form)) + len(behind)
+            return behind
 
         def up(process, fd_in, fd_out, data):
             # type: (Any, int, int, bytes) -> None

@@ -83,7 +83,7 @@ class Gardener:
     def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes) -> None:
         """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""
         self.tree._shipper.kernel_parts(parent, GROWING)
-        self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id))
+        self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id), parent.id)
         above = parent.parent
         while above is not None:
             self.core.tell(above.id, ROUTE, [node.id, parent.id])

@@ -46,8 +46,10 @@ class Network:
     def join(self, parent: Core, child: Core, *behind: int) -> tuple[Link, Link]:
         ends = socket.socketpair()
         links = self.link(parent), self.link(child)
+        above = parent.id
         for id in (child.id, *behind):
-            self.losses[parent.id].descendants.add(id, links[0])
+            self.losses[parent.id].descendants.add(id, links[0], above)
+            above = id
         child.routes.parent = links[1]
         for link, end in zip(links, ends, strict=True):
             end.setblocking(False)
@@ -155,6 +157,15 @@ def forge(link: Link, **header: int) -> None:
     link.send((0, 0, 0), 0, split(*fields.values(), values.encode([[2], "lies"])))
 
 
+def test_a_node_is_not_believed_on_the_fate_of_its_parent_or_a_sibling(chain: tuple[Core, Core, Core]) -> None:
+    root, middle, leaf = chain
+    for dst, ids in ((0, [1]), (0, [2]), (1, [0]), (0, [0]), (0, "nonsense"), (0, 7)):
+        leaf.tell(dst, LOST, [ids, "lies"])
+    leaf.tell(0, LOST, ["too", "many", "items"])
+    assert ask(root, 2, "alive") == "alive" and ask(root, 1, "alive") == "alive"
+    assert root.routes.down.keys() == {1, 2} and middle.routes.down.keys() == {2}
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -229,7 +240,7 @@ def test_a_message_over_the_receivers_limit_is_refused_and_said(chain: tuple[Cor
 def test_frames_wait_for_a_link_that_is_not_open_yet(network: Network) -> None:
     root, child = network.node(0, []), network.node(1, [0])
     link = network.link(root)
-    network.losses[0].descendants.add(1, link)
+    network.losses[0].descendants.add(1, link, 0)
     got: list[bytes] = []
     done = threading.Event()
     root.ask(1, CALL, values.encode("early"), lambda flags, body: (got.append(body), done.set()))  # type: ignore[func-returns-value]

@@ -11,8 +11,22 @@ def routes() -> Routes:
     found = Routes(5, [2, 0])
     found.parent = PARENT
     for id, link in ((6, LEFT), (8, LEFT), (7, RIGHT)):
-        Descendants(found).add(id, link)
+        Descendants(found).add(id, link, 5)
     return found
+
+
+def descendants() -> Descendants:
+    """The same, and 8 was grown by 6."""
+    found = Descendants(routes())
+    for id, link, parent in ((6, LEFT, 5), (8, LEFT, 6), (7, RIGHT, 5)):
+        found.add(id, link, parent)
+    return found
+
+
+def test_only_who_is_on_the_way_knows_of_a_nodes_fate() -> None:
+    found = descendants()
+    assert found.above(6, 8)
+    assert not any(found.above(one, other) for one, other in ((8, 6), (7, 6), (6, 7), (8, 8), (6, 99)))
 
 
 def test_down_where_a_route_covers_up_otherwise() -> None:
@@ -35,17 +49,17 @@ def test_only_ancestors_and_the_node_itself_command() -> None:
 
 
 def test_a_loss_is_told_to_those_who_talked() -> None:
-    found = Descendants(routes())
+    found = descendants()
     found.talked(7, 6)      # siblings
     found.talked(0, 8)      # an ancestor
     found.talked(8, 6)      # both will be lost
-    assert found.lose([6, 8], LEFT) == {7, 0}
+    assert found.lose([6, 8], LEFT) == {7}
     assert found.routes.down == {7: RIGHT}
     assert found.talkers == {7: set()}
 
 
 def test_a_link_cannot_announce_losses_behind_another() -> None:
-    found = Descendants(routes())
+    found = descendants()
     found.talked(0, 7)
     assert found.lose([7, 2, 0], LEFT) == set()
     assert found.routes.link_to(7) == RIGHT and found.talkers == {7: {0}}

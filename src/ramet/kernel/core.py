@@ -50,7 +50,7 @@ class Core(object):
 
     Attributes:
         handlers: well-known handle -> function of a Message.
-        on_forward: called with (source, destination) of what is passed on to a descendant.
+        descendants: what is known of them (``descent``), once there can be any.
         refused: how many frames were dropped since they broke the rules.
     """
 
@@ -59,7 +59,7 @@ class Core(object):
         self.id = id
         self.loop = loop
         self.routes = Routes(id, ancestors)
-        self.on_forward = None  # type: Optional[Callable[[int, int], Any]]
+        self.descendants = None  # type: Any
         self.handlers = {}  # type: Dict[int, Callable[[Message], Any]]
         self.pending = {}  # type: Dict[int, Tuple[int, ReplyCallback]]
         self.handles = itertools.count(limits.first_free_handle)
@@ -217,8 +217,8 @@ class Core(object):
                 if not flags & (DEAD | CONTINUES):
                     self._dead(src, reply_to, "there is no node %d" % dst)
             else:
-                if self.on_forward:
-                    self.on_forward(src, dst)
+                if self.descendants:
+                    self.descendants.talked(src, dst)
                 out.send((src, dst, flow), flags, [frame])
 
     def _assemble(self, header, frame):
@@ -231,8 +231,13 @@ class Core(object):
     def _on_reply(self, link, src, handle, flags, body):
         # type: (Link, int, int, int, Any) -> None
         entry = self.pending.get(handle)
-        if entry and (entry[0] == src or flags & DEAD and link is self.routes.link_to(entry[0])):
+        if entry and (entry[0] == src or flags & DEAD and self.above(src, entry[0])):
             self.resolve(handle, flags, body)
+
+    def above(self, one, other):
+        # type: (int, int) -> Any
+        """Whether a node lies above another, or above this one: whose word on that one's fate counts."""
+        return one in self.routes.ancestors or self.descendants and self.descendants.above(one, other)
 
     def resolve(self, handle, flags, body):
         # type: (int, int, Any) -> None

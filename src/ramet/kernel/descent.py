@@ -5,6 +5,7 @@ or talk to nodes that aren't their ancestors; and the controller's.
 """
 from ramet.kernel import limits, values
 from ramet.kernel.core import LOST, ROUTE
+from ramet.kernel.errors import ProtocolError
 from ramet.kernel.frames import DEAD
 
 MYPY = False
@@ -19,18 +20,29 @@ class Descendants(object):
     """Who lies behind which link, and who must hear of it when they are lost.
 
     Attributes:
+        parents: descendant's id -> the id of the node that grew it.
         talkers: descendant's id -> ids of nodes outside its link that exchanged messages with it.
     """
 
     def __init__(self, routes):
         # type: (Routes) -> None
         self.routes = routes
+        self.parents = {}  # type: Dict[int, int]
         self.talkers = {}  # type: Dict[int, Set[int]]
 
-    def add(self, id, link):
-        # type: (int, Any) -> None
-        """Learn that a descendant lies behind a link."""
+    def add(self, id, link, parent):
+        # type: (int, Any, int) -> None
+        """Learn that a descendant lies behind a link, and who grew it."""
         self.routes.down[id] = link
+        self.parents[id] = parent
+
+    def above(self, one, other):
+        # type: (int, int) -> bool
+        """Whether a descendant lies on the way to another: only then its word on that one's fate counts."""
+        at = self.parents.get(other, self.routes.id)
+        while at not in (one, self.routes.id):
+            at = self.parents.get(at, self.routes.id)
+        return at == one
 
     def behind(self, link):
         # type: (Any) -> List[int]
@@ -50,17 +62,16 @@ class Descendants(object):
         """Forget descendants, as far as they lie behind that link.
 
         Returns:
-            The nodes that talked to one of them and aren't lost themselves.
+            The descendants that talked to one of them and aren't lost themselves.
         """
         tell = set()  # type: Set[int]
         down = self.routes.down
         gone = [id for id in ids if down.get(id) is link]
         for id in gone:
-            del down[id]
+            del down[id], self.parents[id]
         for id in gone:
             tell.update(self.talkers.pop(id, ()))
-        tell.difference_update(gone)
-        tell.discard(self.routes.id)
+        tell.intersection_update(down)
         for known in self.talkers.values():
             known.difference_update(gone)
         return tell
@@ -78,16 +89,18 @@ class Losses(object):
         self.core = core
         self.on_lost = on_lost
         self.descendants = Descendants(core.routes)
-        core.on_forward = self.descendants.talked
+        core.descendants = self.descendants
         core.handlers[LOST] = self._on_lost_message
         core.handlers[ROUTE] = self._on_route
 
-    def lose(self, ids, link, reason, first=False):
-        # type: (List[int], Any, str, bool) -> None
-        """Forget lost nodes, fail what waits for them, and pass it on: up, and if ``first`` to see it to all who talked."""
+    def lose(self, ids, link, reason):
+        # type: (List[int], Any, str) -> None
+        """Forget lost nodes, fail what waits for them, and pass it on: to descendants that talked to them, and up.
+
+        Two nodes talk through the nearest ancestor that both have. So each node's descendants are told by itself.
+        """
         core = self.core
-        talkers = self.descendants.lose(ids, link)
-        whom = set(talkers if first else ())
+        whom = self.descendants.lose(ids, link)
         if link is not core.routes.parent:
             whom.update(core.routes.ancestors[:1])
         for node in whom:
@@ -104,14 +117,19 @@ class Losses(object):
     def link_lost(self, link, reason):
         # type: (Any, str) -> None
         """A link to a child is lost, and all who lie behind it."""
-        self.lose(self.descendants.behind(link), link, reason, True)
+        self.lose(self.descendants.behind(link), link, reason)
 
     def _on_lost_message(self, message):
         # type: (Message) -> None
-        ids, reason = values.decode(message.body)
-        believed = [id for id in ids if self.core.routes.behind(id, message.link)]
-        if believed:
-            self.lose(believed, message.link, reason[:limits.reason_chars_max])
+        """[ids, reason]: believed from ancestors, and from a node below whose descendants they are."""
+        try:
+            ids, reason = values.decode(message.body)
+            reason = reason[:limits.reason_chars_max] + ""
+            ids = [id for id in ids if self.core.routes.behind(id, message.link) and self.core.above(message.src, id)]
+        except (TypeError, ValueError):
+            raise ProtocolError("malformed LOST")
+        if ids:
+            self.lose(ids, message.link, reason)
 
     def _on_route(self, message):
         # type: (Message) -> None
@@ -119,4 +137,4 @@ class Losses(object):
         id, via = values.decode(message.body)
         link = self.core.routes.down.get(via)
         if link and self.core.routes.commands(message.authority):
-            self.descendants.add(id, link)
+            self.descendants.add(id, link, via)

@@ -64,7 +64,7 @@ class Here(object):
     def __init__(self, node):
         # type: (Any) -> None
         self._node = node
-        if not node.core.on_forward:
+        if not node.core.descendants:
             descent.Losses(node.core)       # so that it hears of the loss of those that it talks to
         self.id = node.core.id
         self.name = node.name

@@ -52,8 +52,8 @@ class Call(concurrent.futures.Future[T]):
     """
 
     def __init__(self, node: Node, fn: Callable[..., T]) -> None:
-        # As Future.__init__, but for the condition: it takes longer to make than all the rest of a call, and most calls
-        # are waited for by reading the link.
+        # As Future.__init__, but for `_condition`: it takes longer to make than all the rest of a call, and most calls are
+        # waited for by reading the link.
         self._state = "PENDING"
         self._result: Any = None
         self._exception: BaseException | None = None

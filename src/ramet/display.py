@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramet import codec
 from ramet.kernel.core import Message
+from ramet.kernel.errors import ProtocolError
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -31,8 +32,11 @@ class Display:
 
     def on_output(self, message: Message) -> None:
         """Take an OUTPUT message: [stream, bytes]."""
-        stream, data = codec.decode(message.body)
-        if message.src in self.nodes and stream in (1, 2) and isinstance(data, bytes):
+        said: Any = codec.decode(message.body)
+        if not isinstance(said, list) or len(said) != 2 or said[0] not in (1, 2) or not isinstance(said[1], bytes):
+            raise ProtocolError("malformed OUTPUT")
+        stream, data = said
+        if message.src in self.nodes:
             key = message.src, stream
             lines = (self.partial.pop(key, b"") + data).split(b"\n")
             rest = lines.pop()

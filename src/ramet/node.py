@@ -51,6 +51,8 @@ class Grower:
         """
         grower: Grower = self
         for connector, options in spec.parse(text):
+            if not hasattr(grower, connector):
+                raise ValueError(f"{text!r}: there is no connector {connector!r} yet; there are local, ssh and command")
             grower = getattr(grower, connector)(**options)
         assert isinstance(grower, Node)
         return grower

@@ -21,6 +21,7 @@ from ramet.kernel import core as kernel_core
 from ramet.kernel import limits
 from ramet.kernel.core import Core, Message
 from ramet.kernel.errors import ClosedError
+from ramet.kernel.frames import DEAD
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.nursery import Nursery
@@ -67,7 +68,7 @@ class Tree(Grower):
         self._core.handlers.update({
             kernel_core.HELLO: self._gardener.on_hello, kernel_core.INSTALLED: self._gardener.on_installed, kernel_core.MODULE_REQUEST: self._on_module_request,
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
-            kernel_core.WISH: self._gardener.on_wish})
+            kernel_core.WISH: self._gardener.on_wish, kernel_core.CALL: self._refuse})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
         self._keeper.start()
         _TREES.add(self)
@@ -174,6 +175,11 @@ class Tree(Grower):
     def _on_module_request(self, message: Message) -> None:
         # Finding and packing takes its time, so the link's reader leaves it to the keeper.
         self._loop.call_soon(self._shipper.on_request, message, self._nodes)
+
+    def _refuse(self, message: Message) -> None:
+        """Code in a node called into this program."""
+        self._core.refused += 1
+        self._core.reply(message, [b"calls go down the tree only: no node may call functions in the program"], DEAD)
 
     def _on_lost(self, ids: list[int], reason: str) -> None:
         for id in ids:

@@ -7,14 +7,11 @@ Both sides of a link must agree on those that are marked (wire). The others are 
 # 128 KiB are 1 ms at 1 Gbit/s. Below 64 KiB the cost of a frame in Python (about 15 us) shows in the throughput.
 frame_bytes_max = 131072
 
-# The largest message: what a receiver is ready to hold in memory for one. Settable for each tree.
+# The largest message: what a receiver is ready to hold in memory for one.
 message_bytes_max = 1 << 30
 
 # Messages of one sender that may be incomplete at one receiver at a time: one a flow. Bounds what a hostile peer pins.
 partial_messages_max = 64
-
-# How much is read from a link at once. Two frames, so that a busy link costs few system calls.
-read_bytes_max = 262144
 
 # How much is handed to the operating system at once while other flows wait: what lies in a pipe can't be overtaken.
 write_bytes_max = 262144

@@ -43,7 +43,7 @@ class Peer(object):
         node = self._node
         flags, body = node.core.request(self.id, handle, value)
         if flags & DEAD:
-            raise NodeLostError("%s can't answer: %s" % (self.name, bytes(body).decode("utf-8", "replace")))
+            raise NodeLostError("%s doesn't answer: %s" % (self.name, bytes(body).decode("utf-8", "replace")))
         if flags & ERROR:
             raise remote_errors.unpack(values.decode(body), self.name)
         return values.decode(body, node.context(self.id))

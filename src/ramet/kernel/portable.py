@@ -57,7 +57,7 @@ SEQUENCES = {   # classes whose instances are tuples with names, made in C: wher
 FACTORIES = {kind.__name__: kind for kind in (
     list, dict, set, frozenset, tuple, int, float, complex, bool, str, bytes, bytearray)}  # type: Dict[str, Any]
 HINTS = {
-    "generator": "call it with node.stream() to have its items as they come", "function": "name it as what to call",
+    "generator": "return a list of its items", "function": "name it as what to call",
     "module": "import it over there", "TextIOWrapper": "open it over there", "coroutine": "call the coroutine function",
     "lock": "it is of one process only", "type": "name the class in a call",
 }

@@ -20,15 +20,18 @@ from ramet.modules.closure import Closure
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
 
-# What of the kernel a node needs to grow children, and to run calls in other lanes than the main one.
-GROWING = ("facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn", "grow", "nursery")
+# What of the kernel an import needs that nobody foresaw; on 2.7, where ours are asked first, each import does.
+UNFORESEEN = ("compat_late", "unforeseen")
+# What a node needs to grow children, and to run calls in other lanes than the main one. The reader of its link imports
+# it, which can't ask for anything: all must be there.
+GROWING = (*UNFORESEEN, "facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
+           "grow", "nursery")  # fmt: skip
 LANES = ("lanes",)
 # What reads values of the rarer types.
 RARE = ("portable", "instances")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
-FOLLOWING = ("facade", "fragments", "compat_late", "unforeseen", "later", "logs", "failures")
-UNFORESEEN = ("compat_late", "unforeseen")
+FOLLOWING = (*UNFORESEEN, "facade", "fragments", "later", "logs", "failures")
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

@@ -122,6 +122,7 @@ def test_demo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / os.fsdecode(b"not-utf8-\xff")).write_bytes(b"x" * 100_000)
     done = ramet("demo", tmp_path, RAMET_DEMO_SSH="host.invalid")
+    assert done.stderr == ""    # no node has complained
     assert done.returncode == 0, done.stdout + done.stderr
     for label, _ in pythons.interpreters():
         assert f"py{label}" in done.stdout

@@ -31,7 +31,7 @@ def unpack(payload: bytes) -> tuple[str, dict[str, Any], list[str]]:
     assert payload.startswith(stub.HEAD)
     stream = zlib.decompressobj()
     text, _, loader = stream.decompress(payload[stub.HEAD_BYTES:]).rpartition(b"\0")
-    assert stream.eof and not stream.unused_data and loader.startswith(b"import ") and b"def load(" in loader
+    assert stream.eof and not stream.unused_data and b"def load(" in loader
     form, _, rest = text.partition(b"\0")
     modules = rest.split(b"\0") if form == b"source" else marshal.loads(rest)
     names = [name.decode() for name in modules[::2]]

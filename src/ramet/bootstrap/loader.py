@@ -1,10 +1,10 @@
 """The loader: reads the kernel from the link, makes its modules and starts it.
 
 Its text, not the module, is what is used: ``packing`` minifies it and sends it behind the kernel, in the same zlib stream,
-and the stub's head (see ``kernel/stub.py``) inflates that and runs it over there, in ``__main__``'s namespace, on Python 2.7 and 3.6 or newer. Whatever it raises
-ends the process with status 98. Runs on the main thread, before there is another one.
+and the stub's head (see ``kernel/stub.py``) inflates that and runs it over there, in ``__main__``'s namespace, on Python 2.7
+and 3.6 or newer. Whatever it raises ends the process with status 98. Runs on the main thread, before there is another one.
 """
-# ruff: noqa: F401, UP018, UP031
+# ruff: noqa: F401, UP031
 import marshal
 import os
 import sys

@@ -37,7 +37,7 @@ CORE = tuple("ramet.kernel." + name for name in (
 FORMS = tuple(dict.fromkeys(("source", compat.form_tag())))
 
 # Version of all this, as far as it shows in the bytes: a part of what names a file in the cache.
-_FORMAT = 3
+_FORMAT = 5
 _FLAG_BYTECODE = 4      # of a module's record
 
 _LOADER = "ramet.bootstrap.loader"
@@ -97,7 +97,7 @@ def packed(name: str, form: str) -> bytes:
 
 def _code(name: str, text: str, form: str) -> bytes | CodeType:
     if form == "source":
-        return minify(text).rstrip("\n").encode()
+        return minify(text, name in CORE).rstrip("\n").encode()
     if form not in FORMS:
         raise ValueError(f"{form!r} can't be made here, only {' and '.join(FORMS)}")
     spec = importlib.util.find_spec(name)
@@ -109,7 +109,7 @@ def _code(name: str, text: str, form: str) -> bytes | CodeType:
 
 
 def _loader() -> bytes:
-    return f"{minify(_source(_LOADER))}load(s,d.unused_data,h,p)".encode()
+    return f"{minify(_source(_LOADER), True)}load(s,d.unused_data,h,p)".encode()
 
 
 def _filename(name: str) -> str:

@@ -66,6 +66,7 @@ def load(text, data, excepthook, entry):
     os.write(1, b"\nRAMET2\n")
     sys.excepthook = excepthook
     main = sys.modules["ramet.kernel.start"].main
+    del pack, parts     # this function never ends
     names = globals()
     for name in list(names):
         if name[:2] != "__":

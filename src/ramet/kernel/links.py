@@ -143,15 +143,6 @@ class Link(object):
         self.postponed = False
         self.flush()
 
-    def drain(self):
-        # type: () -> List[bytes]
-        """Take all frames that wait for a link that isn't open."""
-        with self.writing:
-            frames = []
-            while self.queue.size:
-                frames.append(self.queue.pop())
-            return frames  # type: ignore[return-value]
-
     def borrow(self, waiter):
         # type: (Waiter) -> bool
         """Take the keeper's place as the reader of this link, until ``give_back``. Best before what wants a reply is sent.

@@ -40,6 +40,16 @@ class Child(object):
         self.given = set()  # type: Set[Tuple[str, str]]      # (form, module): what it has from us
 
 
+def _drained(link):
+    # type: (Link) -> List[Any]
+    """Take all frames that wait for a link that isn't open."""
+    frames = []
+    with link.writing:
+        while link.queue.size:
+            frames.append(link.queue.pop())
+    return frames
+
+
 class Nursery(object):
     """Grows and keeps the children of one node.
 
@@ -90,7 +100,7 @@ class Nursery(object):
             # type: (str) -> bytes
             if on_form:
                 on_form(form)
-            behind = b"".join([config] + link.drain())
+            behind = b"".join([config] + _drained(link))
             link.bytes_out += len(self._payload(form)) + len(behind)
             return behind
 

@@ -73,10 +73,16 @@ class Display:
 
 def show(node: Node, stream: int, line: str) -> None:
     """The default: one line on our own stdout or stderr, with what could steer a terminal made harmless."""
-    line = harmless(line)
+    line = f"[{node.name}] {harmless(line)}\n"
     target = sys.stdout if stream == 1 else sys.stderr
+    if target is None:
+        return      # this program was started without
     try:
-        target.write(f"[{node.name}] {line}\n")
+        try:
+            target.write(line)
+        except UnicodeEncodeError:      # the C locale
+            encoding = target.encoding or "ascii"
+            target.write(line.encode(encoding, "backslashreplace").decode(encoding))
         target.flush()
     except (OSError, ValueError):
         pass    # our own stdout is closed: nobody reads it

@@ -151,8 +151,8 @@ class Gardener:
             return
         node._state.facts = facts
         node._state.up = True
-        if isinstance(facts.get("form"), str) and node._state.form == "source":
-            node._state.form = facts["form"] if facts["form"] in packing.FORMS else "source"
+        if facts.get("form") == "source" or node._state.form == "source":
+            node._state.form = facts["form"] if facts.get("form") in packing.FORMS else "source"
         node._state.connected.set_result(None)
 
     def on_installed(self, message: Message) -> None:

@@ -94,7 +94,8 @@ def test_a_changed_host_key(tree: ramet.Tree, sshd: Sshd) -> None:
 
 
 def test_a_password_that_was_not_given(tree: ramet.Tree, sshd: Sshd) -> None:
-    refused(tree.ssh(HOST, **sshd.by_password(password=None)), ramet.AuthenticationError, "authenticate", "no password was given")
+    node = tree.ssh(HOST, **sshd.by_password(password=None))
+    refused(node, ramet.AuthenticationError, "authenticate", "no password was given")
 
 
 def test_a_host_of_a_node_is_refused_like_one_of_ours(tree: ramet.Tree, node: ramet.Node, sshd: Sshd) -> None:
@@ -159,9 +160,12 @@ def test_a_node_that_is_closed_while_it_connects(tree: ramet.Tree, node: ramet.N
         slow = grower.command(["sh", "-c", "sleep 60"], name="slow")
         call = slow.start(remote.pid)
         slow.close()
-        for ask in (lambda: call.result(5), lambda: slow.wait(5), lambda: slow.call(remote.pid)):
-            with pytest.raises(ramet.ClosedError, match="slow"):
-                ask()
+        with pytest.raises(ramet.ClosedError, match="slow"):
+            call.result(5)
+        with pytest.raises(ramet.ClosedError, match="slow"):
+            slow.wait(5)
+        with pytest.raises(ramet.ClosedError, match="slow"):
+            slow.call(remote.pid)
 
 
 def test_silence(tree: ramet.Tree) -> None:
@@ -287,18 +291,20 @@ def test_a_function_of_a_module_that_nobody_has(node: ramet.Node) -> None:
         node.call(lost)
 
 
-@pytest.mark.parametrize("thing", [lambda: 1, (lambda x: lambda: x)(1), type("Local", (), {}), 5, None, "os.getpid"], ids=repr)
+@pytest.mark.parametrize("thing", [lambda: 1, (lambda x: lambda: x)(1), type("Local", (), {}), 5, None, "os.getpid"],
+                         ids=["lambda", "closure", "class", "number", "none", "text"])
 def test_what_is_no_function_of_a_module(node: ramet.Node, thing: Any) -> None:
     for send in (node.call, node.start, node.cast):
         with pytest.raises((ramet.ValueNotPortableError, TypeError)):
             send(thing)
 
 
+THERE = "import os, sys\nif os.getpid() != {pid}:\n    "      # what only nodes do
 BROKEN = {
-    "breaks_there.py": "import os\nif os.getpid() != {pid}:\n    raise RuntimeError('broken on import')\ndef work(): return 1\n",
+    "breaks_there.py": THERE + "raise RuntimeError('broken on import')\ndef work(): return 1\n",
     "needs_it.py": "import breaks_there\ndef work(): return 2\n",
-    "exits_there.py": "import os, sys\nif os.getpid() != {pid}:\n    sys.exit('no main guard')\ndef work(): return 3\n",
-    "lacks_a_part.py": "try:\n    import os, no_such_part\nexcept ImportError:\n    if os.getpid() != {pid}: raise\ndef work(): 4\n",
+    "exits_there.py": THERE + "sys.exit('no main guard')\ndef work(): return 3\n",
+    "lacks_a_part.py": THERE + "import no_such_part\ndef work(): return 4\n",
     "too_new.py": "def work(): return f'{{1}}'\n",
     "sound.py": "def work(): return 5\n",
 }

@@ -96,10 +96,10 @@ def form_of(hexversion, implementation):
     return "cp%d%d" % (hexversion >> 24, hexversion >> 16 & 255)
 
 
-def form_tag():
-    # type: () -> str
+def form_tag(optimize=sys.flags.optimize):
+    # type: (int) -> str
     """This interpreter's form: what ``form_of`` says of it, "source" also when it runs with -O."""
-    if sys.flags.optimize:
+    if optimize:
         return "source"
     return form_of(sys.hexversion, "p" if PYPY else "c")
 

@@ -141,7 +141,8 @@ class Finder(object):
 
     def _get(self, name):
         # type: (str) -> Optional[Record]
-        return self.cache.get(self.form, name)
+        # With -O modules come as source, to be compiled so; but who sent the kernel's parts didn't know of it yet.
+        return self.cache.get(self.form, name) or name[:6] == "ramet." and self.cache.get(compat.form_tag(0), name) or None
 
     def obtain(self, name, form):
         # type: (str, str) -> Optional[Record]

@@ -48,7 +48,8 @@ import sys, types
 sys.modules["ramet"] = types.ModuleType("ramet")
 sys.modules["ramet"].__path__ = [sys.argv[1] + "/ramet"]
 from ramet.bootstrap import packing
-sys.stdout.buffer.write(packing.payload(packing.FORMS[-1])[packing.loader_size():])
+from ramet.kernel import stub
+sys.stdout.buffer.write(packing.payload(packing.FORMS[-1])[stub.HEAD_BYTES:])
 """
 
 #: A kernel that ends at once, and the first stage that feeds the stub from a second process.
@@ -75,7 +76,7 @@ def processor_s() -> float:
 
 
 def forms(pythons: list[str], folder: Path) -> None:
-    source = packing.payload("source")[packing.loader_size():]
+    source = packing.payload("source")[stub.HEAD_BYTES:]
     (folder / "source").write_bytes(source)
     print(f"kernel as source: {len(source):,} bytes, {len(zlib.decompress(source)):,} inflated")
     print(f"{'':44}{'source ms':>12}{'bytecode ms':>12}{'bytes':>10}")

@@ -77,7 +77,8 @@ class Gardener:
         while one is not None:
             ancestors.append(one.id)
             one = one.parent
-        body = values.encode({"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level})
+        body = values.encode({
+            "id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level})
         return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, body)[0]
 
     def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes) -> None:

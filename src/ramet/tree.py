@@ -66,7 +66,8 @@ class Tree(Grower):
         self._gardener = Gardener(self)
         self._caller = Caller(self)
         self._core.handlers.update({
-            kernel_core.HELLO: self._gardener.on_hello, kernel_core.INSTALLED: self._gardener.on_installed, kernel_core.MODULE_REQUEST: self._on_module_request,
+            kernel_core.HELLO: self._gardener.on_hello, kernel_core.INSTALLED: self._gardener.on_installed,
+            kernel_core.MODULE_REQUEST: self._on_module_request,
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
             kernel_core.WISH: self._gardener.on_wish, kernel_core.CALL: self._refuse})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)

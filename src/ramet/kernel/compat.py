@@ -16,6 +16,7 @@ IMPLEMENTATION = "PyPy" if PYPY else "CPython"
 
 if PY2:
     import pkgutil  # noqa: F401  (for `compat_late`: our finders, which are asked first there, can't work without it)
+
     import thread as _thread
     text = unicode  # type: ignore[name-defined]  # noqa: F821
     integers = (int, long)  # type: ignore[name-defined]  # noqa: F821

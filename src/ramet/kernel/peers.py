@@ -3,8 +3,7 @@
 Calls go down only: a node may call functions in nodes below it. Any thread; calls block.
 """
 
-from ramet.kernel import compat, remote_errors, values
-from ramet.kernel import descent
+from ramet.kernel import compat, descent, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.errors import NodeLostError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR

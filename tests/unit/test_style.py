@@ -41,8 +41,8 @@ CORE_IMPORTS = {
 #: Methods that the standard library calls by name.
 CALLED_BY_OTHERS = {
     "_condition", "find_module", "load_module", "find_spec", "create_module", "exec_module", "get_source", "get_code",
-    "get_data", "get_filename", "is_package", "invalidate_caches", "write", "writelines", "flush", "isatty", "fileno", "readline",
-    "emit", "run", "get_resource_reader", "find_distributions", "set_running_or_notify_cancel",
+    "get_data", "get_filename", "is_package", "invalidate_caches", "write", "writelines", "flush", "isatty",
+    "fileno", "readline", "emit", "run", "get_resource_reader", "find_distributions", "set_running_or_notify_cancel",
 }  # fmt: skip
 
 #: Modules whose public names are for users: a test or a page that shows them is use enough.

@@ -204,3 +204,9 @@ def test_command_adds_the_interpreter() -> None:
 def test_command_refuses(argv: Any, options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         command.plan(argv, **options)
+
+
+@pytest.mark.parametrize(("python", "most"), [("python3", 400), (None, 520)])
+def test_the_command_that_ssh_is_given_is_short(python: str | None, most: int) -> None:
+    command = ssh.plan("web1", python=python)["argv"][-1].replace(NAME_HERE, "web1")
+    assert len(command) <= most and command.startswith("exec ")

@@ -50,7 +50,7 @@ class Caller:
         state.calls += 1
         if options:
             self._bound(call, options)
-        if (state.form, module) in state.has and not options and not state.ended and not state.context.rare:
+        if state.open and (state.form, module) in state.has and not (options or state.ended or state.context.rare):
             self._send(call, chunks, 0, wait)
         else:
             self.modules.check(module)

@@ -48,11 +48,12 @@ class Display:
             for line in lines:
                 self.show(self.nodes[message.src], stream, line.decode("utf-8", "backslashreplace"))
 
-    def flush(self) -> None:
-        """Show what doesn't end in a newline."""
-        for (id, stream), rest in list(self.partial.items()):
-            self.show(self.nodes[id], stream, rest.decode("utf-8", "backslashreplace"))
-        self.partial.clear()
+    def flush(self, id: int) -> None:
+        """A node ends: show what it wrote last, which doesn't end in a newline."""
+        for stream in (1, 2):
+            rest = self.partial.pop((id, stream), b"")
+            if rest:
+                self.show(self.nodes[id], stream, rest.decode("utf-8", "backslashreplace"))
 
     def on_log(self, message: Message) -> None:
         """Take a LOG message: a record's fields.

@@ -22,6 +22,7 @@ from ramet.node import Node
 from ramet.shipping import FOLLOWING, GROWING
 
 if TYPE_CHECKING:
+    from ramet.kernel.links import Link
     from ramet.tree import Tree
 
 # What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
@@ -49,6 +50,7 @@ class Gardener:
         self.lock = threading.RLock()
         self.ids = itertools.count(1)
         self.names: dict[str, int] = {}
+        self.links: dict[int, Link] = {}     # of the controller's children
         self.past_bytes = {"bytes_in": 0, "bytes_out": 0}
 
     # ------------------------------------------------------------------ growing
@@ -62,8 +64,11 @@ class Gardener:
             self.nodes[node.id] = node
         config = self._config(node)
         if parent is None:
-            self.nursery.grow(node.id, plan, config, lambda error: self.grown(node, plan, error),
-                              lambda form: self.known(node, form))
+            link = self.nursery.grow(node.id, plan, config, lambda error: self.grown(node, plan, error),
+                                     lambda form: self.known(node, form))
+            with self.lock:
+                if not node._state.ended:
+                    self.links[node.id] = link
         else:
             self.when_known(parent, lambda: self._grow_there(parent, node, plan, config),
                             lambda: self.failed(node, ConnectError(
@@ -120,20 +125,25 @@ class Gardener:
             self._cut(node)
 
     def known(self, node: Node, form: str) -> None:
-        """A node's interpreter is known: send what was held back. It waits in the link behind the kernel."""
+        """A node's interpreter is known: send what was held back. It waits in the link behind the kernel.
+
+        What is sent meanwhile is held back, too, so that calls keep their order.
+        """
         state = node._state
-        with self.lock:
-            state.form = form
-            held, state.held = state.held, []
-        for send in held:
-            send()
+        state.form = form
+        while not state.open:
+            with self.lock:
+                held, state.held = state.held, []
+                state.open = not held
+            for send in held:
+                send()
         self.tree._shipper.kernel_parts(node, FOLLOWING, 0)
 
     def when_known(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
         """Send now, or when the node's interpreter is known; ``dead`` is called instead if the node is gone."""
         state = node._state
         with self.lock:
-            if not state.ended and state.form is None:
+            if not state.ended and not state.open:
                 state.held.append(lambda: self._send_or(node, send, dead))
                 return
         self._send_or(node, send, dead)
@@ -208,6 +218,17 @@ class Gardener:
                 child._state.closing |= state.closing
                 named = f"node {node.name}: "
                 self.gone(child, reason if reason.startswith(named) else named + reason)
+        self._forget(node)
+
+    def _forget(self, node: Node) -> None:
+        """Keep nothing of a node that is gone, so that a program may grow any number one after the other."""
+        self.tree._display.flush(node.id)
+        self.tree.modules.forget(node.id)
+        self.nodes.pop(node.id, None)
+        link = self.links.pop(node.id, None)
+        if link is not None:
+            for which in self.past_bytes:
+                self.past_bytes[which] += getattr(link, which)
 
     def close(self, node: Node, kill: bool) -> None:
         """End a node: by asking it, or by cutting its link."""
@@ -232,8 +253,8 @@ class Gardener:
     def abandon(self) -> None:
         """In a forked child: close the descriptors of all links, without a word to anybody."""
         fds = {self.core.loop.wake_r, self.core.loop.wake_w}
-        for child in self.nursery.children.values():
-            fds.update((child.link.fd_in, child.link.fd_out))
+        for link in self.links.values():
+            fds.update((link.fd_in, link.fd_out))
         for fd in fds - {-1}:
             try:
                 os.close(fd)
@@ -244,4 +265,4 @@ class Gardener:
 
     def bytes_total(self, which: str) -> int:
         """Bytes over all links to children, those that are gone included."""
-        return self.past_bytes[which] + sum(int(getattr(c.link, which)) for c in list(self.nursery.children.values()))
+        return self.past_bytes[which] + sum(int(getattr(link, which)) for link in list(self.links.values()))

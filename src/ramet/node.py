@@ -30,15 +30,15 @@ class Grower:
 
     def local(self, **options: Any) -> Node:
         """Start another interpreter on the same machine and account: ``connectors.local.plan`` has the options."""
-        return self._tree._grow(self.id, local.plan(**options))
+        return self._tree._grow(self, local.plan(**options))
 
     def ssh(self, host: str, **options: Any) -> Node:
         """Start an interpreter on another host with the OpenSSH program: ``connectors.ssh.plan`` has the options."""
-        return self._tree._grow(self.id, ssh.plan(host, **options))
+        return self._tree._grow(self, ssh.plan(host, **options))
 
     def command(self, argv: list[str], **options: Any) -> Node:
         """Start an interpreter with any command that gives its stdio: ``connectors.command.plan`` has the options."""
-        return self._tree._grow(self.id, command.plan(argv, **options))
+        return self._tree._grow(self, command.plan(argv, **options))
 
     def connect(self, text: str) -> Node:
         """Grow several nodes, one through the other, from one string such as ``"ssh:user@web1:2222/local:"``.
@@ -189,7 +189,8 @@ class State:
 
     Attributes:
         context: how values from it are read: no code runs, only classes that the program itself knows.
-        form: in which form it takes code; None until its interpreter is known. Until then ``held`` collects what to send.
+        form: in which form it takes code; None until its interpreter is known.
+        open: what is to be sent needn't be put into ``held`` any more, which is sent when the form is known.
         up: it has said HELLO.
         ended: "failed", "lost" or "closed", once it is.
         has: (form, name) of modules that were sent for it.
@@ -202,6 +203,7 @@ class State:
         self.connected: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.facts: dict[str, Any] = {}
         self.form: str | None = None
+        self.open = False
         self.held: list[Callable[[], None]] = []
         self.up = False
         self.ended = ""

@@ -131,7 +131,8 @@ class Tree(Grower):
             if not self._keeper.is_alive():
                 self._loop.close()
                 self._core.close()
-        self._display.flush()
+        for id in list(self._nodes):
+            self._display.flush(id)
 
     def __enter__(self) -> Tree:
         return self
@@ -159,9 +160,9 @@ class Tree(Grower):
         if self._closed:
             raise ClosedError("the tree is closed")
 
-    def _grow(self, parent: int, plan: dict[str, Any]) -> Node:
+    def _grow(self, parent: Grower, plan: dict[str, Any]) -> Node:
         self._check_open()
-        return self._gardener.grow(self._nodes.get(parent), plan)
+        return self._gardener.grow(parent if isinstance(parent, Node) else None, plan)
 
     def _close_node(self, node: Node, kill: bool) -> None:
         if self._closed or self._forgotten or node._state.ended:

@@ -400,3 +400,21 @@ def test_bad_options_are_refused_where_they_are_given(tree: ramet.Tree, node: ra
     for wrong in bad:
         with pytest.raises((ValueError, TypeError)):
             wrong()
+
+
+def test_a_node_that_is_gone_grows_nothing_and_leaves_nothing(tree: ramet.Tree) -> None:
+    node = tree.local()
+    with pytest.raises(ramet.NodeLostError):
+        node.call(remote.die)
+    with pytest.raises(ramet.ConnectError, match="can't be started: node local was lost"):
+        node.local().wait(5)
+    assert tree.nodes == [] and not tree._nodes and not tree._gardener.links
+    assert tree.stats()["bytes_out"] > 10_000
+
+
+def test_calls_that_are_made_while_it_connects_keep_their_order(tree: ramet.Tree) -> None:
+    for _ in range(5):
+        node = tree.local()
+        calls = [node.start(remote.append, n) for n in range(300)]
+        assert calls[-1].result() == list(range(300))
+        node.close()

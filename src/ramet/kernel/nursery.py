@@ -83,7 +83,7 @@ class Nursery(object):
     # ------------------------------------------------------------------ growing
 
     def grow(self, id, plan, config, done, on_form=None):
-        # type: (int, Dict[str, Any], bytes, Callable[[Any], Any], Optional[Callable[[str], Any]]) -> None
+        # type: (int, Dict[str, Any], bytes, Callable[[Any], Any], Optional[Callable[[str], Any]]) -> Link
         """Start a child. What is sent to it from now on waits and follows the kernel at once. Thread-safe.
 
         Args:
@@ -91,6 +91,9 @@ class Nursery(object):
             config: the CONFIG frame.
             done: called with None when it is up, or with a ConnectError when it can't be.
             on_form: called when its interpreter is known, before anything is sent to it.
+
+        Returns:
+            The link to it, which isn't open yet.
         """
         link = Link(self.core.loop, self.core.on_frame, self._lost)
         child = self.children[id] = Child(id, plan["name"], link)
@@ -118,6 +121,7 @@ class Nursery(object):
             link.close(error.args[0])
         child.growth = grow.Growth(self.core.loop, plan, self._payload, started, up, failed)
         self.core.loop.call_soon(child.growth.start)
+        return link
 
     def _payload(self, form):
         # type: (str) -> bytes

@@ -134,4 +134,4 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def fingerprint(text: str) -> str:
-    return next(line for line in text.splitlines() if line.startswith("sha256"))
+    return next(line.strip() for line in text.splitlines() if line.startswith("sha256"))

@@ -87,7 +87,7 @@ setup_controllers() {
 # ---------------------------------------------------------------- what the tests connect to
 
 # program:package
-TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps"
+TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps busybox:busybox"
 
 setup_targets() {
   local pair program packages='' programs=''

@@ -26,7 +26,7 @@ def mitogen_router() -> Iterator[Any]:
 
 
 def mitogen_local(router: Any) -> Any:
-    context = router.local(python_path=sys.executable)
+    context = router.local(python_path=sys.executable, connect_timeout=120)
     context.call(remote.nothing)
     return context
 

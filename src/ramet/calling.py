@@ -16,7 +16,7 @@ from ramet.kernel import limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL
 from ramet.kernel.errors import Error, ProtocolError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
-from ramet.node import Node
+from ramet.node import Node, State
 from ramet.shipping import LANES, RARE
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Caller:
         state.calls += 1
         if options:
             self._bound(call, options)
-        if state.open and (state.form, module) in state.has and not (options or state.ended or state.context.rare):
+        if _is_ready(state, module, options):
             self._send(call, chunks, 0, wait)
         else:
             self.modules.check(module)
@@ -58,7 +58,7 @@ class Caller:
             def send() -> None:
                 self._prepare(node, module, options)
                 self._send(call, chunks, flow_of(options), wait)
-            self.gardener.when_known(node, send, lambda: self._answer(call, DEAD, b""))
+            self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
         return call
 
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
@@ -66,6 +66,9 @@ class Caller:
         target, module = functions.describe(fn)
         state, options = node._state, node._options
         chunks = encoded([target, list(args), kwargs, options], state.context)
+        if _is_ready(state, module, options) and len(chunks) == 1:
+            self.core.send(node.id, CALL, chunks, later=True)
+            return
         self.modules.check(module)
 
         def send() -> None:
@@ -87,12 +90,14 @@ class Caller:
             call.node._state.calls -= 1
             return
         id = call.node.id
-        self.shipper.before_long(call.node, chunks)
+        if len(chunks) > 1 or len(chunks[0]) > limits.frame_bytes_max:
+            self.shipper.before_long(call.node, chunks)
         if wait:
             call._borrow()
-        handle = self.core.ask(id, CALL, chunks, lambda flags, body: self._answer(call, flags, body), 0, flow,
-                               not wait and call.node._state.calls > GATHERED_FROM)
-        call._stop = lambda: self._stop(call, handle)
+        later = not wait and call.node._state.calls > GATHERED_FROM
+        call._handle = self.core.ask(id, CALL, chunks, call._reply, 0, flow, later)
+        if call._answered:      # by a cancel meanwhile
+            self.stop(call)
 
     def _bound(self, call: Call[Any], options: dict[str, Any]) -> None:
         if "timeout" in options:
@@ -100,13 +105,13 @@ class Caller:
             timer = self.loop.call_later(seconds, call._expire, seconds)
             call.add_done_callback(lambda _: timer.cancel())
 
-    def _stop(self, call: Call[Any], handle: int) -> None:
+    def stop(self, call: Call[Any]) -> None:
         """A call was cancelled or timed out here: end the work over there."""
-        if self.core.pending.pop(handle, None):
+        if self.core.pending.pop(call._handle, None):
             call.node._state.calls -= 1
-            self.core.tell(call.node.id, CANCEL, [handle])
+            self.core.tell(call.node.id, CANCEL, [call._handle])
 
-    def _answer(self, call: Call[Any], flags: int, body: Any) -> None:
+    def answer(self, call: Call[Any], flags: int, body: Any) -> None:
         """Complete a call with what came back."""
         node = call.node
         state = node._state
@@ -148,6 +153,11 @@ def encoded(message: list[Any], context: values.Context) -> Any:
         raise ValueNotPortableError(f"arguments: a message of {sum(map(len, chunks))} bytes is over the limit of "
                                     f"{limits.message_bytes_max}: send it in parts")
     return chunks
+
+
+def _is_ready(state: State, module: str, options: dict[str, Any]) -> bool:
+    """Whether a plain call of a function in that module can be sent as it is: the usual case."""
+    return state.open and (state.form, module) in state.has and not (options or state.ended or state.context.rare)
 
 
 def flow_of(options: dict[str, Any]) -> int:

@@ -53,7 +53,10 @@ class Grower:
         for connector, options in spec.parse(text):
             if not hasattr(grower, connector):
                 raise ValueError(f"{text!r}: there is no connector {connector!r} yet; there are local, ssh and command")
-            grower = getattr(grower, connector)(**options)
+            try:
+                grower = getattr(grower, connector)(**options)
+            except TypeError as error:      # plan() got an unexpected keyword argument
+                raise ValueError(f"{text!r}: {connector}: {error}") from error
         assert isinstance(grower, Node)
         return grower
 

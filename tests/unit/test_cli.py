@@ -42,6 +42,7 @@ def write(folder: Path, name: str = "cli_script_one.py", text: str = SCRIPT) -> 
     ("local", "local:"),
     ("local:", "local:"),
     ("local/ssh:web1", "local:/ssh:web1"),
+    ("local?python=python3.12", "local?python=python3.12"),
     ("localhost", "ssh://localhost"),
 ])  # fmt: skip
 def test_a_bare_name_is_a_host_for_ssh(typed: str, spec: str) -> None:
@@ -90,6 +91,7 @@ def test_no_such_file(here: Path) -> None:
     ["run", "absent.py"],
     ["run", "-H", "teleport:moon", "SCRIPT"],
     ["run", "-H", "", "SCRIPT"],
+    ["run", "-H", "local?colour=red", "SCRIPT"],
     ["run", "BROKEN"],
     ["demo", "no/such/folder"],
     ["unknown"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pprint
+import re
 import sys
 import time
 import traceback
@@ -83,10 +84,10 @@ def _to_stderr(node: ramet.Node, stream: int, line: str) -> None:
 
 def full_spec(text: str) -> str:
     """What a user types for a host, as ``Tree.connect`` takes it: a bare name is a host for ssh."""
-    head = text.partition("/")[0]
-    if head in TARGETS:
-        return text.replace(head, head + ":", 1)
-    return text if head.partition(":")[0] in TARGETS else "ssh://" + text
+    first = re.split("[:/?]", text, maxsplit=1)[0]
+    if first not in TARGETS:
+        return "ssh://" + text
+    return text if text[len(first):len(first) + 1] in (":", "?") else f"{first}:{text[len(first):]}"
 
 
 def _load(target: str, arguments: list[str]) -> Any:

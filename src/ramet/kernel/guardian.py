@@ -89,6 +89,7 @@ def forget():
 def sweep(word=b"s"):
     # type: (bytes) -> None
     """End all other processes of the group. What was written is still passed on."""
+    compat.signal.signal(15, compat.signal.SIG_IGN)     # see sweep_group
     try:
         os.write(life[0], word)
     except (OSError, IndexError):
@@ -211,8 +212,11 @@ def guard(node, grace_s, link_fd, pipes):
 
 def sweep_group(node):
     # type: (int) -> None
-    """SIGKILL to a process group, but not to its leader; where there is no /proc, to nobody."""
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+    """SIGKILL to a process group, but not to its leader. Where /proc is empty (a bare chroot), SIGTERM: that spares it."""
+    if not os.path.exists("/proc/self"):
+        os.kill(-node, 15)
+        return
+    for name in os.listdir("/proc"):
         try:
             pid = int(name)
             if pid != node and os.getpgid(pid) == node:

@@ -75,7 +75,11 @@ class Shipper:
             state.has.add((state.form or "source", module))
 
     def kernel_parts(self, node: Node, names: Iterable[str], flags: int = CONTROL) -> None:
-        """Send late parts of the kernel that what follows needs; with flags 0 they don't overtake what was sent."""
+        """Send late parts of the kernel that what follows needs.
+
+        Args:
+            flags: 0 for parts that nothing waits for: they overtake nothing, and are sent again if something needs them.
+        """
         with self.lock:
             form = node._state.form or "source"
             missing = [KERNEL + name for name in names if (form, KERNEL + name) not in node._state.has]
@@ -124,8 +128,9 @@ class Shipper:
         hop = hop_node._state
         lacking = [record for name, record in records.items() if (form, name) not in hop.cached]
         keys = [(form, name) for name in records]
-        node._state.has.update(keys)
-        hop.cached.update(keys)
+        if flags:   # else what is sent later, as control, may be there earlier: it can't rely on these
+            node._state.has.update(keys)
+            hop.cached.update(keys)
         absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
         node._state.has.update(("", name) for name in absent)
         if records or absent:

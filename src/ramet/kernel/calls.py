@@ -30,8 +30,10 @@ def resolve(target):
 
     Args:
         target: "module:qualname"; or [function, args, kwargs] for a ``functools.partial``; or [instance, name] for a
-            bound method.
+            bound method; or the function itself, that came by value.
     """
+    if callable(target):
+        return target
     if isinstance(target, list):
         if len(target) == 2:
             return getattr(target[0], target[1])

@@ -21,12 +21,12 @@ import select
 import sys
 
 from ramet.kernel import compat
+from ramet.kernel.loop import IN, OUT, Poll
 
 MYPY = False
 if MYPY:
     from typing import Any, List, Tuple
 
-IN, OUT = 1, 4      # of poll, everywhere
 # For a socket, of which only one direction is shut. Python knows it since 3.7, where the system has it.
 HALF = getattr(select, "POLLRDHUP", 0x2000 if sys.platform[:5] == "linux" else 0)
 
@@ -183,7 +183,7 @@ def guard(node, grace_s, link_fd, pipes):
     end = 0.0       # when the grace is over
     while True:
         now = compat.monotonic()
-        poller = select.poll()
+        poller = Poll()
         poller.register(alive, IN)
         if not end:
             poller.register(link_fd, HALF)

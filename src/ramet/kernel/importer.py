@@ -11,6 +11,7 @@ the interpreter's one import lock meanwhile, so whoever delivers modules there (
 """
 import marshal
 import sys
+import zlib
 
 from ramet.kernel import compat
 from ramet.kernel.errors import ProtocolError
@@ -20,7 +21,7 @@ if MYPY:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
     Record = List[Any]      # [name, flags, filename, data]; a main module run by ``-m`` has its package's name behind
 
-PACKAGE, OWN, BYTECODE, NAMESPACE = 1, 2, 4, 8      # a record's flags (wire)
+PACKAGE, OWN, BYTECODE, NAMESPACE, ZIPPED = 1, 2, 4, 8, 32      # a record's flags (wire)
 SCHEME = "ramet:"       # a path on the controller; ``__file__`` and ``__path__`` begin so here
 ABSENT = "absent"       # (wire) why the controller doesn't send a module: it has none, or "refused: " and the reason
 
@@ -211,26 +212,21 @@ class Finder(object):
         # type: (str) -> Any
         """A module's code object."""
         record = self._get(name)  # type: Any
+        data = content(record)
         if record[1] & BYTECODE:
-            return marshal.loads(record[3])
-        return compile(record[3], compat.native(record[2]), "exec", 0, True)
+            return marshal.loads(data)
+        return compile(data, compat.native(record[2]), "exec", 0, True)
 
-    def is_package(self, name):
-        # type: (str) -> bool
-        """Whether a module is a package."""
-        record = self._get(name)  # type: Any
-        return bool(record[1] & PACKAGE)
-
-    def get_source(self, name):
+    def __getattr__(self, name):
         # type: (str) -> Any
-        """A module's source as text, for tracebacks, ``inspect`` and ``pdb``; None if it can't be had."""
-        from ramet.kernel import unforeseen
-        return unforeseen.source(self, self._get(name), name)
-
-    def get_data(self, path):
-        # type: (str) -> bytes
-        """Package data isn't shipped."""
-        raise IOError(2, "ramet doesn't ship package data", path)
+        """The rarer methods are functions of the late part ``packages``, which take this finder first."""
+        def method(*args):
+            # type: (*Any) -> Any
+            from ramet.kernel import packages
+            return getattr(packages, name)(self, *args)
+        if name in ("get_source", "is_package", "get_data"):
+            return method
+        raise AttributeError(name)
 
 
 class Nowhere(object):
@@ -246,6 +242,12 @@ class Nowhere(object):
         """Find nothing. The finders that stand on ``sys.meta_path`` have been asked already, or will be."""
 
     find_module = find_spec
+
+
+def content(record):
+    # type: (Record) -> bytes
+    """A record's data."""
+    return zlib.decompress(record[3]) if record[1] & ZIPPED else record[3]
 
 
 def _path(record):

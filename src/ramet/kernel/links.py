@@ -12,7 +12,7 @@ from ramet.kernel import compat, limits
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.flow import FairQueue
 from ramet.kernel.frames import CONTROL, Parser
-from ramet.kernel.loop import IN, interrupted
+from ramet.kernel.loop import IN, Poll, interrupted
 
 MYPY = False
 if MYPY:
@@ -28,7 +28,7 @@ class Waiter(object):
         # type: () -> None
         self.fds = compat.pipe()  # type: Any
         self.thread = compat.thread_id()
-        self.poller = select.poll()
+        self.poller = Poll()
         self.poller.register(self.fds[0], IN)
 
     def wake(self):
@@ -148,7 +148,7 @@ class Link(object):
         """Take the keeper's place as the reader of this link, until ``give_back``. Best before what wants a reply is sent.
 
         Returns:
-            False if that can't be done now: another thread reads, or the system has no epoll.
+            False if that can't be done now: another thread reads, or the system has neither epoll nor kqueue.
         """
         if self.fd_in < 0 or self.dead or not self.loop.shareable or not self.reading.acquire(False):
             return False

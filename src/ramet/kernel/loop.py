@@ -1,9 +1,9 @@
-"""The loop: one thread, the *keeper*, that waits for descriptors and time. epoll where there is one, else poll.
+"""The loop: one thread, the *keeper*, that waits for descriptors and time: by epoll, kqueue, poll or select.
 
 Must not know of frames. ``watch``, ``forget``, ``pause``, ``call_soon`` and ``call_later`` may be called by any thread;
 callbacks run on the keeper and never block. A thread that waits for a reply may read a link in the keeper's place
-(``links.Link.borrow``): with epoll it takes the descriptor out of the keeper's sight with one system call and without
-waking it. That is what makes a call two thread switches cheaper; docs/decisions/0003-borrowed-links.md has the figures.
+(``links.Link.borrow``): with epoll or kqueue it takes the descriptor out of the keeper's sight with one system call and
+without waking it. That is what makes a call two thread switches cheaper; docs/decisions/0003-borrowed-links.md has the figures.
 """
 import errno
 import os
@@ -25,6 +25,58 @@ def interrupted(error):
     # type: (BaseException) -> bool
     """Whether a system call just has to be made again."""
     return error.args[0] in (errno.EINTR, errno.EAGAIN)
+
+
+class Select(object):
+    """``select.select`` with the methods of a poll object: where the system has nothing better. Hang-ups alone aren't seen."""
+
+    def __init__(self):
+        # type: () -> None
+        self.masks = {}  # type: Dict[int, int]
+        self.register = self.modify = self.masks.__setitem__
+        self.unregister = self.masks.__delitem__
+
+    def poll(self, milliseconds=None):
+        # type: (Optional[float]) -> List[Any]
+        """[(descriptor, IN or OUT)] of those that are ready. No time, or a negative one: wait until one is."""
+        fds = [[fd for fd, mask in list(self.masks.items()) if mask & bit] for bit in (IN, OUT)]
+        wait = None if milliseconds is None or milliseconds < 0 else milliseconds / 1000.0
+        ready = select.select(fds[0], fds[1], [], wait)
+        return [(fd, IN) for fd in ready[0]] + [(fd, OUT) for fd in ready[1]]
+
+
+Poll = getattr(select, "poll", Select)  # type: Any
+
+
+class Kqueue(object):
+    """kqueue with the methods of an epoll object. Thread-safe as far as ``Loop`` needs it: changes are under its lock."""
+
+    def __init__(self):
+        # type: () -> None
+        self.queue = select.kqueue()  # type: ignore[attr-defined]
+        self.close = self.queue.close
+        self.masks = {}  # type: Dict[int, int]
+        self.register = self.modify
+
+    def modify(self, fd, mask):
+        # type: (int, int) -> None
+        """Say anew what to wait for. A hang-up comes with what was asked for."""
+        for bit, filter in (IN, -1), (OUT, -2):     # EVFILT_READ, EVFILT_WRITE; then EV_ADD, EV_DELETE
+            if (mask ^ self.masks.get(fd, 0)) & bit:
+                self.queue.control([select.kevent(fd, filter, 1 if mask & bit else 2)], 0)  # type: ignore[attr-defined]
+        self.masks[fd] = mask
+
+    def unregister(self, fd):
+        # type: (int) -> None
+        """Wait for it no longer."""
+        self.modify(fd, 0)
+        del self.masks[fd]
+
+    def poll(self, seconds):
+        # type: (float) -> List[Any]
+        """[(descriptor, IN or OUT)] of those that are ready. A negative time: wait until one is."""
+        events = self.queue.control(None, 64, None if seconds < 0 else seconds)
+        return [(int(event.ident), IN if event.filter == -1 else OUT) for event in events]
 
 
 class Timer(object):
@@ -53,8 +105,9 @@ class Loop(object):
     def __init__(self, on_error):
         # type: (Callable[[BaseException], Any]) -> None
         self.on_error = on_error
-        self.shareable = hasattr(select, "epoll")   # may interests change while another thread waits?
-        self.poller = select.epoll() if self.shareable else select.poll()
+        kind = getattr(select, "epoll", hasattr(select, "kqueue") and Kqueue)  # type: Any
+        self.shareable = bool(kind)     # may interests change while another thread waits?
+        self.poller = kind() if kind else Poll()
         self.readers = {}  # type: Dict[int, Any]
         self.writers = {}  # type: Dict[int, Any]
         self.masks = {}  # type: Dict[int, int]
@@ -162,7 +215,7 @@ class Loop(object):
         for fd in (self.wake_r, self.wake_w):
             os.close(fd)
         if self.shareable:
-            self.poller.close()  # type: ignore[union-attr]
+            self.poller.close()
 
     def _do(self, fn, args=()):
         # type: (Optional[Callable[..., Any]], Any) -> None

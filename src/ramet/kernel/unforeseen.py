@@ -6,7 +6,6 @@ import sys
 
 from ramet.kernel import compat, compat_late
 from ramet.kernel.errors import ModuleNotShippedError
-from ramet.kernel.importer import BYTECODE
 
 MYPY = False
 if MYPY:
@@ -45,14 +44,3 @@ def error(finder, name):
     if not refused:
         found.name = name   # of a refused one it would let `from package import name` swallow the error
     return found
-
-
-def source(finder, record, name):
-    # type: (Finder, Any, str) -> Any
-    """A module's source as text. It is asked for, once, when the module came as bytecode; None if it can't be had."""
-    if record and record[1] & BYTECODE:
-        try:
-            record = finder.obtain(name, "source")
-        except Exception:
-            return None     # who prints a traceback isn't helped by another one
-    return record and compat_late.decode_source(record[3])

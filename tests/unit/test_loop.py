@@ -1,0 +1,194 @@
+"""The loop by each of the systems' ways to wait. kqueue is played by a model of it on top of ``select``: this is Linux."""
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ramet.kernel import loop as loop_module
+from ramet.kernel.loop import Kqueue, Loop, Select
+
+
+class ModelQueue:
+    """What kqueue(2) says of EVFILT_READ (-1) and EVFILT_WRITE (-2), with EV_ADD (1) and EV_DELETE (2)."""
+
+    def __init__(self) -> None:
+        self.filters: set[tuple[int, int]] = set()
+        self.closed = False
+
+    def control(self, changes: Any, most: int, seconds: float | None = None) -> list[Any]:
+        for change in changes or ():
+            key = change.ident, change.filter
+            if change.flags == 1:
+                os.fstat(change.ident)      # EBADF
+                self.filters.add(key)
+            elif key not in self.filters:
+                raise OSError(errno.ENOENT, "no such filter")
+            else:
+                self.filters.remove(key)
+        if not most:
+            return []
+        while True:     # an interest that another thread changes while this one waits counts at once
+            wait = 0.01 if seconds is None else min(seconds, 0.01)
+            fds = [[fd for fd, filter in self.filters if filter == which] for which in (-1, -2)]
+            ready = select.select(fds[0], fds[1], [], wait)
+            found = [SimpleNamespace(ident=fd, filter=-1) for fd in ready[0]]
+            found += [SimpleNamespace(ident=fd, filter=-2) for fd in ready[1]]
+            if found or seconds is not None:
+                return found[:most]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def kevent(ident: int, filter: int, flags: int) -> Any:
+    return SimpleNamespace(ident=ident, filter=filter, flags=flags)
+
+
+@pytest.fixture(params=["epoll", "kqueue", "poll", "select"])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Loop]:
+    """Makes loops that wait in one way, on a system that has no better one."""
+    way = request.param
+    if way != "epoll":
+        monkeypatch.delattr(select, "epoll")
+    if way == "kqueue":
+        monkeypatch.setattr(select, "kqueue", ModelQueue, raising=False)
+        monkeypatch.setattr(select, "kevent", kevent, raising=False)
+    if way == "select":
+        monkeypatch.setattr(loop_module, "Poll", Select)
+
+    def made() -> Loop:
+        loop = Loop(errors.append)
+        assert type(loop.poller).__name__ == {"kqueue": "Kqueue", "select": "Select"}.get(way, way)
+        assert loop.shareable == (way in ("epoll", "kqueue"))
+        return loop
+    errors: list[BaseException] = []
+    request.addfinalizer(lambda: pytest.fail(f"{errors}") if errors else None)
+    return made
+
+
+@pytest.fixture
+def running(make: Callable[[], Loop]) -> Iterator[Loop]:
+    loop = make()
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    yield loop
+    loop.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+    loop.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_what_can_be_read_is_read(running: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    got: list[bytes] = []
+    there = threading.Semaphore(0)
+
+    def read() -> None:
+        got.append(ours.recv(100))
+        there.release()
+    ours, theirs = pair
+    running.watch(ours.fileno(), read)
+    for word in (b"one", b"two"):
+        theirs.send(word)
+        assert there.acquire(timeout=5)
+    running.forget(ours.fileno())
+    theirs.send(b"three")
+    assert not there.acquire(timeout=0.05)
+    assert got == [b"one", b"two"]
+
+
+def test_a_hang_up_is_seen(running: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    seen = threading.Event()
+    ours, theirs = pair
+
+    def read() -> None:
+        if not ours.recv(100):
+            running.forget(ours.fileno())
+            seen.set()
+    running.watch(ours.fileno(), read)
+    theirs.close()
+    assert seen.wait(5)
+
+
+def test_writing_waits_for_room(running: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    full = 0
+    try:
+        while True:
+            full += ours.send(b"x" * 4096)
+    except BlockingIOError:
+        pass
+    room = threading.Event()
+
+    def write() -> None:
+        running.watch_write(ours.fileno(), None)
+        room.set()
+    running.watch(ours.fileno(), lambda: None)
+    running.watch_write(ours.fileno(), write)
+    assert not room.wait(0.05)
+    while full:
+        full -= len(theirs.recv(1 << 20))
+    assert room.wait(5)
+    running.forget(ours.fileno())
+
+
+def test_a_paused_descriptor_is_left_alone(running: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    there = threading.Semaphore(0)
+
+    def read() -> None:
+        ours.recv(100)
+        there.release()
+    running.watch(ours.fileno(), read)
+    running.pause(ours.fileno(), True)
+    turned = threading.Event()
+    running.call_soon(turned.set)       # poll and select see it only when they are called again
+    assert turned.wait(5)
+    theirs.send(b"for another reader")
+    assert not there.acquire(timeout=0.05)
+    running.pause(ours.fileno(), False)
+    assert there.acquire(timeout=5)
+    running.forget(ours.fileno())
+
+
+def test_times_are_kept_in_order(running: Loop) -> None:
+    done = threading.Event()
+    order: list[str] = []
+    running.call_later(0.04, order.append, "third")
+    running.call_later(0.02, order.append, "second")
+    running.call_later(0.03, order.append, "never").cancel()
+    running.call_later(0.06, done.set)
+    running.call_soon(order.append, "first")
+    assert done.wait(5)
+    assert order == ["first", "second", "third"]
+
+
+def test_kqueue_is_told_of_changes_only(monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]) -> None:
+    monkeypatch.setattr(select, "kqueue", ModelQueue, raising=False)
+    monkeypatch.setattr(select, "kevent", kevent, raising=False)
+    queue = Kqueue()
+    fd = pair[0].fileno()
+    queue.register(fd, 1)
+    queue.modify(fd, 5)
+    queue.modify(fd, 4)     # a filter that was never added can't be removed: the model would raise
+    queue.modify(fd, 4)
+    assert queue.poll(0) == [(fd, 4)]
+    queue.unregister(fd)
+    assert queue.poll(0) == []
+    queue.close()
+    assert queue.queue.closed

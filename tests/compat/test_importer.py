@@ -12,7 +12,7 @@ from support import kernel_shim, pythons
 NODE = '''
 import sys
 keep_main = sys.modules["__main__"]     # 2.7 clears the globals of a module that nobody holds
-from ramet.kernel import compat, compat_late, importer, unforeseen
+from ramet.kernel import compat, compat_late, importer, packages, unforeseen
 from ramet.kernel.errors import ModuleNotShippedError
 cache = importer.ModuleCache()
 shelf, reasons, asked = {}, {}, []

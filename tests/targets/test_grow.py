@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -139,6 +140,29 @@ def test_too_many_open_files() -> None:
 
 def test_arguments_too_long() -> None:
     assert "too long" in str(failure(command.plan(["echo", "x" * 3_000_000]), ConnectError, "start"))
+
+
+def test_a_folder_of_path_that_is_of_no_use_hides_nothing(tmp_path: Any, request: pytest.FixtureRequest) -> None:
+    """Of its errors on the way along PATH the system reports "Permission denied" first."""
+    sealed, plain = tmp_path / "sealed", tmp_path / "plain"
+    sealed.mkdir(mode=0)        # stops all but root
+    request.addfinalizer(lambda: sealed.chmod(0o700))
+    plain.mkdir()
+    for program in ("echo", "nosuchprogram"):
+        (plain / program).write_text("not a program")      # stops root, too
+    env = {"PATH": f"{sealed}:{plain}:{os.environ['PATH']}"}
+    assert "too long" in str(failure(command.plan(["echo", "x" * 3_000_000], env=env), ConnectError, "start"))
+    for terminal in (False, True):
+        error = str(failure(command.plan(["nosuchprogram"], env=env, terminal=terminal), ConnectError, "start"))
+        assert os.strerror(errno.ENOENT) in error and "in PATH there" in error
+        assert grow(command.plan(["nice"], env=env, terminal=terminal, python=sys.executable)).error is None
+
+
+def test_a_program_by_its_path_is_taken_from_the_folder_it_is_started_in(tmp_path: Any) -> None:
+    (tmp_path / "here").write_text('#!/bin/sh\nexec "$@"\n')
+    assert "Permission denied" in str(failure(command.plan(["./here"], cwd=tmp_path), ConnectError, "start"))
+    (tmp_path / "here").chmod(0o755)
+    assert grow(command.plan(["./here"], cwd=tmp_path, python=sys.executable)).error is None
 
 
 def test_a_payload_that_takes_long_to_swallow() -> None:

@@ -40,7 +40,10 @@ NAME_CHARS_MAX = 64
 _NAME = re.compile(r"[A-Za-z0-9_.@:-]+", re.ASCII)
 
 
-def make(what: str, name: str, python: list[str] | None, connect_timeout_s: float, **fields: Any) -> Plan:
+def make(
+    what: str, name: str, python: list[str] | None, connect_timeout_s: float, *,
+    env: Mapping[str, str | None] | None = None, cwd: str | os.PathLike[str] | None = None, **fields: Any,
+) -> Plan:
     """A plan with every field in it, and what all connectors have in common checked.
 
     Args:
@@ -48,17 +51,22 @@ def make(what: str, name: str, python: list[str] | None, connect_timeout_s: floa
         name: the node's name.
         python: as ``python_words`` gives it.
         connect_timeout_s: how long connecting may take in all, in seconds.
+        env, cwd: for the program, as they were given.
         fields: the other fields; those that aren't given get a value that means nothing.
 
     Raises:
+        TypeError: something in env is neither a text nor (as a value) None.
         ValueError: the name or the time is unusable.
     """
     if isinstance(connect_timeout_s, bool) or not 0 < connect_timeout_s < float("inf"):
         raise ValueError(f"connect_timeout_s must be a positive number of seconds, not {connect_timeout_s!r}")
+    for key, value in (env or {}).items():
+        if not isinstance(key, str) or not (value is None or isinstance(value, str)):
+            raise TypeError(f"env= maps names to texts, or to None to take them away; not {key!r}")
     plan: Plan = {
         "what": what, "name": check_name(name), "python": python, "timeout_s": float(connect_timeout_s),
-        "argv": [], "command": "", "shape": "pipes", "stub": None, "form": None, "env": None, "cwd": None,
-        "rules": [], "secrets": {},
+        "argv": [], "command": "", "shape": "pipes", "stub": None, "form": None,
+        "env": None if env is None else dict(env), "cwd": None if cwd is None else os.fspath(cwd), "rules": [], "secrets": {},
     }  # fmt: skip
     unknown = set(fields) - set(plan)
     if unknown:
@@ -98,20 +106,6 @@ def python_words(python: Python) -> list[str] | None:
     if not words or not words[0]:
         raise ValueError("python= is empty; leave it away to have an interpreter found")
     return words
-
-
-def environment(env: Mapping[str, str | None] | None) -> dict[str, str | None] | None:
-    """Checked changes to an environment.
-
-    Raises:
-        TypeError: something in it is neither a text nor (as a value) None.
-    """
-    if env is None:
-        return None
-    for key, value in env.items():
-        if not isinstance(key, str) or not (value is None or isinstance(value, str)):
-            raise TypeError(f"env= maps names to texts, or to None to take them away; not {key!r}")
-    return dict(env)
 
 
 def shown(argv: Sequence[str]) -> str:

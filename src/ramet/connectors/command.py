@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ramet.bootstrap import first_stage
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, environment, make, name_from, python_words, shown
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words, shown
 from ramet.kernel import dialogue
 from ramet.kernel.spawn import NAME_HERE
 
@@ -54,5 +54,5 @@ def plan(
         "command " + argv[0], name_from(os.path.basename(argv[0])) if name is None else name, words, connect_timeout_s,
         argv=[*argv, *rest], command=shown([*argv, *(words or ["python"])]),
         shape="pipes+tty" if terminal else "pipes", rules=[dict(rule) for rule in rules], secrets=dict(secrets or {}),
-        env=environment(env), cwd=None if cwd is None else os.fspath(cwd),
+        env=env, cwd=cwd,
     )  # fmt: skip

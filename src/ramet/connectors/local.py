@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 
 from ramet.bootstrap import first_stage
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, environment, make, python_words, shown
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, python_words, shown
 from ramet.kernel.spawn import NAME_HERE
 
 # The link of an interpreter that is started directly is its stdout, a socket.
@@ -39,12 +39,11 @@ def plan(
         TypeError, ValueError: an option is unusable.
     """
     words = python_words(python)
-    common = {"env": environment(env), "cwd": None if cwd is None else os.fspath(cwd)}
     name, what = "local" if name is None else name, "local " + " ".join(words or ["python"])
     if words and first_stage.flags(words) != words[1:]:     # a wrapper, with a program behind it
         argv = first_stage.command(words, NAME_HERE)
-        return make(what, name, words, connect_timeout_s, argv=argv, command=shown(words), **common)
+        return make(what, name, words, connect_timeout_s, argv=argv, command=shown(words), env=env, cwd=cwd)
     stub = first_stage.stub(_LINK_FD).decode()
     if words:
         stub = _ANNOUNCE + stub
-    return make(what, name, words, connect_timeout_s, shape="socket", stub=stub, **common)
+    return make(what, name, words, connect_timeout_s, shape="socket", stub=stub, env=env, cwd=cwd)

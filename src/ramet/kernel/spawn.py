@@ -46,7 +46,7 @@ def find_program(name, plan):
     for folder in [b""] if b"/" in program else dialogue.to_bytes(path).split(b":"):
         found = os.path.join(folder, program)
         if os.access(found, os.X_OK) and not os.path.isdir(found):
-            return found
+            return os.path.abspath(found)
     return None
 
 
@@ -69,7 +69,6 @@ def interpreter(plan):
     if not found:
         return None, words, None
     label = dialogue.to_bytes("(ramet:%s)" % plan["name"])
-    found = os.path.abspath(found)
     with open(found, "rb") as file:
         if file.read(2) == b"#!":
             return found, [found] + words[1:] + ["-B", "-", label], None
@@ -81,13 +80,18 @@ def interpreter(plan):
 
 def settled(plan):
     # type: (Plan) -> Plan
-    """A copy of the plan with what only the machine knows on which it is carried out: where its interpreter is."""
+    """A copy of the plan with what only the machine knows on which it is carried out: where its program is.
+
+    Found here, not by trying each folder of PATH: then one that can't be entered hides why the program itself can't be started.
+    """
     plan = dict(plan)
     if plan.get("stub"):
         plan["executable"], plan["argv"], form = interpreter(plan)
         plan["form"] = plan.get("form") or form
     else:
         plan["argv"] = [word.replace(NAME_HERE, plan["name"]) for word in plan["argv"]]
+        name = plan["argv"][0] if plan["argv"] else ""
+        plan["executable"] = name if "/" in name else find_program(name, plan)
     if not plan.get("command"):
         plan["command"] = dialogue.to_text(b" ".join(map(dialogue.to_bytes, plan["argv"])))
     return plan
@@ -143,12 +147,13 @@ class Process(object):
     def _start(self, plan, far):
         # type: (Plan, List[int]) -> Any
         import subprocess
-        program, argv = plan.get("executable"), plan["argv"]
+        program, argv = plan["executable"], plan["argv"]
         environment = _environment(plan.get("env"))
-        if plan.get("stub") and not program or not argv:
+        if not program:
             raise _missing()
         if plan["shape"] == "pipes+tty":
-            argv = self._terminal(plan) + argv
+            first = self._terminal(plan)
+            program, argv = first[0] if first else program, first + argv
         self._link(plan["shape"], plan.get("stub"), far)
         self._stderr, end = compat.pipe()
         far.append(end)
@@ -161,7 +166,7 @@ class Process(object):
         if not hasattr(subprocess, "DEVNULL") or self.tty >= 0 and not OPENING_TAKES_IT:    # 2.7 has neither
             more = {"preexec_fn": self._own_session}
         return subprocess.Popen([dialogue.to_bytes(word) for word in argv], close_fds=True, env=environment, bufsize=0,
-                                executable=program and dialogue.to_bytes(program),
+                                executable=dialogue.to_bytes(program),
                                 cwd=plan.get("cwd") and dialogue.to_bytes(plan["cwd"]),
                                 stdin=far[0], stdout=far[1], stderr=far[2], **more)
 

@@ -8,10 +8,16 @@
 # lead there). If RAMET_DEMO_SSH is set already, it is left as it is and nothing is started.
 set -uo pipefail
 
-sshd=$(PATH=$PATH:/usr/sbin:/sbin command -v sshd) || sshd=
-if [ -n "${RAMET_DEMO_SSH+set}" ] || [ -z "$sshd" ] || ! command -v ssh ssh-keygen > /dev/null; then exec "$@"; fi
+# without WHY COMMAND ...: say why there is no sshd, and become the command
+without() { printf 'going on without an sshd: %s\n' "$1" >&2; shift; exec "$@"; }
 
-dir=$(mktemp -d) || exec "$@"
+if [ -n "${RAMET_DEMO_SSH+set}" ]; then exec "$@"; fi
+sshd=$(PATH=$PATH:/usr/sbin:/sbin command -v sshd) ||
+  without "not on this machine: sshd (Debian package: openssh-server)" "$@"
+for program in ssh ssh-keygen; do
+  command -v $program > /dev/null || without "not on this machine: $program (Debian package: openssh-client)" "$@"
+done
+dir=$(mktemp -d) || without "there is no place for temporary files" "$@"
 sshd_pid=
 cleanup() {
   if [ -n "$sshd_pid" ]; then kill "$sshd_pid" && wait "$sshd_pid"; fi 2> /dev/null
@@ -73,5 +79,7 @@ C
 
 if start_sshd > "$dir/start.log" 2>&1; then
   export RAMET_DEMO_SSH=throwaway RAMET_DEMO_SSH_ARGS="-F $dir/ssh_config"
+else
+  printf 'going on without an sshd: it did not start: %s\n' "$(cat "$dir/start.log" "$dir/log" 2> /dev/null | tail -n 1)" >&2
 fi
 "$@"

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -59,12 +61,14 @@ def test_grandchild_is_seen_also_when_its_parent_is_gone(orphan: bool) -> None:
     if orphan:
         child.stdin.close()
         child.wait()
+    while not Path(f"/proc/{grandchild}/cmdline").read_bytes():     # Popen returns a moment before exec has put it there
+        time.sleep(0.001)
     left = leaks.leaked(before, settle_s=0)
-    assert {p.pid for p in left.processes} == ({grandchild} if orphan else {child.pid, grandchild})
-    assert "sleep 50" in left.describe()
     leaks.end(left)
     child.stdin.close()
     child.wait()
+    assert {p.pid for p in left.processes} == ({grandchild} if orphan else {child.pid, grandchild})
+    assert "sleep 50" in left.describe()
 
 
 def test_zombie_is_said_to_be_one() -> None:

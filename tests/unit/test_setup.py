@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,25 @@ def test_the_throwaway_sshd_lets_us_in_and_goes(tmp_path: Path) -> None:
     done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == (f"{os.getuid()}\n", 7), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_no_ssh_it_says_so_and_goes_on(poor_machine: dict[str, str]) -> None:
+    argv = [needs.program("bash"), str(TOP / "tools/with_sshd.sh"), needs.program("sh"), "-c", "echo here; exit 7"]
+    done = subprocess.run(argv, env=poor_machine, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("here\n", 7)
+    assert re.fullmatch(r"going on without an sshd: not on this machine: sshd? \(Debian package: openssh-\w+\)\n", done.stderr)
+
+
+def test_an_sshd_that_does_not_start_is_told_with_its_own_words(tmp_path: Path) -> None:
+    needs.program("sshd")
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin/ssh", "exit 1")
+    script(tmp_path / "bin/ssh-keygen", "echo no more keys >&2; exit 1")
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    argv = [needs.program("bash"), str(TOP / "tools/with_sshd.sh"), "sh", "-c", "exit 7"]
+    done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.stderr, done.returncode) == ("going on without an sshd: it did not start: no more keys\n", 7)
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
 
 
 def test_a_given_ssh_host_is_left_as_it_is() -> None:

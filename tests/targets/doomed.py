@@ -5,6 +5,7 @@ argv: a name for this run, what the nodes shall be doing, and options of the con
 """
 import json
 import os
+import signal
 import sys
 import time
 
@@ -46,6 +47,9 @@ def begin(nodes, doing):
 
 
 def main():
+    # A shell's background job (`make test &`, nohup) has these ignored, and so has all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     name, doing, ssh = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     if doing == "flood":
         sys.stdout = open(os.devnull, "w")

@@ -16,6 +16,7 @@ from ramet.bootstrap import packing
 from ramet.kernel import limits, values
 from ramet.kernel.core import MODULES, Core, Message
 from ramet.kernel.frames import CONTROL
+from ramet.modules.answers import DATA_FORMS, DIST
 from ramet.modules.closure import Closure
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
@@ -27,6 +28,8 @@ UNFORESEEN = ("compat_late", "unforeseen")
 GROWING = (*UNFORESEEN, "facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
            "grow", "nursery")  # fmt: skip
 LANES = ("lanes",)
+# What asks for the metadata of distributions.
+METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 # What reads values of the rarer types.
 RARE = ("portable", "instances")
 # What follows behind the first call, without a request; and what is sent before
@@ -68,10 +71,15 @@ class Shipper:
         parts = [part for name, part in NEEDED_FOR.items() if name in closure.standard]
         if closure.library or closure.absent:
             parts += UNFORESEEN
+        if closure.asks_metadata:
+            parts += METADATA
         self.kernel_parts(node, parts)
         with self.lock:
             self.server.grant(node.id, closure)
             self._send_closure(node, closure, state.form or "source")
+            metadata = self.server.metadata_ahead(closure, state.installed or ())
+            if metadata:
+                self._send(node, DIST, metadata, {})
             state.has.add((state.form or "source", module))
 
     def kernel_parts(self, node: Node, names: Iterable[str], flags: int = CONTROL) -> None:
@@ -107,12 +115,20 @@ class Shipper:
             with self.lock:
                 self.requests += 1
                 for name in names[:NAMES_MAX]:
-                    if isinstance(name, str) and name in LATE:
+                    if form in DATA_FORMS:
+                        self._send_data(node, form, name)
+                    elif isinstance(name, str) and name in LATE:
                         self._send(node, form, {name: packing.late_records([name], form)[0]}, {})
                     else:
                         self._send_closure(node, self.server.answer(name, node.id), form, str(name))
         finally:
             self.core.reply(message, values.encode(None), CONTROL)
+
+    def _send_data(self, node: Node, form: str, name: object) -> None:
+        """Send package data or metadata. Reasons are for the form of the node's own interpreter, as it keeps no others."""
+        records, reasons = self.server.data(form, name, node.id)
+        self._send(node, form, records, {})
+        self._send(node, node._state.form or "source", {}, reasons)
 
     def _send_closure(self, node: Node, closure: Closure, form: str, asked: str = "") -> None:
         state = node._state

@@ -42,7 +42,8 @@ CORE_IMPORTS = {
 CALLED_BY_OTHERS = {
     "_condition", "find_module", "load_module", "find_spec", "create_module", "exec_module", "get_source", "get_code",
     "get_data", "get_filename", "is_package", "invalidate_caches", "write", "writelines", "flush", "isatty",
-    "fileno", "readline", "emit", "run", "get_resource_reader", "find_distributions", "set_running_or_notify_cancel",
+    "fileno", "readline", "emit", "run", "get_resource_reader", "find_distributions", "locate_file",
+    "open_resource", "resource_path", "is_resource", "set_running_or_notify_cancel",
 }  # fmt: skip
 
 #: Modules whose public names are for users: a test or a page that shows them is use enough.

@@ -50,6 +50,34 @@ def asker(name):
     return 1 if frame.f_globals.get("__name__") == "pkgutil" else 2
 
 
+def whose_archive():
+    # type: () -> Any
+    """The spec for which ``importlib.resources.files`` of Python 3.9 asks for a loader's ``archive``; None if it doesn't."""
+    frame = sys._getframe(4)    # behind this, packages.archive, importer._late and its method
+    return frame.f_locals.get("spec") if frame.f_code.co_name == "fallback_resources" else None
+
+
+def spec_in_portions(parent, name):
+    # type: (str, str) -> Any
+    """A module's spec in folders of this machine that are parts of a namespace package which came over the wire, or None.
+
+    The package's path then names these, too.
+    """
+    folders = getattr(sys.modules.get(parent), "__path__", None)
+    if compat.PY2 or not isinstance(folders, list) or getattr(sys.modules[parent], "__file__", None):
+        return None
+    from _frozen_importlib_external import PathFinder
+
+    def portions(package):
+        # type: (str) -> Any
+        above = package.rpartition(".")[0]
+        path = portions(above) if above else sys.path
+        spec = PathFinder.find_spec(package, path) if path else None
+        return list(spec.submodule_search_locations or ()) if spec and not spec.loader else []
+    folders += [folder for folder in portions(parent) if folder not in folders]
+    return PathFinder.find_spec(name, folders)
+
+
 def decode_source(data):
     # type: (Any) -> Any
     """Source code as text, by its coding cookie; in 2.7 it is left as it is."""

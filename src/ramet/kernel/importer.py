@@ -95,8 +95,8 @@ class Finder(object):
         # type: (str, Any, Any) -> Any
         """The import system asks for a module: its spec, or None."""
         record = self._find(name, path)
-        if not record:
-            return None
+        if not isinstance(record, list):
+            return record       # None, or another's spec
         kind = compat.ModuleSpec  # type: Any
         if record[4:]:
             kind = type("MainSpec", (kind,), {"parent": record[4]})
@@ -217,31 +217,40 @@ class Finder(object):
             return marshal.loads(data)
         return compile(data, compat.native(record[2]), "exec", 0, True)
 
-    def __getattr__(self, name):
-        # type: (str) -> Any
-        """The rarer methods are functions of the late part ``packages``, which take this finder first."""
-        def method(*args):
-            # type: (*Any) -> Any
-            from ramet.kernel import packages
-            return getattr(packages, name)(self, *args)
-        if name in ("get_source", "is_package", "get_data"):
-            return method
-        raise AttributeError(name)
+def _late(self, name):
+    # type: (Any, str) -> Any
+    """The rarer methods of finders are functions of the late part ``packages``, which take the finder first."""
+    def method(*args):
+        # type: (*Any) -> Any
+        from ramet.kernel import packages
+        return getattr(packages, name)(self, *args)
+    if name[:4] in "get_ find is_p iter":
+        return method
+    if name == "archive":   # Python 3.9 asks for it in place of a resource reader
+        return method()
+    raise AttributeError(name)
 
 
 class Nowhere(object):
-    """What looks into ``ramet:`` folders for the import system: nothing is there, also not below the current folder."""
+    """What looks into ``ramet:`` folders for the import system: nothing is there, also not below the current folder.
+
+    Which modules there are, ``packages`` tells ``pkgutil``.
+    """
 
     def __init__(self, path):
         # type: (str) -> None
         if path[:6] != SCHEME:
             raise ImportError(path)
+        self.path = path
 
     def find_spec(self, name, target=None):
         # type: (str, Any) -> None
         """Find nothing. The finders that stand on ``sys.meta_path`` have been asked already, or will be."""
 
     find_module = find_spec
+
+
+Finder.__getattr__ = Nowhere.__getattr__ = _late  # type: ignore[attr-defined]
 
 
 def content(record):
@@ -264,7 +273,7 @@ def install(cache, fetch):
     """
     sys.meta_path.insert(0, Finder(cache, fetch, True))
     sys.meta_path.append(Finder(cache, fetch, False))
-    sys.path_hooks.insert(0, Nowhere)
+    sys.path_hooks.insert(0, Nowhere)  # type: ignore[arg-type]
 
 
 def find_class(module, qualname):

@@ -80,8 +80,9 @@ class Self(object):
             self.core.refused += 1
             return
         target, form, names, records, absent = values.decode(message.body)
-        self.cache.add(form, records, absent)
-        if target != self.core.id:
+        mine = target == self.core.id
+        self.cache.add(form, records, mine and absent or {})    # a child's reasons aren't this node's
+        if not mine:
             self.family().pass_on(target, form, names, absent)
 
     # ------------------------------------------------------------------ children

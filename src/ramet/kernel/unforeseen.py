@@ -16,13 +16,16 @@ if MYPY:
 
 def find(finder, record, name, path):
     # type: (Finder, Any, str, Any) -> Any
-    """The record of a module that no finder before the last one has, or None.
+    """The record of a module that no finder before the last one has, or None; or the spec of one in another folder.
 
     Raises:
         ImportError: an import asks, and it can't be had; with the reason. Who only looks for it gets None.
     """
     if compat_late.found_elsewhere(finder, name, path):
         return None
+    spec = compat_late.spec_in_portions(name.rpartition(".")[0], name)
+    if spec:
+        return spec
     if not record:
         asker = compat_late.asker(name)
         if not asker:

@@ -8,4 +8,5 @@ in; each other module is one step of its work::
     closure   what a module needs, transitively
     pack      a module as a record that a node can load
     policy    who may have what, and why not
+    answers   package data and metadata of distributions for nodes that ask: ``data`` and ``metadata`` look them up
 """

@@ -29,6 +29,9 @@ from ramet.kernel.importer import ABSENT
 from ramet.modules import pack, scan
 from ramet.modules.find import SHIPPED, Found, Kind, find, main_package, namespace_of
 
+#: What a module imports that asks for the metadata of distributions.
+METADATA_MODULES = frozenset(("importlib.metadata", "importlib_metadata"))
+
 #: Begins the reason of a module that is here but isn't sent; another reason begins with ABSENT.
 REFUSED = "refused: "
 
@@ -42,12 +45,14 @@ class Closure:
         library: modules of installed distributions: they are sent where they aren't installed.
         absent: names that will be tried and can't be had, with the reason as it goes over the wire.
         standard: top-level names of the standard library that are imported; an older Python may lack some.
+        asks_metadata: modules that import ``importlib.metadata`` or its backport.
     """
 
     own: tuple[str, ...] = ()
     library: tuple[str, ...] = ()
     absent: dict[str, str] = field(default_factory=dict)
     standard: tuple[str, ...] = ()
+    asks_metadata: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,6 +67,7 @@ class _Needs:
     found: list[Found] = field(default_factory=list)
     missing: list[Found] = field(default_factory=list)
     standard: set[str] = field(default_factory=set)
+    asks_metadata: bool = False
 
 
 def reason_for(found: Found) -> str:
@@ -104,6 +110,7 @@ class ClosureFinder:
         self._absent.clear()
         seen: dict[str, Found] = {}
         standard: set[str] = set()
+        asking: list[str] = []
         waiting = list(self._with_parents(root))
         while waiting:
             found = waiting.pop()
@@ -113,12 +120,15 @@ class ClosureFinder:
             if found.kind in SHIPPED:
                 needs = self._needs_of(found)
                 standard |= needs.standard
+                if needs.asks_metadata:
+                    asking.append(found.name)
                 waiting += needs.found
                 for missing in needs.missing:
                     seen.setdefault(missing.name, missing)
         names = {kind: tuple(sorted(f.name for f in seen.values() if f.kind is kind)) for kind in SHIPPED}
         absent = {f.name: reason_for(f) for f in seen.values() if f.kind not in (*SHIPPED, Kind.STANDARD, Kind.RAMET)}
-        return Closure(names[Kind.OWN], names[Kind.LIBRARY], dict(sorted(absent.items())), tuple(sorted(standard)))
+        return Closure(names[Kind.OWN], names[Kind.LIBRARY], dict(sorted(absent.items())), tuple(sorted(standard)),
+                       tuple(sorted(asking)))  # fmt: skip
 
     def _with_parents(self, name: str) -> Iterator[Found]:
         parts = name.split(".")
@@ -144,6 +154,7 @@ class ClosureFinder:
         """
         if name == "__main__":
             return
+        needs.asks_metadata |= name in METADATA_MODULES
         for found in self._with_parents(name):
             if found.real_name and found.kind is Kind.DYNAMIC:
                 self._add(needs, found.real_name, expected)     # an alias: send what it stands for
@@ -180,6 +191,8 @@ class ClosureFinder:
 
     def _names_from(self, base: str, names: tuple[str, ...]) -> Iterator[str]:
         """Which of the names that are taken from a module are submodules of it."""
+        if base == "importlib" and "metadata" in names:
+            yield "importlib.metadata"
         if not names or self.find(base).folders is None:
             return
         namespace = namespace_of(base)

@@ -23,11 +23,18 @@ class Grant:
 
     names: set[str] = field(default_factory=set)
     libraries: set[str] = field(default_factory=set)    # top-level names
+    called: set[str] = field(default_factory=set)       # those of the names that the program sent, unasked
 
-    def add(self, names: Iterable[str], library: Iterable[str]) -> None:
-        """Take in a closure."""
+    def add(self, names: Iterable[str], library: Iterable[str], asked: bool = False) -> None:
+        """Take in a closure.
+
+        Args:
+            asked: the node asked for it; else the program sent it, for a call.
+        """
         self.names.update(names)
         self.libraries.update(name.partition(".")[0] for name in library)
+        if not asked:
+            self.called.update(names)
 
 
 class Policy:
@@ -37,6 +44,9 @@ class Policy:
 
     Args:
         strict: a node gets what its calls carry, and nothing on request.
+
+    Attributes:
+        data_bytes_max: how large a data file of a package may be.
     """
 
     def __init__(self, strict: bool = False) -> None:
@@ -44,6 +54,7 @@ class Policy:
         self.ship: list[str] = []
         self.prefer: list[str] = []
         self.forbid: list[str] = []
+        self.data_bytes_max = 1 << 24
 
     def prefers(self, name: str) -> bool:
         """Whether the controller's module wins over one that is installed over there."""
@@ -53,6 +64,45 @@ class Policy:
         """Why a module is never sent, or None."""
         pattern = _match(self.forbid, name)
         return None if pattern is None else f"the program forbids it by tree.modules.forbid({pattern!r})"
+
+    def ships(self, name: str) -> bool:
+        """Whether the program said that nodes may have it."""
+        return _match(self.ship, name) is not None
+
+    def data_objection(self, packages: list[Found], grant: Grant) -> str | None:
+        """Why a node doesn't get a package's data, or None. It is narrower than for modules.
+
+        A folder without code is a namespace package, wherever it lies on the import path: such a one must have been sent
+        with a call. So must a package of the program's own; of a library, it is enough that the node has it.
+
+        Args:
+            packages: the package, and those that it is in before it.
+        """
+        found = packages[-1]
+        forbidden = self.forbids(found.name)
+        if forbidden or self.ships(found.name):
+            return forbidden
+        allow = f"allow it by tree.modules.ship({found.name.partition('.')[0]!r})"
+        if self.strict:
+            return f"no call sends data, and the policy is strict; {allow}"
+        names = grant.called if found.kind is Kind.OWN else grant.names
+        if found.name in grant.called or any(one.name in names and not one.namespace for one in packages):
+            return None
+        return f"its package wasn't sent with any call; {allow}"
+
+    def has_from_here(self, grant: Grant) -> frozenset[str]:
+        """The distributions, by normalized name, of what a node may have: all that it is told of when it asks for all.
+
+        One that is installed for editing doesn't list its modules, so the name counts.
+        """
+        return distributions_of({name.partition(".")[0] for name in grant.names}) | {normal(name) for name in grant.names}
+
+    def metadata_objection(self, distribution: str, grant: Grant) -> str | None:
+        """Why a node doesn't get a distribution's metadata, or None. Those that are required may be had like their modules."""
+        known = self.has_from_here(grant)
+        if distribution in known or (not self.strict and distribution in requirements_of(known)):
+            return None
+        return "it is no distribution of what was sent there, nor required by one"
 
     def objection(self, found: Found, grant: Grant) -> str | None:
         """Why a node that asks for a module doesn't get it, or None. The module is one that can be sent."""
@@ -89,7 +139,7 @@ def _distributions_by_top() -> dict[str, list[str]]:
 def distributions_of(tops: Iterable[str]) -> frozenset[str]:
     """The installed distributions that top-level names belong to, normalized."""
     known = _distributions_by_top()
-    return frozenset(_normal(name) for top in tops for name in known.get(top, ()))
+    return frozenset(normal(name) for top in tops for name in known.get(top, ()))
 
 
 def requirements_of(distributions: frozenset[str]) -> frozenset[str]:
@@ -111,9 +161,9 @@ def _required_by(distribution: str) -> tuple[str, ...]:
     except importlib.metadata.PackageNotFoundError:
         return ()
     found = (re.match(r"\s*([\w.-]+)", line) for line in lines)
-    return tuple(_normal(match[1]) for match in found if match)
+    return tuple(normal(match[1]) for match in found if match)
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
     """A distribution's name as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()

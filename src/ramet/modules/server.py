@@ -22,6 +22,7 @@ from ramet.kernel import compat
 from ramet.kernel.errors import ModuleNotShippedError, ValueNotPortableError
 from ramet.kernel.importer import ABSENT
 from ramet.modules import pack
+from ramet.modules.answers import Data, DataServer
 from ramet.modules.closure import REFUSED, Closure, ClosureFinder, reason_for
 from ramet.modules.find import NAME_CHARS_MAX, SHIPPED, Found, Kind, is_module_name
 from ramet.modules.policy import Grant, Policy
@@ -47,6 +48,7 @@ class ModuleServer:
         self._records: dict[tuple[str, str, bool], pack.Record] = {}
         self._shipped: dict[str, Found] = {}    # by name
         self._files: dict[str, Found] = {}      # by file name over there
+        self._data = DataServer(self.policy, self._finder.find)
 
     # ------------------------------------------------------------------ for users
 
@@ -61,6 +63,15 @@ class ModuleServer:
     def forbid(self, *patterns: str) -> None:
         """Never send these modules. An import of one fails over there unless it is installed there."""
         self.policy.forbid += patterns
+
+    @property
+    def data_bytes_max(self) -> int:
+        """How large a data file of a package may be to be sent: 16 MiB at first."""
+        return self.policy.data_bytes_max
+
+    @data_bytes_max.setter
+    def data_bytes_max(self, limit: int) -> None:
+        self.policy.data_bytes_max = limit
 
     def explain(self, name: str, node: int | None = None) -> str:
         """Say in words what happens when a node imports a module, and why.
@@ -114,12 +125,17 @@ class ModuleServer:
                 tuple(name for name in closure.library if name not in refused),
                 closure.absent | {name: REFUSED + why for name, why in refused.items()},
                 closure.standard,
+                closure.asks_metadata,
             )
 
-    def grant(self, node: int, closure: Closure) -> None:
-        """Let a node ask for a closure, and for what belongs to it by the policy."""
+    def grant(self, node: int, closure: Closure, asked: bool = False) -> None:
+        """Let a node ask for a closure, and for what belongs to it by the policy.
+
+        Args:
+            asked: the node asked for it; else a call there needs it.
+        """
         with self._lock:
-            self._grants.setdefault(node, Grant()).add(closure.names, closure.library)
+            self._grants.setdefault(node, Grant()).add(closure.names, closure.library, asked)
 
     def forget(self, node: int) -> None:
         """The node is gone; so is what it was allowed."""
@@ -205,10 +221,21 @@ class ModuleServer:
                 return Closure(absent={module: reason})
             objection = self.policy.objection(found, self._grants.get(node, Grant()))
             if objection:
+                self._data.log_refusal(node, module, objection)
                 return Closure(absent={module: REFUSED + objection})
             closure = self.closure(module)
-            self.grant(node, closure)
+            self.grant(node, closure, True)
             return closure
+
+    def data(self, form: str, name: object, node: int) -> Data:
+        """Package data or metadata that a node asks for, by any value at all: records by name, and reasons."""
+        with self._lock:
+            return self._data.answer(form, name, node, self._grants.get(node, Grant()))
+
+    def metadata_ahead(self, closure: Closure, installed: Container[str]) -> dict[str, pack.Record]:
+        """Metadata of distributions that a closure's modules are expected to ask for."""
+        with self._lock:
+            return self._data.ahead(closure, installed)
 
     def find_class(self, module: str, qualname: str) -> type:
         """The class that a node names: one that is defined in a module that was sent to nodes.

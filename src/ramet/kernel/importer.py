@@ -273,7 +273,7 @@ def install(cache, fetch):
     """
     sys.meta_path.insert(0, Finder(cache, fetch, True))
     sys.meta_path.append(Finder(cache, fetch, False))
-    sys.path_hooks.insert(0, Nowhere)  # type: ignore[arg-type]
+    sys.path_hooks.insert(0, Nowhere)
 
 
 def find_class(module, qualname):

@@ -124,6 +124,7 @@ class Tree(Grower):
             node._state.closing = True
         gone = threading.Event()
         self._loop.call_soon(self._nursery.end_all, gone.set)
+        self.modules.save()
         if threading.current_thread() is not self._keeper:
             gone.wait(self._close_grace_s * 2 + 1)
             self._loop.stop()

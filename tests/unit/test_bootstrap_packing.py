@@ -4,6 +4,9 @@ from __future__ import annotations
 import ast
 import marshal
 import os
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 
 from ramet.bootstrap import cache, loader, packing, slim
 from ramet.kernel import compat, stub
+from ramet.kernel.importer import BYTECODE, ZIPPED, content
 from support import source
 
 
@@ -21,9 +25,12 @@ from support import source
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache directory of the test's own, and nothing packed yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(cache.SETTING, raising=False)
     packing.payload.cache_clear()
+    packing.packed.cache_clear()
     yield tmp_path / "cache" / "ramet"
     packing.payload.cache_clear()
+    packing.packed.cache_clear()
 
 
 def unpack(payload: bytes) -> tuple[str, dict[str, Any], list[str]]:
@@ -115,10 +122,17 @@ def test_forms_that_cannot_be_made() -> None:
 
 
 def test_late_records() -> None:
-    for form, flags in zip(packing.FORMS, (0, 4), strict=False):
-        (name, flag, filename, data), = packing.late_records(["ramet.kernel.stub"], form)
+    for form, flags in zip(packing.FORMS, (ZIPPED, ZIPPED | BYTECODE), strict=False):
+        (name, flag, filename, data), = records = packing.late_records(["ramet.kernel.stub"], form)
         assert (name, flag, filename) == ("ramet.kernel.stub", flags, "ramet/kernel/stub.py")
-        assert isinstance(data, bytes) and data
+        assert isinstance(data, bytes) and len(data) < len(content(records[0]))
+
+
+def test_late_records_come_from_the_cache_the_second_time(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = packing.late_records(["ramet.kernel.stub"], "source")
+    packing.packed.cache_clear()
+    monkeypatch.setattr(packing, "_code", None)
+    assert packing.late_records(["ramet.kernel.stub"], "source") == first
 
 
 def test_loader_is_sent_as_it_stands() -> None:
@@ -180,15 +194,93 @@ def test_without_a_usable_directory_nothing_is_kept(own_cache: Path, place: str,
 def test_somebody_elses_home_is_left_alone(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_cache.parent.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    cache.put("key", b"data")
+    cache.put(cache.name_of("key"), b"data")
     assert not own_cache.exists()
 
 
-def test_cache_is_bounded(own_cache: Path) -> None:
-    for number in range(cache.FILES_MAX + 5):
-        cache.put(f"key{number}", b"%d" % number)
-        os.utime(own_cache / f"key{number}", (number, number))
-    assert len(list(own_cache.iterdir())) <= cache.FILES_MAX + 1
-    assert cache.get("key0") is None and cache.get(f"key{cache.FILES_MAX + 4}") == b"%d" % (cache.FILES_MAX + 4)
-    cache.put("large", bytes(cache.FILE_BYTES_MAX))
-    assert cache.get("large") is None
+def test_cache_is_bounded_and_the_longest_unused_goes_first(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.SETTING, " 1 ")
+    names = [cache.name_of(number) for number in range(5)]
+    for age, name in enumerate(names[:4]):
+        cache.put(name, bytes(250_000))
+        os.utime(own_cache / name, (0, time.time() - 9000 + age))
+    (own_cache / "notes.txt").write_text("somebody else's")
+    (own_cache / ".new-killed").write_bytes(b"half")
+    os.utime(own_cache / ".new-killed", (0, 0))
+    assert cache.get(names[0]) == bytes(250_000), "it is used, so it is the newest now"
+    cache.put(names[4], bytes(250_000))
+    assert [cache.get(name) is not None for name in names] == [True, False, True, True, True]
+    assert {path.name for path in own_cache.iterdir()} == {names[0], *names[2:], "notes.txt"}
+    assert sum(size for _, size, _ in cache.files()) <= cache.bytes_max() == 1 << 20
+    cache.put(names[1], bytes(600_000))
+    assert cache.get(names[1]) is None, "one file isn't all"
+    assert cache.clear() == 4 and cache.files() == [] and (own_cache / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("said, megabytes", [("off", 0), ("OFF", 0), ("0", 0), ("200", 200), ("", 64), ("many", 64)])
+def test_cache_size_is_set_by_the_environment(said: str, megabytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.SETTING, said)
+    assert cache.bytes_max() == megabytes << 20
+
+
+def test_cache_that_is_off_is_neither_written_nor_read(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = cache.name_of("x")
+    cache.put(name, b"data")
+    monkeypatch.setenv(cache.SETTING, "off")
+    assert cache.get(name) is None
+    cache.put(cache.name_of("y"), b"data")
+    assert [path.name for path in own_cache.iterdir()] == [name]
+
+
+def test_programs_that_write_the_same_file_at_once(own_cache: Path) -> None:
+    """Each reader sees one of the texts whole, whatever the writers do."""
+    name, texts = cache.name_of("contested"), [bytes([number]) * 200_000 for number in range(4)]
+    script = ("import sys; from ramet.bootstrap import cache\n"
+              "for _ in range(40): cache.put(sys.argv[1], bytes([int(sys.argv[2])]) * 200_000)")  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(source.TOP / "src")}
+    writers = [subprocess.Popen([sys.executable, "-c", script, name, str(number)], env=env) for number in range(4)]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        seen.add(cache.get(name))
+    assert [writer.returncode for writer in writers] == [0] * 4
+    assert cache.get(name) in texts and seen <= {None, *texts} and len(seen) > 1
+    assert [path.name for path in own_cache.iterdir()] == [name], "nothing half-written is left"
+
+
+# ---------------------------------------------------------------------- columns
+
+def inner_codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from inner_codes(const)
+
+
+def test_bytecode_without_columns_keeps_its_lines() -> None:
+    paths = [*Path(os.__file__).parent.glob("[a-d]*.py"), Path(__file__)]
+    count = saved = 0
+    for path in paths:
+        code = compile(path.read_bytes(), str(path), "exec")
+        small = slim.without_columns(code)
+        for one, other in zip(inner_codes(code), inner_codes(small), strict=True):
+            assert list(lines_of(one)) == list(lines_of(other)), (path, one)
+            count += 1
+        saved += len(marshal.dumps(code)) - len(marshal.dumps(small))
+    assert count > 500
+    has_columns = sys.version_info >= (3, 11) and sys.implementation.name == "cpython"
+    assert (saved > count * 30) is has_columns, "if not, this Python's location tables have changed: see slim.lines_only"
+
+
+def lines_of(code: CodeType) -> Iterator[int | None]:
+    for start, end, line in code.co_lines():
+        yield from [line] * ((end - start) // 2)
+
+
+def test_location_tables_that_are_not_understood_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    slim._tables_are_understood.cache_clear()
+    monkeypatch.setattr(slim, "lines_only", lambda table: b"\xe8\x02")
+    code = compile("def f():\n    return 1\n", "x", "exec")
+    try:
+        assert slim.without_columns(code) is code
+    finally:
+        slim._tables_are_understood.cache_clear()

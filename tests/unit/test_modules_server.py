@@ -17,7 +17,7 @@ import pytest
 
 from ramet.kernel import compat
 from ramet.kernel.errors import ModuleNotShippedError, ValueNotPortableError
-from ramet.kernel.importer import BYTECODE, NAMESPACE, OWN, PACKAGE
+from ramet.kernel.importer import BYTECODE, NAMESPACE, OWN, PACKAGE, ZIPPED, content
 from ramet.modules import pack
 from ramet.modules.policy import Policy, distributions_of, requirements_of
 from ramet.modules.server import ModuleServer
@@ -38,7 +38,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def one_record(name: str, form: str, server: ModuleServer | None = None) -> Any:
     records, absent = (server or ModuleServer()).records([name], form)
     assert absent == {}
-    return records[name]
+    return plain(records[name])
+
+
+def plain(record: Any) -> Any:
+    """A record as it would be if it weren't compressed."""
+    name, flags, filename, _, *more = record
+    return [name, flags & ~ZIPPED, filename, content(record), *more]
 
 
 def all_codes(code: CodeType) -> Iterator[CodeType]:
@@ -297,6 +303,7 @@ import sys
 sys.path.insert(0, {str(SOURCE)!r})
 def tell():
     import json
+    from ramet.kernel.importer import content
     from ramet.modules.server import ModuleServer
     server = ModuleServer()
     try:
@@ -307,6 +314,8 @@ def tell():
     closure = server.closure("__main__")
     records, absent = server.records(closure.names, "source")
     binary, _ = server.records(["__main__"], {FORM!r})
+    for record in records["__main__"], binary["__main__"]:
+        record[1:4:2] = record[1] & ~32, content(record)
     print(json.dumps([closure.own, closure.library, absent, records["__main__"][1:3] + records["__main__"][4:],
                       records["__main__"][3].decode()[-20:], binary["__main__"][1:3]]))
 if __name__ == "__main__":

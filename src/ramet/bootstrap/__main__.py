@@ -11,7 +11,7 @@ def main() -> None:
     print(f"{'':24}" + "".join(f"{form:>10}{'zlib':>8}" for form in packing.FORMS))
     for name in packing.CORE:
         sizes = [packing.packed(name, form) for form in packing.FORMS]
-        print(f"{name:24}" + "".join(f"{len(data):10,}{len(zlib.compress(data, 9)):8,}" for data in sizes))
+        print(f"{name:24}" + "".join(f"{len(zlib.decompress(data)):10,}{len(data):8,}" for data in sizes))
     print()
     for form in packing.FORMS:
         print(f"all that is sent, with head and loader, as {form}: {len(packing.payload(form)):,} bytes")

@@ -13,7 +13,6 @@ Which form is sent when is told in docs/decisions/0001-kernel-forms.md.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import marshal
 import sys
@@ -26,6 +25,7 @@ from typing import cast
 from ramet.bootstrap import cache, slim
 from ramet.bootstrap.minify import minify
 from ramet.kernel import compat, stub
+from ramet.kernel.importer import BYTECODE, ZIPPED
 
 #: The kernel's core, in the order in which the loader makes the modules: each after what it imports at its top.
 CORE = tuple("ramet.kernel." + name for name in (
@@ -37,8 +37,7 @@ CORE = tuple("ramet.kernel." + name for name in (
 FORMS = tuple(dict.fromkeys(("source", compat.form_tag())))
 
 # Version of all this, as far as it shows in the bytes: a part of what names a file in the cache.
-_FORMAT = 5
-_FLAG_BYTECODE = 4      # of a module's record
+_FORMAT = 6
 
 _LOADER = "ramet.bootstrap.loader"
 
@@ -54,7 +53,7 @@ def payload(form: str) -> bytes:
         ValueError: this interpreter can't make that form.
     """
     loader, parts = _source(_LOADER), [(name, _source(name)) for name in CORE]
-    key = hashlib.sha256(repr((_FORMAT, form, sys.version, stub.HEAD, loader, parts)).encode()).hexdigest()
+    key = cache.name_of("core", _FORMAT, form, sys.version, stub.HEAD, loader, parts)
     kept = cache.get(key)
     if kept is None:
         kept = build(form, parts)
@@ -84,15 +83,21 @@ def late_records(names: Sequence[str], form: str) -> list[list[object]]:
         form: of the node. Where this interpreter can't make that, they come as source, which every node takes.
     """
     form = form if form in FORMS else "source"
-    flag = 0 if form == "source" else _FLAG_BYTECODE
+    flag = ZIPPED if form == "source" else BYTECODE | ZIPPED
     return [[name, flag, _filename(name), packed(name, form)] for name in names]
 
 
 @functools.cache
 def packed(name: str, form: str) -> bytes:
-    """One module of the kernel in a form, not compressed."""
-    code = _code(name, _source(name), form)
-    return code if isinstance(code, bytes) else marshal.dumps(code)
+    """One module of the kernel in a form, compressed, as ``importer.content`` takes it."""
+    text = _source(name)
+    key = cache.name_of("late", _FORMAT, form, sys.version, name, text)
+    kept = cache.get(key)
+    if kept is None:
+        code = _code(name, text, form)
+        kept = zlib.compress(code if isinstance(code, bytes) else marshal.dumps(code), 9)
+        cache.put(key, kept)
+    return kept
 
 
 def _code(name: str, text: str, form: str) -> bytes | CodeType:

@@ -4,16 +4,19 @@ The core as bytecode of 3.11 is 64 KB compressed as the import system keeps it, 
 """
 from __future__ import annotations
 
+import functools
+import re
 import sys
 from types import CodeType
 
 _IS_FUNCTION = 0x2      # CO_NEWLOCALS
 _HAS_DOCSTRING = 0x4000000
 # Kinds of entries of a location table since 3.11, see CPython's InternalDocs/code_objects.md (before 3.14:
-# Objects/locations.md): a line without columns, and no line at all.
-_LINE_ONLY = 0x80 | 13 << 3
-_NO_LINE = 0x80 | 15 << 3
+# Objects/locations.md). An entry's first byte is 0x80 | kind << 3 | units - 1; all others are below 0x80.
+_ONE_LINE_ON, _TWO_LINES_ON, _LINE_ONLY, _LINE_AND_COLUMNS, _NO_LINE = 11, 12, 13, 14, 15
+_ELSEWHERE = 0x80 | _ONE_LINE_ON << 3     # entries that may lead to another line, or to none, begin so or higher
 _UNITS_MAX = 8
+_ENTRIES = re.compile(rb"[\x80-\xff][\x00-\x7f]*")
 
 
 def slim(code: CodeType, filename: str) -> CodeType:
@@ -27,8 +30,7 @@ def slim(code: CodeType, filename: str) -> CodeType:
         consts[0] = None
     small = code.replace(co_consts=tuple(consts), co_filename=filename)
     if sys.version_info >= (3, 11):
-        table = _lines_only(code)
-        slimmer = small.replace(co_linetable=table)
+        slimmer = small.replace(co_linetable=lines_only(code.co_linetable))
         if _line_of_each_unit(slimmer) == _line_of_each_unit(code):     # else the format is another by now
             small = slimmer
     return small
@@ -46,31 +48,77 @@ def _line_of_each_unit(code: CodeType) -> list[int | None]:
     return [line for start, end, line in code.co_lines() for _ in range(start, end, 2)]
 
 
-def _lines_only(code: CodeType) -> bytes:
-    """A location table that holds lines alone."""
-    table = bytearray()
-    known = code.co_firstlineno
-    lines = _line_of_each_unit(code)
-    at = 0
-    while at < len(lines):
-        line, start = lines[at], at
-        while at < len(lines) and lines[at] == line and at - start < _UNITS_MAX:
-            at += 1
-        if line is None:
-            table.append(_NO_LINE | at - start - 1)
-        else:
-            table.append(_LINE_ONLY | at - start - 1)
-            table += _signed(line - known)
-            known = line
-    return bytes(table)
+def without_columns(code: CodeType) -> CodeType:
+    """The same code without columns, and all that are in it: of libraries' bytecode they are a quarter.
+
+    A traceback shows them as a row of ``^``, and loses nothing else.
+    """
+    return _without_columns(code) if _tables_are_understood() else code
 
 
-def _signed(number: int) -> bytes:
-    """A signed number of any size, 6 bits a byte, the lowest first."""
-    left = -number << 1 | 1 if number < 0 else number << 1
+def _without_columns(code: CodeType) -> CodeType:
+    consts = [_without_columns(const) if type(const) is CodeType else const for const in code.co_consts]
+    return code.replace(co_consts=tuple(consts), co_linetable=lines_only(code.co_linetable))
+
+
+@functools.cache
+def _tables_are_understood() -> bool:
+    """Whether this interpreter's location tables are what is meant here, seen by this module's own."""
+    if sys.version_info < (3, 11):
+        return False
+    try:
+        for code in (lines_only.__code__, slim.__code__, _write.__code__, _first_is_docstring.__code__):
+            if _line_of_each_unit(_without_columns(code)) != _line_of_each_unit(code):
+                return False
+    except (IndexError, ValueError, TypeError):
+        return False
+    return True
+
+
+def lines_only(table: bytes) -> bytes:
+    """A location table that holds lines alone, from one of CPython 3.11 or newer."""
     out = bytearray()
-    while left > 63:
-        out.append(64 | left & 63)
-        left >>= 6
-    out.append(left)
+    units, kind, step = 0, _LINE_ONLY, b"\0"     # what waits to be written; the next entries may be on the same line
+    for entry in _ENTRIES.findall(table):
+        first = entry[0]
+        if first < _ELSEWHERE and kind == _LINE_ONLY:   # nine of ten
+            units += (first & 7) + 1
+            continue
+        its_kind = first >> 3 & 15
+        if its_kind < _ONE_LINE_ON:
+            its_step = b"\0"
+        elif its_kind == _LINE_AND_COLUMNS:
+            end = 1
+            while entry[end] & 64:
+                end += 1
+            its_step = entry[1 : end + 1]
+        else:
+            its_step = _STEPS.get(its_kind, entry[1:])
+        if its_kind == _NO_LINE:
+            same = kind == _NO_LINE
+        else:
+            same = kind == _LINE_ONLY and its_step == b"\0"
+            its_kind = _LINE_ONLY
+        if same:
+            units += (first & 7) + 1
+        else:
+            _write(out, kind, units, step)
+            units, kind, step = (first & 7) + 1, its_kind, its_step
+    _write(out, kind, units, step)
     return bytes(out)
+
+
+_STEPS = {_ONE_LINE_ON: b"\2", _TWO_LINES_ON: b"\4", _NO_LINE: b""}
+
+
+def _write(out: bytearray, kind: int, units: int, step: bytes) -> None:
+    """Entries for so many units on one line, or on none; ``step`` is how far it is from the line before."""
+    more = 0x80 | kind << 3 | _UNITS_MAX - 1
+    while units > _UNITS_MAX:
+        out.append(more)
+        out += step
+        units -= _UNITS_MAX
+        step = b"\0" if step else b""
+    if units:
+        out.append(0x80 | kind << 3 | units - 1)
+        out += step

@@ -28,6 +28,7 @@ from typing import Any
 from ramet.kernel.importer import ABSENT
 from ramet.modules import pack, scan
 from ramet.modules.find import SHIPPED, Found, Kind, find, main_package, namespace_of
+from ramet.modules.shelves import Shelves
 
 #: What a module imports that asks for the metadata of distributions.
 METADATA_MODULES = frozenset(("importlib.metadata", "importlib_metadata"))
@@ -83,12 +84,17 @@ class ClosureFinder:
     """Finds closures, and remembers what it found out about each module.
 
     What is remembered isn't looked at again, so a module that is edited while the program runs is seen as it was first.
+
+    Args:
+        shelves: has the import statements of modules that were looked at in earlier runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shelves: Shelves | None = None) -> None:
+        self._shelves = shelves or Shelves()
         self._found: dict[str, Found] = {}
         self._absent: dict[str, Found] = {}
         self._needs: dict[str, _Needs] = {}
+        self._parents: dict[str, tuple[Found, ...]] = {}
         self._closures: dict[str, Closure] = {}
 
     def find(self, name: str) -> Found:
@@ -130,10 +136,15 @@ class ClosureFinder:
         return Closure(names[Kind.OWN], names[Kind.LIBRARY], dict(sorted(absent.items())), tuple(sorted(standard)),
                        tuple(sorted(asking)))  # fmt: skip
 
-    def _with_parents(self, name: str) -> Iterator[Found]:
-        parts = name.split(".")
-        for count in range(1, len(parts) + 1):
-            yield self.find(".".join(parts[:count]))
+    def _with_parents(self, name: str) -> tuple[Found, ...]:
+        """A module behind the packages that it is in. Remembered, since each name comes up ten times."""
+        known = self._parents.get(name)
+        if known is None:
+            parent = name.rpartition(".")[0]
+            known = (*(self._with_parents(parent) if parent else ()), self.find(name))
+            if known[-1].kind is not Kind.ABSENT:
+                self._parents[name] = known
+        return known
 
     # ------------------------------------------------------------------ one module
 
@@ -170,15 +181,15 @@ class ClosureFinder:
 
     def _wanted(self, found: Found) -> Iterator[tuple[str, bool]]:
         """The names that a module imports, each with whether it is expected even if it isn't imported here."""
-        code = None if found.namespace else pack.code_of(found)
-        if code is None:
+        statements = self._statements_in(found)
+        if statements is None:
             return
         imported = namespace_of(found.name)
         own = found.kind is Kind.OWN
         package = found.name if found.folders is not None else found.name.rpartition(".")[0]
         if found.name == "__main__":
             package = main_package()
-        for statement in scan.imports(code):
+        for statement in statements:
             expected = own if statement.deferred else imported is None
             base = _absolute(statement, package)
             if not base:
@@ -188,6 +199,18 @@ class ClosureFinder:
                 yield name, expected or (own and self.find(name).kind is Kind.OWN)
         if own and imported is not None:
             yield from ((name, True) for name in _modules_in(imported, found.name))
+
+    def _statements_in(self, found: Found) -> list[scan.ImportStatement] | None:
+        """The import statements of a module; None if nobody can tell."""
+        if found.namespace:
+            return None
+        entry = self._shelves.entry(found)
+        if entry.imports is None:
+            code = pack.code_of(found)
+            if code is not None:
+                entry.imports = scan.imports(code)
+                entry.learnt()
+        return entry.imports
 
     def _names_from(self, base: str, names: tuple[str, ...]) -> Iterator[str]:
         """Which of the names that are taken from a module are submodules of it."""

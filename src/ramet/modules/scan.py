@@ -59,7 +59,7 @@ def _statement(code: CodeType, ops: bytes, at: int, deferred: bool) -> ImportSta
     return ImportStatement(
         code.co_names[name],
         level if isinstance(level, int) else 0,
-        names if isinstance(names, tuple) else (),
+        tuple(name for name in names if isinstance(name, str)) if isinstance(names, tuple) else (),
         deferred,
     )
 

@@ -26,6 +26,7 @@ from ramet.modules.answers import Data, DataServer
 from ramet.modules.closure import REFUSED, Closure, ClosureFinder, reason_for
 from ramet.modules.find import NAME_CHARS_MAX, SHIPPED, Found, Kind, is_module_name
 from ramet.modules.policy import Grant, Policy
+from ramet.modules.shelves import Shelves
 
 #: The first Python that knows the names of its whole standard library; an older one has to be told.
 _KNOWS_STANDARD_NAMES = 10
@@ -43,7 +44,8 @@ class ModuleServer:
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
         self._lock = threading.RLock()
-        self._finder = ClosureFinder()
+        self._shelves = Shelves()
+        self._finder = ClosureFinder(self._shelves)
         self._grants: dict[int, Grant] = {}
         self._records: dict[tuple[str, str, bool], pack.Record] = {}
         self._shipped: dict[str, Found] = {}    # by name
@@ -194,9 +196,18 @@ class ModuleServer:
         key = name, form, self._wins(found)
         record = self._records.get(key)
         if record is None:
-            record = self._records[key] = pack.record(found, form, key[2])
+            entry = self._shelves.entry(found)
+            if form not in entry.packed:
+                entry.packed[form] = pack.packed(found, form)
+                entry.learnt()
+            record = self._records[key] = pack.record(found, *entry.packed[form], key[2])
             self._shipped[name] = self._files[record[2]] = found
         return record
+
+    def save(self) -> None:
+        """Keep on disk what was scanned and packed, so that the next run of the program needn't."""
+        with self._lock:
+            self._shelves.save()
 
     def _wins(self, found: Found) -> bool:
         return found.kind is Kind.OWN or self.policy.prefers(found.name)

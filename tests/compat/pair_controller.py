@@ -1,4 +1,5 @@
-"""The program of test_pairs.py: a controller of any Python from 3.10 on, with a node of each interpreter named in argv.
+"""The program of test_pairs.py: a controller of any Python from 3.10 on, with a node of each interpreter named in argv:
+[label, path, words of a command that leads to where it is] in JSON.
 
 Writes one JSON object: interpreter -> what was tried with it -> None, or what went wrong. It is the program's main module,
 and a function of it is called over there: so it must load on 2.7.
@@ -108,8 +109,10 @@ def look(check, *args):
 def main():
     report = {}
     with ramet.Tree() as tree:
-        nodes = [(pair.partition("="), tree.local(python=pair.partition("=")[2])) for pair in sys.argv[1:]]
-        for (label, _, path), node in nodes:
+        nodes = []
+        for label, path, before in map(json.loads, sys.argv[1:]):
+            nodes.append((label, path, tree.command(before, python=path) if before else tree.local(python=path)))
+        for label, path, node in nodes:
             report[label] = {check.__name__: look(check, node, label, path) for check in
                              (call, exception, own_module, grandchild, values)}
     print(json.dumps(report))

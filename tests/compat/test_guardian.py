@@ -373,4 +373,7 @@ def test_guardian_is_small(python: str) -> None:
         it.line()
         with open(f"/proc/{it.guardian}/smaps_rollup") as file:
             sizes = {line.split()[0]: int(line.split()[1]) for line in file.readlines()[1:]}
-        assert sizes["Private_Dirty:"] < (3500 if python.endswith(("2.7", "3.6")) else 2000), sizes
+        if "pypy" in python:    # its memory for new objects alone is 4 MB or more
+            assert sizes["Private_Dirty:"] < 30000, sizes
+        else:
+            assert sizes["Private_Dirty:"] < (3500 if python.endswith(("2.7", "3.6")) else 2000), sizes

@@ -1,5 +1,7 @@
 """Controllers of every Python from 3.10 on with nodes of every Python: calls, failures, modules, grandchildren, values.
 
+Where there are roots of other Debian releases, nodes run in these, too: Pythons that this system lacks, and small ones.
+
 A controller of another version than the tests' is a process of its own, with a node of each version under it. It needs
 msgpack: tools/setup.sh puts a compiled one for each version into .venv; where there is none, its pure Python part will do.
 """
@@ -21,8 +23,8 @@ import pytest
 from support import needs, pythons
 from support.source import TOP
 
-CONTROLLERS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-NODES = list(dict.fromkeys([*pythons.WANTED, *(label for label, _ in pythons.interpreters())]))
+CONTROLLERS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
+NODES = pythons.labels([python.label for python in pythons.everywhere()])
 CHECKS = ["call", "exception", "own_module", "grandchild", "values"]
 
 #: A controller whose msgpack has no C part: another codec.
@@ -38,8 +40,8 @@ def pairs() -> list[Any]:
 @pytest.mark.parametrize(("controller", "node"), pairs())
 def test_pair(controller: str, node: str) -> None:
     python = needs.python(controller.removesuffix("-pure"))
-    label = next(have for have, path in pythons.interpreters() if path == needs.python(node))
-    outcome = report(controller, python)[label]
+    needs.python_anywhere(node)
+    outcome = report(controller, python)[node]
     failed = {check: outcome[check] for check in CHECKS if outcome[check] is not None}
     assert not failed, "\n".join(f"{check}: {said}" for check, said in failed.items())
 
@@ -56,7 +58,7 @@ def report(controller: str, python: str) -> dict[str, dict[str, str | None]]:
         env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         env["PYTHONPATH"] = os.pathsep.join([str(TOP / "src"), str(TOP / "tests"), str(packages)])
         argv = [python, str(Path(__file__).with_name("pair_controller.py"))]
-        argv += [f"{label}={path}" for label, path in pythons.interpreters()]
+        argv += [json.dumps(one) for one in pythons.everywhere()]
         done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0 and not done.stderr, f"status {done.returncode}: {done.stderr}"
     said: dict[str, dict[str, str | None]] = json.loads(done.stdout)

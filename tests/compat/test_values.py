@@ -16,8 +16,7 @@ import pytest
 from support import needs, pythons
 
 CORPUS = Path(__file__).parent.parent / "support" / "values_corpus.py"
-LABELS = [*pythons.WANTED, *(label for label, _ in pythons.interpreters() if label not in pythons.WANTED)]
-
+LABELS = pythons.labels([label for label, _ in pythons.interpreters()])
 
 pytestmark = pytest.mark.xdist_group("values of all pythons")   # each interpreter dumps and loads once
 

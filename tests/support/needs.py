@@ -38,3 +38,12 @@ def python(label: str) -> str:
             return path
     lacking(f"python {label}")
     raise AssertionError("not reached")
+
+
+def python_anywhere(label: str) -> pythons.Python:
+    """An interpreter by its label, of this system or in a root that can be entered. Skips the test where there is none."""
+    for have in pythons.everywhere():
+        if have.label == label:
+            return have
+    lacking(f"python {label}")
+    raise AssertionError("not reached")

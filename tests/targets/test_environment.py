@@ -31,6 +31,8 @@ import sys
 LACKING = set(%r)
 if sys.version_info[0] == 2:
     LACKING.add("threading")
+if sys.version_info >= (3, 14):
+    LACKING.remove("dataclasses")       # traceback needs it
 class Lacking(object):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in LACKING:
@@ -115,7 +117,9 @@ def works(heard: Heard, caplog: pytest.LogCaptureFixture) -> Works:
 def test_a_minimal_python(python: str, tree: ramet.Tree, works: Works, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(MINIMAL)
     node = tree.local(python=python, env={"PYTHONPATH": str(tmp_path)})
-    lacking = [*LACKING, "threading"] if node.facts["hexversion"] < 0x3000000 else LACKING
+    version = node.facts["hexversion"]
+    lacking = [*LACKING, "threading"] if version < 0x3000000 else LACKING
+    lacking = [name for name in lacking if name != "dataclasses" or version < 0x30e0000]
     assert node.call(remote_small.has, lacking) == []
     works(node)
     with pytest.raises(ramet.Error, match="UUID|uuid"):
@@ -123,19 +127,52 @@ def test_a_minimal_python(python: str, tree: ramet.Tree, works: Works, tmp_path:
     assert node.call(remote_small.echo, 1) == 1
 
 
-ROOTS = sorted(Path("/var/lib/rmt/roots").glob("*/usr/bin")) or [None]
+NO_ROOT = pytest.param("", None, "", id="none")
 
 
-@pytest.mark.parametrize("root", ROOTS, ids=lambda path: path and path.parts[5])
-def test_a_debian_root(root: Path | None, tree: ramet.Tree, works: Works) -> None:
+def in_a_root(root: Path | None) -> Path:
+    """Skips the test where that can't be."""
     needs.root()
     if root is None:
-        needs.lacking("/var/lib/rmt/roots (other Debian releases, made by the recipe pythons.sh)")
+        needs.lacking(f"{pythons.ROOTS} (roots of other Debian releases, made by the recipe pythons.sh)")
     assert root is not None
-    found = [name for name in ("python3", "python2.7", "pypy3") if (root / name).exists()]
-    for name in found:
-        works(tree.command(["chroot", str(root.parents[1])], python=name))
-    works(tree.command(["chroot", str(root.parents[1])]))
+    return root
+
+
+@pytest.mark.parametrize(("label", "root", "python"), [
+    pytest.param(*found, id=f"{found[1].name}-{found[0]}") for found in pythons.in_roots()] or [NO_ROOT])
+def test_a_debian_root(label: str, root: Path | None, python: str, tree: ramet.Tree, works: Works) -> None:
+    """Bare: without /proc. Its Python is another and minimal, except PyPy, and so is its system."""
+    node = tree.command(["chroot", str(in_a_root(root))], python=python)
+    works(node)
+    assert node.facts["version"].startswith(label.removeprefix("pypy") + ".")
+    assert node.facts["implementation"] == ("PyPy" if label.startswith("pypy") else "CPython")
+    for one in (node, node.local(), node.local(python=python)):
+        assert (one.call(remote_small.inside)["executable"], one.facts["prefix"]) == (python, "/usr")
+        with open(f"/proc/{one.facts['pid']}/cmdline", "rb") as file:
+            words = file.read().decode().split("\0")[:-1]
+        mark = f"(ramet:{one.name})"
+        assert words == ([python, "-B", "-", mark] if label.startswith("pypy") else [python + mark, "-B"])
+        below = "import sys; assert sys.executable == %r and sys.prefix == '/usr'" % python
+        assert one.call(remote_small.run, [python, "-c", below]) == 0
+
+
+@pytest.mark.parametrize("root", sorted({root for _, root, _ in pythons.in_roots()}) or [None],
+                         ids=lambda root: root and root.name)
+def test_a_debian_root_is_searched(root: Path | None, tree: ramet.Tree, works: Works) -> None:
+    works(tree.command(["chroot", str(in_a_root(root))]))
+
+
+@pytest.mark.parametrize("root", [path.parents[2] for path in pythons.ROOTS.glob("*/usr/bin/micropython")] or [None],
+                         ids=lambda root: root and root.name)
+def test_micropython_is_no_python(root: Path | None, tree: ramet.Tree) -> None:
+    node = tree.command(["chroot", str(in_a_root(root))], python="micropython")
+    inner = tree.command(["chroot", str(root)], python="python3").local(python="micropython")
+    for one in (node, inner):
+        with pytest.raises(ramet.PythonNotFoundError, match="MicroPython, which can't be a node") as caught:
+            one.wait(20)
+        assert caught.value.stage == "find-python" and "remedy: install Python" in str(caught.value)
+        assert "Invalid command line" in caught.value.seen
 
 
 # ---------------------------------------------------------------------- where nothing can be written

@@ -49,9 +49,11 @@ def load(text, data, excepthook, entry):
         else:
             module.__path__ = []
     # The interpreter takes the path in argv[0] for its own, whether there is such a file or not.
-    for name in "executable", "_base_executable":
-        path = (getattr(sys, name, None) or "").split("(ramet:")[0]
-        for other in path, os.path.dirname(path) + "/python%d.%d" % sys.version_info[:2], os.path.realpath("/proc/self/exe"):
+    # And since 3.11 a virtual environment's takes the ``python3`` beside its base for that, whichever version it is.
+    for name in "_base_executable", "executable":
+        path, named, _ = (getattr(sys, name, None) or "").partition("(ramet:")
+        version = os.path.dirname(path) + "/python%d.%d" % sys.version_info[:2]
+        for other in (path, version, os.path.realpath("/proc/self/exe"))[not named and "(ramet:" in sys.executable:]:
             if path and os.path.exists(other):
                 setattr(sys, name, other)
                 break

@@ -13,13 +13,20 @@ if MYPY:
 if compat.PY2:
     import pkgutil
 
+# What PyPy's standard library imports "if it is there", and PyPy doesn't count among its own.
+LOCAL = set((
+    "_asyncio _bisect _datetime _decimal _decimal_cffi _elementtree _functools _heapq _json _queue _statistics _symtable "
+    "_tkinter _tokenize _tracemalloc _typing _uuid _zoneinfo" if compat.PYPY else "").split())
+
 
 def found_elsewhere(finder, name, path):
     # type: (Any, str, Any) -> Any
-    """Whether somebody else has a module: the finders behind this one on ``sys.meta_path``, which programs append to.
+    """Whether a module is somebody else's: of the finders behind this one on ``sys.meta_path``, which programs append to.
 
     In 2.7 also what ``sys.path`` leads to: it isn't on ``sys.meta_path`` there, but is asked after all that is.
     """
+    if name in LOCAL:
+        return True
     for other in sys.meta_path[::-1]:
         if other is finder:
             break

@@ -36,6 +36,8 @@ _NO_PYTHON = {"error": "PythonNotFoundError", "stage": "find-python",
               "remedy": "install Python 2.7, or 3.6 or newer, there, or say where it is: python="}
 EXITS = [
     dict(_NO_PYTHON, on="exit", status=97, text="no Python interpreter was found over there"),
+    dict(_NO_PYTHON, on="exit", match="Invalid command line arguments\\. Use -h option",
+         text="what was started over there is MicroPython, which can't be a node"),
     {"on": "exit", "status": 98, "stage": "bootstrap", "text": "the kernel did not arrive whole",
      "remedy": "something on the way changes, adds or drops bytes: see the last lines"},
     dict(_NO_PYTHON, on="exit", status=127, text="the program that should have run over there was not found"),

@@ -223,7 +223,8 @@ def _unpack_sequence(items, ctx):
     # type: (List[Any], Optional[Context]) -> Any
     name, content, named = items
     __import__(SEQUENCES[name])
-    return getattr(sys.modules[SEQUENCES[name]], name)(tuple(content), named)
+    kind = getattr(sys.modules[SEQUENCES[name]], name)      # 3.14 refuses names that it doesn't know, such as PyPy's own
+    return kind(tuple(content), {key: named[key] for key in named if hasattr(kind, key)})
 
 
 def _unpack_registered(items, ctx):

@@ -56,7 +56,8 @@ def interpreter(plan):
 
     An interpreter finds its prefix from argv[0]. So argv[0] is its path with the name behind it: a virtual environment's
     own path, else the real path behind links (a relocated interpreter isn't found from where a link to it is). A script
-    that starts one (pyenv's shims, say) loses argv[0], so there the name is an argument.
+    that starts one (pyenv's shims, say) loses argv[0], and PyPy finds nothing from a path where no file is, so there the
+    name is an argument.
 
     Args:
         plan: its ``python`` is the program asked for and its flags; None for the interpreter that runs this.
@@ -69,13 +70,15 @@ def interpreter(plan):
     if not found:
         return None, words, None
     label = dialogue.to_bytes("(ramet:%s)" % plan["name"])
+    form = None if plan.get("python") else compat.form_tag()
     with open(found, "rb") as file:
-        if file.read(2) == b"#!":
-            return found, [found] + words[1:] + ["-B", "-", label], None
+        head = file.read(65536)     # all of PyPy's, which only loads libpypy3-c.so
+    if head[:2] == b"#!" or b"pypy" in head + os.path.basename(os.path.realpath(found)):
+        return found, [found] + words[1:] + ["-B", "-", label], form
     folder = os.path.dirname(found)
     if not any(os.path.exists(os.path.join(place, b"pyvenv.cfg")) for place in (folder, os.path.dirname(folder))):
         found = os.path.realpath(found)
-    return found, [found + label] + words[1:] + ["-B"], None if plan.get("python") else compat.form_tag()
+    return found, [found + label] + words[1:] + ["-B"], form
 
 
 def settled(plan):

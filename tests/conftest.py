@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from support import leaks, pythons
@@ -27,6 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(_SEED_NAME, str(random.SystemRandom().randrange(1 << 32)))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else numpy starts threads, in whichever test first imports it
     leaks.mark()
+    # By the clock it would fail what is slow, which on a busy machine is anything.
+    unhurried = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.register_profile("ramet", unhurried)
+    hypothesis.settings.load_profile("ramet")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -27,10 +27,11 @@ from ramet.bootstrap.minify import minify
 from ramet.kernel import compat, stub
 from ramet.kernel.importer import BYTECODE, ZIPPED
 
-#: The kernel's core, in the order in which the loader makes the modules: each after what it imports at its top.
+#: The kernel's core, in the order in which the loader makes the modules: each after what it imports at its top. Of the
+#: orders that do, the one that compresses best (by trying some hundred: 44 bytes less than the worst).
 CORE = tuple("ramet.kernel." + name for name in (
-    "compat", "limits", "errors", "frames", "flow", "routing", "values", "loop", "links", "core", "calls",
-    "importer", "guardian", "output", "start",
+    "compat", "limits", "errors", "frames", "values", "flow", "loop", "guardian", "links", "output", "routing", "core",
+    "importer", "calls", "start",
 ))  # fmt: skip
 
 #: The forms that this interpreter can make.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramet import codec
 from ramet.bootstrap import packing
+from ramet.connectors import registry
 from ramet.kernel import failures, frames, remote_errors, values
 from ramet.kernel.core import CONFIG, END, GROW, ROUTE, Message
 from ramet.kernel.diagnosis import connect_error
@@ -177,9 +178,9 @@ class Gardener:
         node = self.nodes.get(message.src)
         try:
             connector, options = codec.decode(message.body)
-            if node is None or connector not in ("local", "ssh", "command") or len(self.nodes) > WISHED_CHILDREN_MAX:
+            if node is None or connector not in registry.TARGETS or len(self.nodes) > WISHED_CHILDREN_MAX:
                 raise Error(f"no node can be grown by {connector!r} on a node's wish")
-            child = getattr(node, connector)(**options)
+            child = node.grow(connector, **options)
         except Exception as error:
             self.core.reply(message, failures.pack(error), ERROR)
             return

@@ -1,4 +1,4 @@
-"""``Node``: one interpreter of the tree, as the user holds it; and what it shares with the tree: growing children.
+"""``Node``: one interpreter of the tree, as the user holds it.
 
 Must not know of frames or links. All methods are thread-safe and return at once, but for ``call`` and ``wait``.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ramet.call import Call
-from ramet.connectors import command, local, spec, ssh
+from ramet.grower import Grower
 from ramet.kernel import values
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
 
@@ -20,45 +20,6 @@ if TYPE_CHECKING:
     from ramet.tree import Tree
 
 T = TypeVar("T")
-
-
-class Grower:
-    """What can grow children: the tree (from this program) and every node."""
-
-    _tree: Tree
-    id: int
-
-    def local(self, **options: Any) -> Node:
-        """Start another interpreter on the same machine and account: ``connectors.local.plan`` has the options."""
-        return self._tree._grow(self, local.plan(**options))
-
-    def ssh(self, host: str, **options: Any) -> Node:
-        """Start an interpreter on another host with the OpenSSH program: ``connectors.ssh.plan`` has the options."""
-        return self._tree._grow(self, ssh.plan(host, **options))
-
-    def command(self, argv: list[str], **options: Any) -> Node:
-        """Start an interpreter with any command that gives its stdio: ``connectors.command.plan`` has the options."""
-        return self._tree._grow(self, command.plan(argv, **options))
-
-    def connect(self, text: str) -> Node:
-        """Grow several nodes, one through the other, from one string such as ``"ssh:user@web1:2222/local:"``.
-
-        Returns:
-            The last of them.
-
-        Raises:
-            ValueError: the string names no connector, or an option that it doesn't have.
-        """
-        grower: Grower = self
-        for connector, options in spec.parse(text):
-            if not hasattr(grower, connector):
-                raise ValueError(f"{text!r}: there is no connector {connector!r} yet; there are local, ssh and command")
-            try:
-                grower = getattr(grower, connector)(**options)
-            except TypeError as error:      # plan() got an unexpected keyword argument
-                raise ValueError(f"{text!r}: {connector}: {error}") from error
-        assert isinstance(grower, Node)
-        return grower
 
 
 class Node(Grower):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ramet.calling import Caller
 from ramet.display import Display
+from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.kernel import core as kernel_core
 from ramet.kernel import limits
@@ -27,7 +28,7 @@ from ramet.kernel.loop import Loop
 from ramet.kernel.nursery import Nursery
 from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
-from ramet.node import Grower, Node
+from ramet.node import Node
 from ramet.shipping import Shipper
 
 T = TypeVar("T")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramet.connectors.spec import TARGETS, parse
+from ramet.connectors.registry import TARGETS
+from ramet.connectors.spec import parse
 
 GOOD: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
     ("ssh://user@web1:2222/sudo:root/docker:app",
@@ -46,7 +47,7 @@ def test_good_specs(text: str, steps: list[tuple[str, dict[str, Any]]]) -> None:
 
 @pytest.mark.parametrize(("text", "says"), [
     ("", "empty"), ("   ", "empty"), ("web1", "write 'ssh:web1'"), ("sssh:web1", "no connector 'sssh'; there are local,"),
-    ("ssh:", "write 'ssh:HOST'"), ("ssh", "write 'ssh:HOST'"), ("ssh:u@", "needs a host"), ("docker:", "'docker:CONTAINER'"),
+    ("ssh:", "write 'ssh:HOST'"), ("ssh", "write 'ssh:HOST'"), ("ssh:u@", "needs a host"), ("lxc:", "'lxc:CONTAINER'"),
     ("ssh:h:port", "port is a number, not 'port'"), ("ssh:h:", "port is a number"), ("ssh:h//local:", "'' is no step"),
     ("/local", "'' is no step"), ("local:/usr/bin/python3", "%2F"), ("ssh:h?port", "write option=value"),
     ("ssh:h:22?port=22", "port is given twice"), ("ssh:h?compression=maybe", "yes or no"), ("ssh:::1", "in brackets"),

@@ -17,7 +17,7 @@ from rich.text import Text
 
 import ramet
 from ramet.cli import script
-from ramet.connectors.spec import TARGETS
+from ramet.connectors import registry
 from ramet.display import harmless, show
 
 
@@ -85,7 +85,7 @@ def _to_stderr(node: ramet.Node, stream: int, line: str) -> None:
 def full_spec(text: str) -> str:
     """What a user types for a host, as ``Tree.connect`` takes it: a bare name is a host for ssh."""
     first = re.split("[:/?]", text, maxsplit=1)[0]
-    if first not in TARGETS:
+    if first not in registry.names():
         return "ssh://" + text
     return text if text[len(first):len(first) + 1] in (":", "?") else f"{first}:{text[len(first):]}"
 

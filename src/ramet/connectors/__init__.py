@@ -29,12 +29,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ramet.bootstrap import first_stage
+from ramet.kernel.spawn import NAME_HERE
+
 Plan = dict[str, Any]
 
 #: An interpreter: its name or path, or a command with its arguments; None for "find one".
 Python = str | os.PathLike[str] | Sequence[str] | None
 
 CONNECT_TIMEOUT_S = 30.0
+
+#: How a program is connected, see ``kernel/spawn.py``.
+SHAPES = ("socket", "pipes", "pipes+tty")
 
 NAME_CHARS_MAX = 64
 _NAME = re.compile(r"[A-Za-z0-9_.@:-]+", re.ASCII)
@@ -75,6 +81,22 @@ def make(
     return plan
 
 
+def check_plan(plan: Mapping[str, Any]) -> Plan:
+    """A copy of a plan that somebody's own connector made, if it is whole.
+
+    Raises:
+        ValueError: it isn't a plan as ``make`` gives it; the text says what is wrong.
+    """
+    try:
+        made = make(**{key: value for key, value in dict(plan).items() if key != "timeout_s"},
+                    connect_timeout_s=dict(plan)["timeout_s"])  # fmt: skip
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"this is no plan, as ramet.connectors.behind() and make() make them: {error}") from error
+    if made["shape"] not in SHAPES or bool(made["argv"]) == bool(made["stub"]):
+        raise ValueError(f"a plan has a shape of {', '.join(SHAPES)} (not {made['shape']!r}), and either an argv or a stub")
+    return made
+
+
 def check_name(name: str) -> str:
     """The name itself, if a node may be called so.
 
@@ -111,3 +133,79 @@ def python_words(python: Python) -> list[str] | None:
 def shown(argv: Sequence[str]) -> str:
     """A command as one would type it, with the first stage as "…"."""
     return shlex.join(argv) + " …"
+
+
+def behind(
+    what: str,
+    head: Sequence[str],
+    default_name: str,
+    name: str | None,
+    python: Python,
+    connect_timeout_s: float,
+    shell: bool = False,
+    **fields: Any,
+) -> Plan:
+    """A plan for a program that runs a command with its own stdin and stdout: ``sudo -n``, ``docker exec -i app``.
+
+    Args:
+        head: the program and its arguments; the interpreter and its arguments are put behind.
+        default_name: what the node's name is made of if there is no ``name``.
+        shell: put them behind as one word, which the program hands to a shell.
+        fields: the other fields of the plan.
+    """
+    words = python_words(python)
+    rest = [first_stage.shell_command(words, NAME_HERE)] if shell else first_stage.command(words, NAME_HERE)
+    return make(what, name_from(default_name) if name is None else name, words, connect_timeout_s,
+                argv=[*head, *rest], command=shown([*head, *(words or ["python"])]), **fields)  # fmt: skip
+
+
+def texts(what: str, words: Sequence[str]) -> list[str]:
+    """A list of texts: more arguments for a program.
+
+    Raises:
+        TypeError: it is something else; one text isn't a list of texts.
+    """
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"{what} is a list of texts, not {words!r}")
+    return list(words)
+
+
+def argument(what: str, text: Any) -> str:
+    """A text that a program takes for what it is meant to be, and not for an option.
+
+    Raises:
+        TypeError, ValueError: it can't be that.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a text, not {text!r}")
+    if not text or text.startswith("-") or "\0" in text:
+        raise ValueError(f"{text!r} can't be a {what}: it is empty, begins with '-', or holds a zero byte")
+    return text
+
+
+def options(pairs: Mapping[str, Any]) -> list[str]:
+    """Options of a program with their values: those that are None or False are left out, True has no value.
+
+    Raises:
+        TypeError: a value is something else than a text, a number or a path.
+    """
+    words: list[str] = []
+    for option, value in pairs.items():
+        if value is True:
+            words.append(option)
+        elif isinstance(value, str | int | os.PathLike) and value is not False:
+            words += [option, str(os.fspath(value) if isinstance(value, os.PathLike) else value)]
+        elif value not in (None, False):
+            raise TypeError(f"the value of {option} is a text, not {value!r}")
+    return words
+
+
+def variables(env: Mapping[str, str] | None, option: str = "--env") -> list[str]:
+    """More variables for what a program starts, as its options.
+
+    Raises:
+        TypeError: it isn't a mapping of texts to texts.
+    """
+    if any(value is None for value in (env or {}).values()):
+        raise TypeError("env= maps names to texts here: a variable can't be taken away")
+    return [word for key, value in (environment(env) or {}).items() for word in (option, f"{key}={value}")]

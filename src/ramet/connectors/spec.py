@@ -14,23 +14,11 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-#: Connector -> the option that its target stands for.
-TARGETS = {
-    "local": "python", "ssh": "host", "command": "argv", "sudo": "username", "su": "username", "doas": "username",
-    "run0": "username", "docker": "container", "podman": "container", "buildah": "container", "kubectl": "pod",
-    "lxc": "container", "lxd": "container", "incus": "container", "jail": "container", "machinectl": "container",
-    "nspawn": "container", "nsenter": "container", "chroot": "path",
-}  # fmt: skip
+from ramet.connectors import registry
 
-_NEEDS_A_TARGET = {"ssh", "command", "docker", "podman", "buildah", "kubectl", "lxc", "lxd", "incus", "jail", "machinectl",
-                   "nspawn", "nsenter", "chroot"}  # fmt: skip
-
-#: Options that aren't texts.
-_INTEGERS = {"port"}
-_FLOATS = {"connect_timeout_s", "keepalive"}
-_FLAGS = {"compression", "shell", "terminal"}
-_LISTS = {"argv", "ssh_args"}
 _SECRETS = {"password", "passphrase"}
+
+_FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 _SCHEME = re.compile(r"(?<![^/])([A-Za-z0-9_-]+)://")
 _STEP = re.compile(r"([A-Za-z0-9_-]+)(?::([^?]*))?(?:\?(.*))?", re.DOTALL)
@@ -54,14 +42,19 @@ def _step(step: str, spec: str) -> tuple[str, dict[str, Any]]:
     if not match:
         raise _error(spec, f"{step!r} is no step: write connector:target")
     connector, target, query = match.groups()
-    if connector not in TARGETS:
-        hint = f"there are {', '.join(TARGETS)}"
+    if connector not in registry.names():
+        hint = f"there are {', '.join(registry.names())}"
         if target is None:
             hint = f"for a host write 'ssh:{step}'; a '/' inside of a target is written %2F"
         raise _error(spec, f"there is no connector {connector!r}; {hint}")
+    try:
+        kinds = registry.option_kinds(connector)
+    except ValueError as error:
+        raise _error(spec, str(error)) from error
+    first = registry.TARGETS.get(connector) or next(iter(kinds), "")
     options: dict[str, Any] = {}
     if target:
-        options.update(_ssh_target(target, spec) if connector == "ssh" else {TARGETS[connector]: unquote(target)})
+        options.update(_ssh_target(target, spec) if connector == "ssh" else {first: unquote(target)})
     for pair in filter(None, (query or "").split("&")):
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
@@ -69,9 +62,10 @@ def _step(step: str, spec: str) -> tuple[str, dict[str, Any]]:
         if key in options:
             raise _error(spec, f"{key} is given twice")
         options[key] = unquote(value)
-    if connector in _NEEDS_A_TARGET and TARGETS[connector] not in options:
-        raise _error(spec, f"{connector} needs a {TARGETS[connector]}: write '{connector}:{TARGETS[connector].upper()}'")
-    return connector, {key: _value(key, value, spec) for key, value in options.items()}
+    for needed, kind in kinds.items():
+        if needed == first and needed not in options and "=" not in kind:
+            raise _error(spec, f"{connector} needs a {first}: write '{connector}:{first.upper()}'")
+    return connector, {key: _value(key, value, kinds.get(key, ""), spec) for key, value in options.items()}
 
 
 def _ssh_target(target: str, spec: str) -> dict[str, str]:
@@ -90,22 +84,24 @@ def _ssh_target(target: str, spec: str) -> dict[str, str]:
     return found
 
 
-def _value(key: str, value: str, spec: str) -> Any:
-    """An option's value in its own type."""
+def _value(key: str, value: str, kind: str, spec: str) -> Any:
+    """An option's value in its own type, which ``kind`` says in Python's words; a text if it may be one."""
     if key in _SECRETS:
         raise ValueError(f"{key} doesn't belong in a spec, where shells and ps show it: give it as {key}=")
-    try:
-        if key in _INTEGERS:
-            return int(value)
-        if key in _FLOATS:
-            return float(value)
-    except ValueError:
-        raise _error(spec, f"{key} is a number, not {value!r}")
-    if key in _FLAGS:
-        if value not in ("yes", "no", "true", "false", "1", "0"):
+    alternatives = set(re.sub(r"\[.*?\]", "", kind).replace(" ", "").removesuffix("=").split("|"))
+    if "bool" in alternatives and (value in _FLAGS or "Sequence" not in alternatives):
+        if value not in _FLAGS:
             raise _error(spec, f"{key} is yes or no, not {value!r}")
-        return value in ("yes", "true", "1")
-    return value.split() if key in _LISTS else value
+        return _FLAGS[value]
+    if "str" in alternatives:
+        return value
+    for number in (int, float):
+        if number.__name__ in alternatives:
+            try:
+                return number(value)
+            except ValueError:
+                raise _error(spec, f"{key} is a number, not {value!r}") from None
+    return value.split() if "Sequence" in alternatives else value
 
 
 def _error(spec: str, text: str) -> ValueError:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ramet.bootstrap import first_stage
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words, shown
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words, shown, texts
+from ramet.connectors.rules import secret
 from ramet.connectors.ssh_rules import exit_rules, question_rules
 from ramet.kernel.spawn import NAME_HERE
 
@@ -84,12 +84,10 @@ def plan(
         head += ["-l", _check("username", username)]
     for file in files:
         head += ["-i", os.fspath(file)]
-    if isinstance(ssh_args, str) or not all(isinstance(word, str) for word in ssh_args):
-        raise TypeError(f"ssh_args is a list of texts, not {ssh_args!r}")
     more = [word for key, value in options.items() if value is not None for word in ("-o", f"{key}={value}")]
     # The user's arguments come first: of an option given twice, ssh takes the first.
-    argv = [*head, *ssh_args, *more, "--", host]
-    secrets = {"password": _secret("password", password), "passphrase": _secret("passphrase", passphrase)}
+    argv = [*head, *texts("ssh_args", ssh_args), *more, "--", host]
+    secrets = {"password": secret("password", password), "passphrase": secret("passphrase", passphrase)}
     given = {key: value for key, value in secrets.items() if value is not None}
     return make(
         f"ssh {host}", name_from(host.rpartition("@")[2]) if name is None else name, words, connect_timeout_s,
@@ -106,14 +104,6 @@ def _check(what: str, text: str) -> str:
         raise TypeError(f"{what} is a text, not {text!r}")
     if not text or text.startswith("-") or _UNSAFE.search(text):
         raise ValueError(f"{text!r} can't be a {what} for ssh: it is empty, begins with '-', or has unsafe characters")
-    return text
-
-
-def _secret(what: str, text: Any) -> str | None:
-    if text is not None and not isinstance(text, str):
-        raise TypeError(f"{what} must be a text")
-    if text is not None and re.search(r"[\x00-\x1f\x7f]", text):
-        raise ValueError(f"{what} has a control character in it, which can't be typed")
     return text
 
 

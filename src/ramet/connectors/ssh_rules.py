@@ -7,14 +7,8 @@ to another.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-Rule = dict[str, Any]
-
-_PASSWORD = (
-    "(?i)(passw|kennwort|mot de passe|contrase|senha|has(l|ł)o|(п|П)ароль|密码|密碼|パスワード|암호)"
-    "[^\n]{0,120}(:|：)[ \t]*\\Z"
-)
+from ramet.connectors.rules import NEW_PASSWORD, PASSWORD, SECOND_FACTOR, Rule
 
 
 def question_rules(secrets: Mapping[str, str]) -> list[Rule]:
@@ -30,16 +24,16 @@ def question_rules(secrets: Mapping[str, str]) -> list[Rule]:
          "text": "the passphrase was refused", **refused},
         {"match": "(?i)enter pin for [^\n]{1,4000}:[ \t]*\\Z", "text": "the security key wants its PIN",
          "remedy": "use ssh-agent, which asks for it once", **refused},
-        {"match": "(?i)(new|retype)[^\n]{0,40} password[^\n]{0,40}:[ \t]*\\Z", "text": "the password has expired",
+        {"match": NEW_PASSWORD, "text": "the password has expired",
          "remedy": "log in once by hand with ssh and set a new one", **refused},
-        {"match": "(?i)(verification code|one-time|otp|token|passcode|duo)[^\n]{0,120}:[ \t]*\\Z",
+        {"match": SECOND_FACTOR,
          "text": "the host asks for a second factor", "remedy": "use a key, or a master connection that is open", **refused},
     ]  # fmt: skip
     if "password" in secrets:
-        rules.append({"match": _PASSWORD, "do": "send", "secret": "password", "text": "the password was refused",
+        rules.append({"match": PASSWORD, "do": "send", "secret": "password", "text": "the password was refused",
                       "remedy": "check user and password", **refused})
     else:
-        rules.append({"match": _PASSWORD, "text": "the host asks for a password, and none was given",
+        rules.append({"match": PASSWORD, "text": "the host asks for a password, and none was given",
                       "remedy": "give one (password=), or a key that the host takes", **refused})
     return rules
 

@@ -1,0 +1,55 @@
+"""The connector ``buildah``: an interpreter in a working container of Buildah. Pure."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts, variables
+from ramet.connectors.rules import exits
+
+
+def plan(
+    container: str,
+    *,
+    user: str | None = None,
+    workdir: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    isolation: str | None = None,
+    buildah_args: Sequence[str] = (),
+    buildah_path: str | os.PathLike[str] = "buildah",
+    python: Python = None,
+    name: str | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Plan:
+    """Start an interpreter in a working container.
+
+    Args:
+        container: its name or id, as ``buildah from`` gives it.
+        user: in the container, ``name[:group]`` or ids.
+        workdir: the folder in there to start in.
+        env: more variables. They show in the arguments of the program: not for secrets.
+        isolation: oci, rootless or chroot.
+        buildah_args: more arguments, behind ``run``.
+        buildah_path: the program.
+        python: the interpreter in there, or a list with its flags. Default: one is looked for with ``sh``.
+        name: the node's name. Default: the container's.
+        connect_timeout_s: how long it may take, in seconds.
+
+    Raises:
+        TypeError, ValueError: an option is unusable.
+    """
+    own = options({"--user": user, "--workingdir": workdir, "--isolation": isolation})
+    head = [os.fspath(buildah_path), "run", *own, *variables(env), *texts("buildah_args", buildah_args), "--",
+            argument("container", container)]  # fmt: skip
+    return behind(f"buildah {container}", head, container, name, python, connect_timeout_s, rules=_EXITS)
+
+
+_EXITS = exits("start", None, [
+    ("ConnectError", "container not known|no container with name|no such container|could not find",
+     "there is no such container", "see the names: buildah containers"),
+    ("PythonNotFoundError", "executable file[^\n]{1,300}not found|No such file or directory",
+     "there is no such program in there", "say where an interpreter is: python="),
+    ("ConnectError", "unable to find user|no matching entries in passwd|unknown user",
+     "there is no such account in there", "check user="),
+    ("ConnectError", "unknown (shorthand )?flag", "buildah doesn't take its options", "see buildah_args="),
+])  # fmt: skip

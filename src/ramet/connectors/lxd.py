@@ -1,0 +1,62 @@
+"""The connector ``lxd``: an interpreter in a running container or machine of LXD (``lxc exec``). Pure."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts, variables
+from ramet.connectors.rules import Rule, exits
+
+
+def plan(
+    container: str,
+    *,
+    uid: int | None = None,
+    gid: int | None = None,
+    workdir: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    project: str | None = None,
+    lxd_args: Sequence[str] = (),
+    lxd_path: str | os.PathLike[str] = "lxc",
+    python: Python = None,
+    name: str | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Plan:
+    """Start an interpreter in an instance.
+
+    Args:
+        container: the instance's name, possibly with ``REMOTE:`` before it.
+        uid, gid: who to be in there. Default: root.
+        workdir: the folder in there to start in.
+        env: more variables. They show in the arguments of the program: not for secrets.
+        project: the project that it is in.
+        lxd_args: more arguments, behind ``exec``.
+        lxd_path: the program.
+        python: the interpreter in there, or a list with its flags. Default: one is looked for with ``sh``.
+        name: the node's name. Default: the container's.
+        connect_timeout_s: how long it may take, in seconds.
+
+    Raises:
+        TypeError, ValueError: an option is unusable.
+    """
+    own = options({"--user": uid, "--group": gid, "--cwd": workdir})
+    head = [os.fspath(lxd_path), *options({"--project": project}), "exec", argument("container", container), "-T", *own,
+            *variables(env), *texts("lxd_args", lxd_args), "--"]  # fmt: skip
+    return behind(f"lxd {container}", head, container.rpartition(":")[2], name, python, connect_timeout_s,
+                  rules=rules("lxd", "lxc"))  # fmt: skip
+
+
+def rules(connector: str, program: str) -> list[Rule]:
+    """What it means when the client ends before an interpreter runs; Incus says the same."""
+    return exits("start", None, [
+        ("ConnectError", "[Ii]nstance not found|[Nn]ot [Ff]ound|not found",
+         "there is no such instance", f"see the names: {program} list"),
+        ("ConnectError", "is not running|stopped", "the instance doesn't run", f"start it: {program} start"),
+        ("ConnectError", "[Pp]ermission denied|don't have the needed permissions",
+         "this account may not talk to the daemon", f"grow it from a root node: node.sudo().{connector}(...)"),
+        ("PythonNotFoundError", "[Cc]ommand not found|executable file not found",
+         "there is no such program in there", "say where an interpreter is: python="),
+        ("ConnectError", "connect: |[Cc]onnection refused|[Ff]ailed to connect|no such file or directory",
+         "the daemon can't be reached", "see that it runs"),
+        ("ConnectError", "unknown (shorthand )?flag", f"{program} doesn't take its options", f"see {connector}_args="),
+    ])

@@ -1,0 +1,70 @@
+"""Rules that connectors share: questions for passwords in any language, and what it means when a program ends. Data.
+
+See ``kernel/dialogue.py`` for what a rule is.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+Rule = dict[str, Any]
+
+#: A question for a password at the end of what was said. Whoever asks chooses the words, so they decide nothing else.
+PASSWORD = (
+    "(?i)(passw|kennwort|mot de passe|contrase|senha|has(l|ł)o|(п|П)ароль|密码|密碼|パスワード|암호)"
+    "[^\n]{0,120}(:|：)[ \t]*\\Z"
+)
+NEW_PASSWORD = "(?i)(new|retype)[^\n]{0,40} password[^\n]{0,40}:[ \t]*\\Z"
+SECOND_FACTOR = "(?i)(verification code|one-time|otp|token|passcode|duo)[^\n]{0,120}:[ \t]*\\Z"
+
+
+def secret(what: str, text: Any) -> str | None:
+    """A secret that can be typed, or None.
+
+    Raises:
+        TypeError, ValueError: it isn't a text, or can't be typed. The text is never in the error.
+    """
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"{what} must be a text")
+    if text is not None and re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError(f"{what} has a control character in it, which can't be typed")
+    return text
+
+
+def password_rules(source: str, given: bool, who: str, stage: str) -> list[Rule]:
+    """What to do when a program asks for an account's password.
+
+    Args:
+        source: where it asks: "tty" or "stderr".
+        given: whether there is a secret of the name "password".
+        who: who asks, for errors: "sudo".
+    """
+    refused = {"on": source, "error": "AuthenticationError", "stage": stage}
+    rules: list[Rule] = [
+        {"match": NEW_PASSWORD, "text": "the password has expired",
+         "remedy": "log in once by hand and set a new one", **refused},
+        {"match": SECOND_FACTOR, "text": f"{who} asks for a second factor",
+         "remedy": "let this account do without one, or connect with a method that doesn't ask", **refused},
+    ]  # fmt: skip
+    if given:
+        rules.append({"match": PASSWORD, "do": "send", "secret": "password", "text": "the password was refused",
+                      "remedy": "check the account and the password", **refused})
+    else:
+        rules.append({"match": PASSWORD, "text": f"{who} asks for a password, and none was given",
+                      "remedy": "give one: password=", **refused})
+    return rules
+
+
+def exits(stage: str, status: int | list[int] | None, rows: Iterable[tuple[str, str, str, str]]) -> list[Rule]:
+    """Rules for how a program ends; the first that matches counts.
+
+    Args:
+        stage: where in connecting that is.
+        status: only when it ends with this status, or one of these; None: with any.
+        rows: (error class, regular expression for what it said, the cause in words, the remedy). In the expression ``^`` and
+            ``$`` are a line's.
+    """
+    when = {} if status is None else {"status": status}
+    return [{"on": "exit", "match": f"(?m){match}", "error": error, "stage": stage, "text": cause, "remedy": remedy, **when}
+            for error, match, cause, remedy in rows]  # fmt: skip

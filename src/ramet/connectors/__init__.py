@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ramet.bootstrap import first_stage
+from ramet.kernel import dialogue
 from ramet.kernel.spawn import NAME_HERE
 
 Plan = dict[str, Any]
@@ -62,7 +63,7 @@ def make(
 
     Raises:
         TypeError: something in env is neither a text nor (as a value) None.
-        ValueError: the name or the time is unusable.
+        ValueError: the name or the time is unusable, or a rule is broken.
     """
     if isinstance(connect_timeout_s, bool) or not 0 < connect_timeout_s < float("inf"):
         raise ValueError(f"connect_timeout_s must be a positive number of seconds, not {connect_timeout_s!r}")
@@ -78,6 +79,7 @@ def make(
     if unknown:
         raise TypeError(f"a plan has no field {', '.join(sorted(unknown))}")
     plan.update(fields)
+    dialogue.Dialogue(plan["rules"], plan["secrets"])   # raises for a broken rule, here and now
     return plan
 
 
@@ -206,6 +208,7 @@ def variables(env: Mapping[str, str] | None, option: str = "--env") -> list[str]
     Raises:
         TypeError: it isn't a mapping of texts to texts.
     """
-    if any(value is None for value in (env or {}).values()):
-        raise TypeError("env= maps names to texts here: a variable can't be taken away")
-    return [word for key, value in (environment(env) or {}).items() for word in (option, f"{key}={value}")]
+    for key, value in (env or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"env= maps names to texts here (a variable can't be taken away); not {key!r}")
+    return [word for key, value in (env or {}).items() for word in (option, f"{key}={value}")]

@@ -8,10 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ramet.bootstrap import first_stage
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words, shown
-from ramet.kernel import dialogue
-from ramet.kernel.spawn import NAME_HERE
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, behind, texts
 
 
 def plan(
@@ -43,16 +40,11 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable.
     """
-    if isinstance(argv, str) or not all(isinstance(word, str) for word in argv):
-        raise TypeError(f"argv is a list of texts, not {argv!r}")
-    if not argv or not argv[0]:
+    words = texts("argv", argv)
+    if not words or not words[0]:
         raise ValueError("argv is empty: it needs at least the program")
-    words = python_words(python)
-    rest = [first_stage.shell_command(words, NAME_HERE)] if shell else first_stage.command(words, NAME_HERE)
-    dialogue.Dialogue(map(dict, rules), dict(secrets or {}))     # raises for a broken rule, here and now
-    return make(
-        "command " + argv[0], name_from(os.path.basename(argv[0])) if name is None else name, words, connect_timeout_s,
-        argv=[*argv, *rest], command=shown([*argv, *(words or ["python"])]),
+    return behind(
+        "command " + words[0], words, os.path.basename(words[0]), name, python, connect_timeout_s, shell=shell,
         shape="pipes+tty" if terminal else "pipes", rules=[dict(rule) for rule in rules], secrets=dict(secrets or {}),
         env=env, cwd=cwd,
     )  # fmt: skip

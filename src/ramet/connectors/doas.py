@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import exits, password_rules, secret
+from ramet.connectors.rules import NO_PYTHON, exits, password_rules, secret
 
 
 def plan(
@@ -38,7 +38,7 @@ def plan(
     return behind(
         f"doas {who}", head, who, name, python, connect_timeout_s,
         shape="pipes" if password is None else "pipes+tty",
-        rules=password_rules("tty", password is not None, "doas", "escalate") + _EXITS,
+        rules=password_rules("tty", password is not None, "doas", "escalate") + NO_PYTHON + _EXITS,
         secrets={} if password is None else {"password": password},
     )  # fmt: skip
 

@@ -68,3 +68,10 @@ def exits(stage: str, status: int | list[int] | None, rows: Iterable[tuple[str, 
     when = {} if status is None else {"status": status}
     return [{"on": "exit", "match": f"(?m){match}", "error": error, "stage": stage, "text": cause, "remedy": remedy, **when}
             for error, match, cause, remedy in rows]  # fmt: skip
+
+
+#: sudo and its like end with 1, not 127, when the interpreter isn't there.
+NO_PYTHON = exits("find-python", 1, [
+    ("PythonNotFoundError", ": command not found$|: No such file or directory$", "there is no such program over there",
+     "say where a Python is: python="),
+])  # fmt: skip

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import exits, password_rules, secret
+from ramet.connectors.rules import NO_PYTHON, exits, password_rules, secret
 
 
 def plan(
@@ -58,7 +58,7 @@ def plan(
     return behind(
         f"sudo {who}", head, who, name, "python3" if login and python is None else python, connect_timeout_s,
         shape="pipes" if password is None and not terminal else "pipes+tty",
-        rules=password_rules("tty", password is not None, "sudo", "escalate") + _EXITS,
+        rules=password_rules("tty", password is not None, "sudo", "escalate") + NO_PYTHON + _EXITS,
         secrets={} if password is None else {"password": password},
     )  # fmt: skip
 

@@ -1,0 +1,206 @@
+"""sudo, su and doas for real: who one is there, passwords on a terminal and on stdin, what is refused, and the whole of a node.
+
+All in one group: there is only one doas.conf.
+"""
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import ramet
+from ramet import AuthenticationError, ConnectError, Node, PythonNotFoundError, Tree
+from support import needs, remote
+from targets.accounts import Accounts
+
+pytestmark = pytest.mark.xdist_group("accounts")
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[Accounts]:
+    with Accounts() as made:
+        yield made
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    with Tree() as grown:
+        yield grown
+
+
+def whoami() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def grow(node: Node, accounts: Accounts, how: str, password: str | None) -> Node:
+    options = {"python": accounts.python, **({"password": password} if password else {})}
+    needs.program(how)
+    if how == "su":
+        return node.su(accounts.other, **options)
+    return node.doas(**options) if how == "doas" else node.sudo(**options)
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_with_a_password(tree: Tree, accounts: Accounts, how: str) -> None:
+    node = grow(accounts.node(tree, accounts.asks), accounts, how, accounts.password)
+    assert node.call(whoami) == (accounts.other if how == "su" else "root")
+    assert node.name == (accounts.other if how == "su" else "root")
+    assert node.call(remote.add, 2, 3) == 5         # a module of our own
+    child = node.local()
+    assert child.call(whoami) == node.call(whoami)   # a chain through it
+
+
+@pytest.mark.parametrize("how", ["sudo", "doas"])
+def test_without_a_password(tree: Tree, accounts: Accounts, how: str) -> None:
+    needs.program(how)
+    free = accounts.node(tree, accounts.free)
+    node = getattr(free, how)(accounts.other, python=accounts.python)
+    assert node.call(whoami) == accounts.other
+    assert node.name == accounts.other
+
+
+def test_root_needs_no_password_for_su(tree: Tree, accounts: Accounts) -> None:
+    assert tree.su(accounts.other).call(whoami) == accounts.other     # the search for an interpreter, too
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_a_wrong_password(tree: Tree, accounts: Accounts, how: str) -> None:
+    asks = accounts.node(tree, accounts.asks)
+    with pytest.raises(AuthenticationError) as caught:
+        grow(asks, accounts, how, "wr0ng-password").wait(30)
+    said = str(caught.value)
+    assert caught.value.stage == "escalate"
+    assert "password" in said
+    assert "wr0ng" not in said + repr(caught.value) + caught.value.seen
+    assert asks.call(whoami) == accounts.asks       # the tree lives on
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_a_password_that_was_not_given(tree: Tree, accounts: Accounts, how: str) -> None:
+    with pytest.raises(AuthenticationError, match="none was given|or none") as caught:
+        grow(accounts.node(tree, accounts.asks), accounts, how, None).wait(30)
+    assert caught.value.stage == "escalate"
+    assert "password" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_an_account_that_is_not_there(tree: Tree, accounts: Accounts, how: str) -> None:
+    needs.program(how)
+    with pytest.raises(ConnectError, match="no such account") as caught:
+        getattr(accounts.node(tree, accounts.free), how)("rmtnobody", password=accounts.password).wait(30)
+    assert caught.value.stage == "escalate"
+
+
+@pytest.mark.parametrize("how", ["sudo", "doas"])
+def test_who_is_not_allowed_to(tree: Tree, accounts: Accounts, how: str) -> None:
+    needs.program(how)
+    with pytest.raises(AuthenticationError) as caught:
+        getattr(accounts.node(tree, accounts.other), how)(password=accounts.password).wait(30)
+    assert "rules" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_no_python_there(tree: Tree, accounts: Accounts, how: str) -> None:
+    needs.program(how)
+    free = accounts.node(tree, accounts.free) if how != "su" else tree
+    with pytest.raises(PythonNotFoundError):
+        getattr(free, how)(accounts.other, python="/no/such/python3").wait(30)
+
+
+@pytest.mark.parametrize("how", ["sudo", "su"])
+def test_login(tree: Tree, accounts: Accounts, how: str) -> None:
+    needs.program(how)
+    node = getattr(tree, how)(accounts.other, login=True)
+    assert node.call(os.getcwd) == f"/home/{accounts.other}"
+    assert node.call(os.getenv, "HOME") == f"/home/{accounts.other}"
+
+
+def test_sudo_keeps_variables_and_sets_home(tree: Tree, accounts: Accounts) -> None:
+    needs.program("sudo")
+    free = accounts.node(tree, accounts.free)
+    free.call(os.putenv, "RMT_KEPT", "yes")
+    node = free.sudo(accounts.other, preserve_env=["RMT_KEPT"], set_home=True, python=accounts.python)
+    assert node.call(os.getenv, "RMT_KEPT") == "yes"
+    assert node.call(os.getenv, "HOME") == f"/home/{accounts.other}"
+
+
+def test_sudo_where_a_terminal_is_required(tree: Tree, accounts: Accounts) -> None:
+    needs.program("sudo")
+    rule = accounts.sudoers.with_name(accounts.sudoers.name + "tty")
+    rule.write_text(f"Defaults:{accounts.free} requiretty\n")
+    rule.chmod(0o440)
+    try:
+        free = accounts.node(tree, accounts.free)
+        with pytest.raises(ConnectError, match="terminal=True"):
+            free.sudo(python=accounts.python).wait(30)
+        assert free.sudo(python=accounts.python, terminal=True).call(whoami) == "root"
+    finally:
+        rule.unlink()
+
+
+def test_sudo_that_logs_input_and_output(tree: Tree, accounts: Accounts) -> None:
+    """With I/O logging sudo stands between us and the interpreter: every byte goes through it."""
+    needs.program("sudo")
+    rule = accounts.sudoers.with_name(accounts.sudoers.name + "log")
+    rule.write_text(f"Defaults:{accounts.free} log_output, log_input, use_pty, iolog_dir=/tmp/{rule.name}\n")
+    rule.chmod(0o440)
+    try:
+        node = accounts.node(tree, accounts.free).sudo(python=accounts.python)
+        data = bytes(range(256)) * 1000
+        assert node.call(remote.echo, data) == data
+    finally:
+        rule.unlink()
+        subprocess.run(["rm", "-rf", f"/tmp/{rule.name}"], check=True)
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_passwords_are_nowhere(tree: Tree, accounts: Accounts, how: str) -> None:
+    """Neither in argv nor in the environment of any process, nor in what the node or the tree says of itself."""
+    node = grow(accounts.node(tree, accounts.asks), accounts, how, accounts.password)
+    node.wait(30)
+    secret = accounts.password.encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for what in ("cmdline", "environ"):
+            try:
+                with open(f"/proc/{pid}/{what}", "rb") as file:
+                    assert secret not in file.read(), (pid, what)
+            except OSError:
+                pass
+    assert accounts.password not in f"{node!r} {tree.stats()} {node.facts}"
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_killed_in_mid_call(tree: Tree, accounts: Accounts, how: str) -> None:
+    """The parent can't signal a process of another account; the guardian over there can."""
+    node = grow(accounts.node(tree, accounts.asks), accounts, how, accounts.password)
+    pid = node.call(os.getpid)
+    call = node.start(time.sleep, 60)
+    node.kill()
+    with pytest.raises(ramet.ClosedError):
+        call.result(10)
+    end = time.monotonic() + 5
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_spec_of_accounts(tree: Tree, accounts: Accounts) -> None:
+    needs.program("sudo")
+    node = tree.connect(f"su:{accounts.free}/sudo:{accounts.other}")
+    assert node.call(whoami) == accounts.other
+    assert node.parent is not None
+    assert node.parent.name == accounts.free
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6"])
+def test_from_an_old_python(tree: Tree, accounts: Accounts, version: str) -> None:
+    """A connector is data: an old node carries it out as well, and hands on to the next."""
+    needs.program("sudo")
+    old = tree.local(python=needs.python(version))
+    asks = old.su(accounts.asks, python=accounts.python)
+    assert asks.sudo(accounts.other, password=accounts.password, python=accounts.python).call(whoami) == accounts.other

@@ -13,6 +13,7 @@ import pytest
 
 import ramet
 from ramet import AuthenticationError, ConnectError, Node, PythonNotFoundError, Tree
+from ramet.testing import check_connector
 from support import needs, remote
 from targets.accounts import Accounts
 
@@ -65,7 +66,16 @@ def test_without_a_password(tree: Tree, accounts: Accounts, how: str) -> None:
 
 
 def test_root_needs_no_password_for_su(tree: Tree, accounts: Accounts) -> None:
+    check_connector(lambda own: own.su(accounts.other))
     assert tree.su(accounts.other).call(whoami) == accounts.other     # the search for an interpreter, too
+
+
+def test_sudo_as_a_connector(accounts: Accounts) -> None:
+    needs.program("sudo")
+
+    def through(own: Tree) -> Node:
+        return accounts.node(own, accounts.asks).sudo(password=accounts.password, python=accounts.python)
+    check_connector(through)
 
 
 @pytest.mark.parametrize("how", ["sudo", "su", "doas"])

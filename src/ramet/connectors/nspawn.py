@@ -46,7 +46,7 @@ def plan(
 
 
 _EXITS = exits("start", 1, [
-    ("ConnectError", "No image for machine|does not exist|No such file or directory[^\n]*(directory|image)|Not a directory",
+    ("ConnectError", "No image for machine|does not exist|Failed to resolve path|Not a directory",
      "there is no such container", "check the name or the folder"),
     ("ConnectError", "currently busy|already in use|is already",
      "the container is in use", "give ephemeral=True, or enter it: machinectl"),

@@ -45,7 +45,7 @@ def rules(program: str) -> list[Rule]:
         ("ConnectError", "is not running|container state improper|can only create exec sessions on running",
          "the container doesn't run", f"start it: {program} start; or start one from an image: image="),
         ("ConnectError", "is paused", "the container is paused", f"let it go on: {program} unpause"),
-        ("ConnectError", ("[Nn]o such image|pull access denied|repository does not exist|manifest unknown|"
+        ("ConnectError", ("[Nn]o such image|image not known|pull access denied|repository does not exist|manifest unknown|"
          "[Ii]nitializing source|short-name"),
          "there is no such image, here or where it would come from", f"see the names: {program} images"),
         ("ConnectError", "[Pp]ermission denied[^\n]*(daemon|docker\\.sock|podman\\.sock)",

@@ -1,0 +1,189 @@
+"""Real containers without a registry: daemons, storage and folders of the tests' own, after shared recipes. Only root can.
+
+Each class is a context manager that starts what it is named after and takes it down again. The containers have a system of
+one program (busybox) and no Python (``bare``), or besides that the host's /usr, read-only, with the host's Python (``full``).
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from support import needs
+
+APPLETS = "sh ls cat id sleep env uname mkdir printf true tty"
+#: Debian's own programs first: others of the same names may lie in /usr/local.
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin:" + os.environ.get("PATH", "")
+
+
+def run(*argv: str, stdin: bytes | None = None, env: dict[str, str] | None = None, check: bool = True) -> str:
+    """Run a program to its end; what it said on stdout."""
+    done = subprocess.run(argv, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                          capture_output=True, env={**os.environ, "PATH": PATH, **(env or {})}, timeout=120)  # fmt: skip
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(argv)} ended with status {done.returncode}: {done.stderr.decode(errors='replace')}")
+    return done.stdout.decode(errors="replace")
+
+
+def wait_for(done: Callable[[], Any], seconds: float, what: str) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise RuntimeError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.05)
+
+
+def busybox_root(folder: Path) -> Path:
+    """The smallest root folder that is of use. Debian's busybox-static runs by itself."""
+    for part in ("bin", "sbin", "etc", "tmp", "usr", "proc", "sys", "dev", "root", "run"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "tmp").chmod(0o1777)
+    (folder / "lib").symlink_to("usr/lib")
+    (folder / "lib64").symlink_to("usr/lib64")
+    shutil.copy(needs.program("busybox"), folder / "bin/busybox")
+    for applet in APPLETS.split():
+        (folder / "bin" / applet).symlink_to("busybox")
+    (folder / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
+    (folder / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    if subprocess.run(["chroot", str(folder), "/bin/true"], capture_output=True).returncode:
+        needs.lacking("a busybox that runs by itself (busybox-static)")
+    return folder
+
+
+class Target:
+    """What all have in common: a folder of their own, removed with all that is mounted below it."""
+
+    programs: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        needs.root()
+        for program in (*self.programs, "busybox"):
+            needs.program(program)
+        if not os.access("/usr/bin/python3", os.X_OK):
+            needs.lacking("/usr/bin/python3, which containers borrow")
+        self.folder = Path(tempfile.mkdtemp(prefix="rmt", dir="/var/tmp"))
+        self.image = busybox_root(self.folder / "bb")
+
+    def __enter__(self) -> Any:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.stop()
+        finally:
+            wait_for(self._unmounted, 10, f"unmount all below {self.folder}")
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _unmounted(self) -> bool:
+        below = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        below = [place for place in below if place.startswith(f"{self.folder}/")]
+        for place in sorted(below, reverse=True):
+            subprocess.run(["umount", place], capture_output=True)
+        return not below
+
+    def tar(self) -> bytes:
+        """The root folder as an image."""
+        return subprocess.run(["tar", "-C", str(self.image), "-c", "."], stdout=subprocess.PIPE, check=True).stdout
+
+    def start(self) -> None:
+        """Start it."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+
+class Podman(Target):
+    """Containers ``bare`` and ``full``, and the image ``localhost/rmt-bb``. ``env`` is for whoever runs podman."""
+
+    programs = ("podman", "runc")
+
+    def start(self) -> None:
+        limits = {name: resource.getrlimit(which)[1] for name, which in
+                  (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))}  # fmt: skip
+        most = {"nofile": 16384, "nproc": 9000}
+        hard = {name: most[name] if found < 0 else min(found, most[name]) for name, found in limits.items()}
+        ulimits = json.dumps([f"{name}=1024:{number}" for name, number in hard.items()])
+        (self.folder / "containers.conf").write_text(
+            f'[containers]\ndefault_ulimits = {ulimits}\nnetns = "none"\ncgroupns = "host"\n[engine]\nruntime = "runc"\n'
+            f'cgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "{self.folder}/tmp"\n')
+        (self.folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{self.folder}/root"\nrunroot = "{self.folder}/run"\n')
+        self.env = {"CONTAINERS_CONF": f"{self.folder}/containers.conf", "PATH": PATH,
+                    "CONTAINERS_STORAGE_CONF": f"{self.folder}/storage.conf"}  # fmt: skip
+        self.podman("import", "-q", "-", "localhost/rmt-bb", stdin=self.tar())
+        for name, more in (("bare", ()), ("full", ("-v", "/usr:/usr:ro"))):
+            self.podman("run", "-d", "--name", name, "--pull=never", *more, "localhost/rmt-bb", "sleep", "1000000")
+
+    def podman(self, *argv: str, stdin: bytes | None = None) -> str:
+        """Run podman."""
+        return run("podman", *argv, stdin=stdin, env=self.env)
+
+    def stop(self) -> None:
+        with contextlib.suppress(RuntimeError, AttributeError):
+            self.podman("rm", "-af", "-t", "0")
+
+
+class Docker(Target):
+    """Containers ``bare`` and ``full``, and the image ``rmt-bb``, of a dockerd of its own at ``host``."""
+
+    programs = ("docker", "dockerd", "runc")
+
+    def start(self) -> None:
+        self.host = f"unix://{self.folder}/sock"
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [needs.program("dockerd"), "--host", self.host, "--data-root", f"{self.folder}/data", "--exec-root",
+                 f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid", "--iptables=false", "--ip6tables=false",
+                 "--bridge=none", "--ip-forward=false", "--userland-proxy=false"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": PATH})  # fmt: skip
+        wait_for(lambda: not subprocess.run(["docker", "-H", self.host, "info"], capture_output=True).returncode, 30,
+                 "dockerd answers: " + str(self.folder / "log"))
+        self.docker("import", "-", "rmt-bb", stdin=self.tar())
+        for name, more in (("bare", ()), ("full", ("-v", "/usr:/usr:ro"))):
+            self.docker("run", "-d", "--name", name, "--network=none", *more, "rmt-bb", "sleep", "1000000")
+
+    def docker(self, *argv: str, stdin: bytes | None = None) -> str:
+        """Run the client."""
+        return run("docker", "-H", self.host, *argv, stdin=stdin)
+
+    def stop(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            for id in self.docker("ps", "-aq").split():
+                self.docker("rm", "-f", id)
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+
+
+class Lxc(Target):
+    """The container ``full`` in the folder ``path``."""
+
+    programs = ("lxc-start", "lxc-attach", "lxc-stop")
+
+    def start(self) -> None:
+        self.path = self.folder
+        (self.folder / "full").mkdir()
+        self.folder.chmod(0o755)
+        (self.folder / "full/config").write_text(
+            f"lxc.uts.name = full\nlxc.rootfs.path = dir:{self.image}\nlxc.net.0.type = empty\n"
+            "lxc.mount.auto = proc:mixed sys:ro\nlxc.init.cmd = /bin/sleep 1000000\nlxc.apparmor.profile = unconfined\n"
+            "lxc.tty.max = 0\nlxc.pty.max = 1024\nlxc.autodev = 1\nlxc.mount.entry = /usr usr none bind,ro 0 0\n")
+        run("lxc-start", "-P", str(self.folder), "-n", "full", "-d", "-o", str(self.folder / "log"))
+
+    def stop(self) -> None:
+        subprocess.run(["lxc-stop", "-P", str(self.folder), "-n", "full", "-k"], capture_output=True)

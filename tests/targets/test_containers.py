@@ -1,0 +1,228 @@
+"""Podman, Docker and LXC for real, and what needs no daemon: chroot, unshare, nsenter, nspawn.
+
+Each: grow, call, own module, a chain through it, no Python there, gone in mid-call, nothing left behind.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ramet import ClosedError, ConnectError, Node, NodeLostError, PythonNotFoundError, Tree
+from ramet.testing import check_connector
+from support import needs, remote
+from targets.containers import Docker, Lxc, Podman, busybox_root, run
+
+PYTHON = "/usr/bin/python3"
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    with Tree() as grown:
+        yield grown
+
+
+class Kind:
+    """One kind of container, as the tests need it."""
+
+    def __init__(self, name: str, target: Any) -> None:
+        self.name = name
+        self.target = target
+        self.options: dict[str, Any] = {}
+        self.env: dict[str, str] = getattr(target, "env", {})
+        if name == "docker":
+            self.options = {"host": target.host}
+            self.env = {"DOCKER_HOST": target.host}
+        elif name == "lxc":
+            self.options = {"lxcpath": target.path}
+
+    def grow(self, tree: Tree, container: str | None = "full", **options: Any) -> Node:
+        """A node in a container."""
+        grower = tree.local(env=self.env, name="grower") if self.name == "podman" else tree
+        node = getattr(grower, self.name)(container, **{"python": PYTHON, **self.options, **options})
+        assert isinstance(node, Node)
+        return node
+
+
+@pytest.fixture(scope="module")
+def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    with {"podman": Podman, "docker": Docker, "lxc": Lxc}[request.param]() as target:
+        yield Kind(request.param, target)
+
+
+every_kind = pytest.mark.parametrize("kind", ["podman", "docker", "lxc"], indirect=True, scope="module")
+with_images = pytest.mark.parametrize("kind", ["podman", "docker"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """A root folder with the host's /usr mounted in it, where that is possible."""
+    needs.root()
+    place = Path(tempfile.mkdtemp(prefix="rmt", dir="/var/tmp"))    # every account may pass through
+    place.chmod(0o755)
+    folder = busybox_root(place / "root")
+    os.mknod(folder / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (folder / "dev/null").chmod(0o666)
+    if subprocess.run(["mount", "--bind", "-o", "ro", "/usr", str(folder / "usr")], capture_output=True).returncode:
+        needs.lacking("the right to mount")
+    yield folder
+    run("umount", str(folder / "usr"))
+    shutil.rmtree(place)
+
+
+@every_kind
+def test_a_node_in_a_container(tree: Tree, kind: Kind) -> None:
+    node = kind.grow(tree)
+    assert node.name == "full"
+    assert node.call(remote.from_own_module) == remote.from_own_module()
+    check_connector(kind.grow)
+
+
+@every_kind
+def test_the_search_for_a_python(tree: Tree, kind: Kind) -> None:
+    """PATH of the container counts: busybox's shell searches along it."""
+    assert kind.grow(tree, python=None).call(remote.add, 1, 1) == 2
+
+
+@every_kind
+def test_no_such_container(tree: Tree, kind: Kind) -> None:
+    with pytest.raises(ConnectError, match="no such container") as caught:
+        kind.grow(tree, "nothing").wait(60)
+    assert caught.value.stage == "start"
+    assert "remedy" in str(caught.value)
+
+
+@every_kind
+@pytest.mark.parametrize("python", ["/no/such/python", None])
+def test_no_python_in_there(tree: Tree, kind: Kind, python: str | None) -> None:
+    options: dict[str, Any] = {"python": python}
+    if kind.name == "lxc":
+        options = {"python": "/no/such/python"}     # this one has only a container with a Python
+    with pytest.raises(PythonNotFoundError):
+        kind.grow(tree, "full" if kind.name == "lxc" else "bare", **options).wait(60)
+
+
+@every_kind
+def test_killed_in_mid_call(tree: Tree, kind: Kind) -> None:
+    """Nothing is left in there: the guardian in the container ends the node when its link is cut."""
+    watcher, node = kind.grow(tree), kind.grow(tree)
+    pid = node.call(os.getpid)
+    call = node.start(time.sleep, 60)
+    node.kill()
+    with pytest.raises((ClosedError, NodeLostError)):
+        call.result(20)
+    end = time.monotonic() + 10
+    while watcher.call(os.path.exists, f"/proc/{pid}") and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not watcher.call(os.path.exists, f"/proc/{pid}")
+
+
+@with_images
+def test_options(tree: Tree, kind: Kind) -> None:
+    node = kind.grow(tree, user="nobody", workdir="/tmp", env={"RMT": "yes"})
+    assert node.call(os.getuid) == 65534
+    assert node.call(os.getcwd) == "/tmp"
+    assert node.call(os.getenv, "RMT") == "yes"
+    with pytest.raises(ConnectError, match="no such account"):
+        kind.grow(tree, user="rmtnobody").wait(60)
+    with pytest.raises(ConnectError, match="folder"):
+        kind.grow(tree, workdir="/no/such/folder").wait(60)
+
+
+@with_images
+def test_a_container_of_its_own(tree: Tree, kind: Kind) -> None:
+    """Made from an image for the node, and gone with it."""
+    more = ["--pull=never", "-v", "/usr:/usr:ro"] + (["--network=none"] if kind.name == "docker" else [])
+    image = "rmt-bb" if kind.name == "docker" else "localhost/rmt-bb"
+    listed = kind.target.docker if kind.name == "docker" else kind.target.podman
+    before = set(listed("ps", "-aq").split())
+    for python in (PYTHON, None):
+        node = kind.grow(tree, None, image=image, python=python, **{f"{kind.name}_args": more})
+        assert node.call(remote.add, 2, 3) == 5
+        assert len(set(listed("ps", "-aq").split()) - before) == 1
+        node.close()
+        end = time.monotonic() + 15
+        while set(listed("ps", "-aq").split()) - before and time.monotonic() < end:
+            time.sleep(0.1)
+        assert set(listed("ps", "-aq").split()) == before
+    with pytest.raises(ConnectError, match="no such image"):
+        kind.grow(tree, None, image="localhost/rmt-nothing", **{f"{kind.name}_args": ["--pull=never"]}).wait(60)
+
+
+@with_images
+def test_nsenter_by_name(tree: Tree, kind: Kind) -> None:
+    grower = tree.local(env=kind.env)
+    node = grower.nsenter("full", kind=kind.name, python=PYTHON)
+    assert node.call(os.path.exists, "/bin/busybox")
+    with pytest.raises(ConnectError, match="no such process or container"):
+        grower.nsenter("nothing", kind=kind.name).wait(30)
+
+
+def test_no_daemon(tree: Tree, tmp_path: Path) -> None:
+    needs.program("docker")
+    with pytest.raises(ConnectError, match="daemon can't be reached") as caught:
+        tree.docker("any", host=f"unix://{tmp_path}/sock").wait(30)
+    assert "see that it runs" in str(caught.value)
+
+
+# ---------------------------------------------------------------------- without a daemon
+
+
+def test_chroot(tree: Tree, root: Path) -> None:
+    check_connector(lambda own: own.chroot(root, python=PYTHON))
+    node = tree.chroot(root, python=PYTHON)
+    assert sorted(node.call(os.listdir, "/")) == sorted(os.listdir(root))
+    assert tree.chroot(root, userspec="nobody").call(os.getuid) == 65534
+    with pytest.raises(ConnectError, match="no such folder"):
+        tree.chroot(root / "nothing").wait(30)
+    with pytest.raises(PythonNotFoundError):
+        tree.chroot(root, python="/no/such/python").wait(30)
+
+
+def test_unshare(tree: Tree) -> None:
+    needs.root()
+    needs.program("unshare")
+    check_connector(lambda own: own.unshare(["mount", "uts", "pid", "net"], python=PYTHON))
+    node = tree.unshare(["mount", "uts", "pid", "net"], python=PYTHON)
+    assert node.call(os.readlink, "/proc/self/ns/net") != os.readlink("/proc/self/ns/net")
+    assert len([name for name in node.call(os.listdir, "/proc") if name.isdigit()]) < 8     # its own, few
+    with pytest.raises(PythonNotFoundError):
+        tree.unshare(["uts"], python="/no/such/python").wait(30)
+
+
+def test_nsenter_by_pid(tree: Tree) -> None:
+    needs.root()
+    needs.program("nsenter")
+    there = tree.unshare(["uts", "net"], python=PYTHON)
+    node = tree.nsenter(there.call(os.getpid), namespaces=["uts", "net"], root=False, python=PYTHON)
+    assert node.call(remote.add, 2, 3) == 5
+    assert node.call(os.readlink, "/proc/self/ns/net") == there.call(os.readlink, "/proc/self/ns/net")
+    with pytest.raises(ConnectError, match="no such process"):
+        tree.nsenter(2**22 - 3).wait(30)
+
+
+def test_nspawn(tree: Tree, root: Path) -> None:
+    needs.program("systemd-nspawn")
+    options = {"nspawn_args": ["--bind-ro=/usr", "--keep-unit"], "python": PYTHON}
+    node = tree.nspawn(root, **options)
+    try:
+        node.wait(30)
+    except ConnectError as error:
+        if "cgroup" in error.seen or "Operation not permitted" in error.seen:
+            needs.lacking("systemd-nspawn's cgroups: " + error.seen[-200:])
+        raise
+    data = bytes(range(256)) * 4000
+    assert node.call(remote.echo, data) == data
+    assert node.local().call(remote.add, 2, 3) == 5
+    with pytest.raises(ConnectError, match="in use"):
+        tree.nspawn(root, **options).wait(30)
+    with pytest.raises(ConnectError, match="no such container"):
+        tree.nspawn(root / "nothing").wait(30)

@@ -1,0 +1,136 @@
+"""Connectors by name: all of ramet's, those of others by entry point, and what a broken one says. And the exact command of each."""
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet import Tree
+from ramet.connectors import Plan, behind, check_plan, registry
+from ramet.connectors.spec import parse
+from ramet.grower import Grower
+from support import source
+
+PYTHON = "/usr/bin/python3"
+#: What the first stage is made of stands behind these words.
+COMMANDS: list[tuple[str, dict[str, Any], str]] = [
+    ("sudo", {}, "sudo -n --"),
+    ("sudo", {"username": "db", "group": "ops", "set_home": True, "preserve_env": ["A", "B"], "sudo_args": ["-T", "5"]},
+     "sudo -n -u db -g ops -H --preserve-env=A,B -T 5 --"),
+    ("sudo", {"password": "hunter2"}, "sudo -p [sudo] password for %p:  --"),
+    ("sudo", {"selinux_role": "r", "selinux_type": "t", "preserve_env": True, "login": True}, "sudo -n -i -E -r r -t t --"),
+    ("su", {"login": True, "shell": "/bin/sh"}, "su -l -s /bin/sh root -c"),
+    ("doas", {"username": "db"}, "doas -n -u db --"),
+    ("run0", {"username": "db", "workdir": "/"}, "run0 --pipe --no-ask-password --user db --chdir / --"),
+    ("pkexec", {}, "pkexec --disable-internal-agent"),
+    ("docker", {"container": "app", "user": "0:0", "workdir": Path("/srv"), "env": {"A": "b"}, "context": "far"},
+     "docker --context far exec -i --user 0:0 --workdir /srv --env A=b app"),
+    ("docker", {"image": "img", "docker_args": ["--network=none"]}, f"docker run --rm -i --network=none --entrypoint {PYTHON} img"),
+    ("podman", {"container": "app", "remote": True, "privileged": True}, "podman --remote exec -i --privileged app"),
+    ("buildah", {"container": "w", "isolation": "chroot"}, "buildah run --isolation chroot -- w"),
+    ("kubectl", {"pod": "deployment/app", "container": "c", "namespace": "n", "context": "x", "kubeconfig": "/k"},
+     "kubectl --kubeconfig /k --context x --namespace n exec -i deployment/app --container c --"),
+    ("lxc", {"container": "c", "uid": 0, "lxcpath": "/var/lib/lxc"}, "lxc-attach -n c -P /var/lib/lxc -u 0 --clear-env --"),
+    ("lxd", {"container": "far:c", "uid": 5, "workdir": "/tmp", "project": "p"}, "lxc --project p exec far:c -T --user 5 --cwd /tmp --"),
+    ("incus", {"container": "c", "env": {"A": "b"}}, "incus exec c -T --env A=b --"),
+    ("jail", {"container": "j", "username": "www"}, "jexec -U www j"),
+    ("machinectl", {"container": "m", "user": "db"}, "systemd-run --machine=m --pipe --quiet --collect --wait --uid db --"),
+    ("nspawn", {"container": "/srv/root", "read_only": True},
+     "systemd-nspawn --quiet --pipe --as-pid2 --register=no --keep-unit --directory /srv/root --read-only --"),
+    ("nspawn", {"container": "name"}, "systemd-nspawn --quiet --pipe --as-pid2 --register=no --keep-unit --machine name --"),
+    ("nsenter", {"target": 12, "namespaces": ["net"], "root": False, "uid": 0}, "nsenter --target 12 --net --setuid 0 --"),
+    ("chroot", {"path": "/srv/root/", "userspec": "nobody"}, "chroot --userspec nobody /srv/root/"),
+    ("unshare", {"namespaces": ["user", "net"]}, "unshare --user --net --map-root-user --"),
+    ("wsl", {"distribution": "Debian", "username": "me"}, "wsl.exe --distribution Debian --user me --exec"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("connector", "options", "words"), COMMANDS)
+def test_the_command_of_each(connector: str, options: dict[str, Any], words: str) -> None:
+    plan = registry.find(connector)(**options, python=PYTHON)
+    assert " ".join(plan["argv"]).startswith(words + " "), plan["argv"]
+    assert check_plan(plan) == plan
+    assert "hunter2" not in repr({**plan, "secrets": {}})
+    assert plan["shape"] == ("pipes+tty" if "password" in options else "pipes")
+
+
+def test_every_connector_has_a_method_a_target_and_a_test() -> None:
+    modules = {path.stem for path in (source.TOP / "src/ramet/connectors").glob("*.py")}
+    with_plan = {name for name in modules - {"__init__"} if "\ndef plan(" in (source.TOP / f"src/ramet/connectors/{name}.py").read_text()}
+    assert with_plan == set(registry.TARGETS)
+    for name in registry.TARGETS:
+        method = getattr(Grower, name)
+        parameters = list(inspect.signature(registry.find(name)).parameters)
+        assert parameters[0] == registry.TARGETS[name] or name == "local"
+        assert method.__doc__
+    assert {name for name, _, _ in COMMANDS} | {"local", "ssh", "command"} == set(registry.TARGETS)
+
+
+@pytest.mark.parametrize("connector", sorted(set(registry.TARGETS) - {"local", "unshare", "command"}))
+@pytest.mark.parametrize("bad", ["", "-oProxyCommand=x", "a\0b"])
+def test_a_target_is_never_an_option(connector: str, bad: str) -> None:
+    with pytest.raises(ValueError, match="empty|option|not|begins"):
+        registry.find(connector)(bad)
+
+
+def telegraph(station: str, *, speed: int = 20, python: Any = None, name: str | None = None,
+              connect_timeout_s: float = 30.0) -> Plan:  # fmt: skip
+    """A connector of one's own."""
+    return behind(f"telegraph {station}", ["env", f"SPEED={speed}"], station, name, python, connect_timeout_s)
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    entries = [importlib.metadata.EntryPoint("telegraph", f"{__name__}:telegraph", registry.GROUP),
+               importlib.metadata.EntryPoint("broken", "no_such_module:plan", registry.GROUP)]  # fmt: skip
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries if group == registry.GROUP else [])
+    registry._added.cache_clear()
+    yield
+    registry._added.cache_clear()
+
+
+def test_connectors_of_others(added: None) -> None:
+    assert registry.names()[-2:] == ["telegraph", "broken"]
+    assert parse("telegraph:paris?speed=30") == [("telegraph", {"station": "paris", "speed": 30})]
+    with pytest.raises(ValueError, match="needs a station"):
+        parse("telegraph")
+    with pytest.raises(ValueError, match="can't be loaded: ModuleNotFoundError"):
+        registry.find("broken")
+    with pytest.raises(ValueError, match="can't be loaded"):
+        parse("broken:x")
+    with pytest.raises(ValueError, match="there is no connector 'morse'"):
+        registry.find("morse")
+
+
+def test_growing_by_somebody_elses(added: None) -> None:
+    import os
+
+    with Tree() as tree:
+        for node in (tree.grow("telegraph", "paris", speed=7), tree.grow(telegraph, "rome", speed=7),
+                     tree.grow(telegraph("oslo", speed=7)), tree.connect("telegraph:bonn?speed=7")):  # fmt: skip
+            assert node.call(os.getenv, "SPEED") == "7"
+        assert sorted(node.name for node in tree.nodes) == ["bonn", "oslo", "paris", "rome"]
+
+
+@pytest.mark.parametrize("broken", [{}, {"what": "x"}, {**telegraph("x"), "shape": "round"}, {**telegraph("x"), "argv": []},
+                                    {**telegraph("x"), "colour": "red"}, {**telegraph("x"), "name": ""},
+                                    {**telegraph("x"), "rules": [{"match": "("}]}])  # fmt: skip
+def test_a_broken_plan_is_refused(broken: Plan) -> None:
+    with Tree() as tree, pytest.raises(ValueError, match="plan|name|rule"):
+        tree.grow(broken)
+
+
+def test_what_a_spec_makes_of_options() -> None:
+    steps = dict(parse("sudo:db?login=yes&preserve_env=A%20B/unshare:net%20uts?map_root=no/docker?image=img%3A1/lxd:c?uid=5"))
+    assert steps["sudo"] == {"username": "db", "login": True, "preserve_env": ["A", "B"]}
+    assert steps["unshare"] == {"namespaces": ["net", "uts"], "map_root": False}
+    assert steps["docker"] == {"image": "img:1"}
+    assert steps["lxd"] == {"container": "c", "uid": 5}
+    with pytest.raises(ValueError, match="password doesn't belong in a spec"):
+        parse("sudo:db?password=x")
+    assert ramet.Tree.connect is Grower.connect

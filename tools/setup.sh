@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh venv EXTRA     .venv with ramet (editable) and one of its extras: demo (none), test, docs, bench, dev
 #   tools/setup.sh targets        programs that tests connect to: installed as root, else named, and their tests skipped
+#   tools/setup.sh targets all    the same with those for containers
 #
 # PYTHON=...  the interpreter (3.10 or newer) to make .venv from, instead of the first good one that is found
 # VENV=...    another place for the virtual environment
@@ -87,11 +88,15 @@ setup_controllers() {
 # ---------------------------------------------------------------- what the tests connect to
 
 # program:package
-TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps busybox:busybox"
+TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps busybox:busybox-static
+         sudo:sudo doas:opendoas"
+# What containers need besides: some hundred MB.
+CONTAINERS="podman:podman runc:runc dockerd:docker.io lxc-start:lxc systemd-nspawn:systemd-container buildah:buildah"
 
+# setup_targets PROGRAM:PACKAGE...
 setup_targets() {
   local pair program packages='' programs=''
-  for pair in $TARGETS; do
+  for pair in "$@"; do
     program=${pair%%:*}
     if ! PATH=$PATH:/usr/sbin:/sbin command -v "$program" > /dev/null; then
       programs+=" $program" packages+=" ${pair#*:}"
@@ -111,6 +116,7 @@ case ${1:-} in
   venv) setup_venv "${2:?which extra?}" ;;
   targets)
     is_root || say "not root: tests that need root are skipped, and nothing is installed"
-    setup_targets ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    # shellcheck disable=SC2086     # lists of words on purpose
+    setup_targets $TARGETS ${2:+$CONTAINERS} ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

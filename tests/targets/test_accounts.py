@@ -214,3 +214,10 @@ def test_from_an_old_python(tree: Tree, accounts: Accounts, version: str) -> Non
     old = tree.local(python=needs.python(version))
     asks = old.su(accounts.asks, python=accounts.python)
     assert asks.sudo(accounts.other, password=accounts.password, python=accounts.python).call(whoami) == accounts.other
+
+
+def test_from_inside_a_node(tree: Tree, accounts: Accounts) -> None:
+    import pwd
+
+    uid = tree.local().call(remote.grown_here, "su", {"username": accounts.other})
+    assert uid == pwd.getpwnam(accounts.other).pw_uid

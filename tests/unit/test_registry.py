@@ -1,4 +1,4 @@
-"""Connectors by name: all of ramet's, those of others by entry point, and what a broken one says. And the exact command of each."""
+"""Connectors by name: ramet's with the exact command of each, those of others by entry point, and what a broken one says."""
 from __future__ import annotations
 
 import importlib.metadata
@@ -30,13 +30,15 @@ COMMANDS: list[tuple[str, dict[str, Any], str]] = [
     ("pkexec", {}, "pkexec --disable-internal-agent"),
     ("docker", {"container": "app", "user": "0:0", "workdir": Path("/srv"), "env": {"A": "b"}, "context": "far"},
      "docker --context far exec -i --user 0:0 --workdir /srv --env A=b app"),
-    ("docker", {"image": "img", "docker_args": ["--network=none"]}, f"docker run --rm -i --network=none --entrypoint {PYTHON} img"),
+    ("docker", {"image": "img", "docker_args": ["--network=none"]},
+     f"docker run --rm -i --network=none --entrypoint {PYTHON} img"),
     ("podman", {"container": "app", "remote": True, "privileged": True}, "podman --remote exec -i --privileged app"),
     ("buildah", {"container": "w", "isolation": "chroot"}, "buildah run --isolation chroot -- w"),
     ("kubectl", {"pod": "deployment/app", "container": "c", "namespace": "n", "context": "x", "kubeconfig": "/k"},
      "kubectl --kubeconfig /k --context x --namespace n exec -i deployment/app --container c --"),
     ("lxc", {"container": "c", "uid": 0, "lxcpath": "/var/lib/lxc"}, "lxc-attach -n c -P /var/lib/lxc -u 0 --clear-env --"),
-    ("lxd", {"container": "far:c", "uid": 5, "workdir": "/tmp", "project": "p"}, "lxc --project p exec far:c -T --user 5 --cwd /tmp --"),
+    ("lxd", {"container": "far:c", "uid": 5, "workdir": "/tmp", "project": "p"},
+     "lxc --project p exec far:c -T --user 5 --cwd /tmp --"),
     ("incus", {"container": "c", "env": {"A": "b"}}, "incus exec c -T --env A=b --"),
     ("jail", {"container": "j", "username": "www"}, "jexec -U www j"),
     ("machinectl", {"container": "m", "user": "db"}, "systemd-run --machine=m --pipe --quiet --collect --wait --uid db --"),
@@ -60,8 +62,8 @@ def test_the_command_of_each(connector: str, options: dict[str, Any], words: str
 
 
 def test_every_connector_has_a_method_a_target_and_a_test() -> None:
-    modules = {path.stem for path in (source.TOP / "src/ramet/connectors").glob("*.py")}
-    with_plan = {name for name in modules - {"__init__"} if "\ndef plan(" in (source.TOP / f"src/ramet/connectors/{name}.py").read_text()}
+    files = (source.TOP / "src/ramet/connectors").glob("*.py")
+    with_plan = {path.stem for path in files if "\ndef plan(" in path.read_text()}
     assert with_plan == set(registry.TARGETS)
     for name in registry.TARGETS:
         method = getattr(Grower, name)

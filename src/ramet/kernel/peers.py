@@ -85,6 +85,11 @@ class Here(object):
         """Grow a child on another host, by the OpenSSH program of this machine. Options as for ``Node.ssh``."""
         return self._wish("ssh", dict(options, host=host))
 
+    def grow(self, connector, **options):
+        # type: (str, **Any) -> Peer
+        """Grow a child by any of ramet's connectors, "sudo" say; waits until it is up. Options as for its ``plan``, by name."""
+        return self._wish(connector, options)
+
     def _wish(self, connector, options):
         # type: (str, Dict[str, Any]) -> Peer
         id, name = self.controller._ask(core_module.WISH, [connector, options])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -130,15 +131,15 @@ def _match(patterns: list[str], name: str) -> str | None:
 # ---------------------------------------------------------------------- distributions
 
 
-@functools.cache
-def _distributions_by_top() -> dict[str, list[str]]:
-    """Reads every distribution's list of files, so it is done once, when a node first asks for what wasn't foreseen."""
+@functools.lru_cache(maxsize=8)
+def _distributions_by_top(path: tuple[str, ...]) -> dict[str, list[str]]:
+    """Reads every distribution's list of files, so it is done once for an import path, when it is first needed."""
     return dict(importlib.metadata.packages_distributions())
 
 
 def distributions_of(tops: Iterable[str]) -> frozenset[str]:
     """The installed distributions that top-level names belong to, normalized."""
-    known = _distributions_by_top()
+    known = _distributions_by_top(tuple(sys.path))
     return frozenset(normal(name) for top in tops for name in known.get(top, ()))
 
 

@@ -141,7 +141,8 @@ def test_garbage_in_place_of_the_marker(tree: ramet.Tree) -> None:
 ])  # fmt: skip
 def test_garbage_behind_the_last_marker(tree: ramet.Tree, behind: str, said: str) -> None:
     """Something that says all that a kernel says, takes all that it takes, and then speaks no protocol."""
-    says = rf"printf '\nRAMET1 30b07f0 c\n\nRAMET2\n'; exec 3<&0; cat <&3 >/dev/null & sleep 0.2; {behind}"
+    says = (r"printf '\nRAMET1 30b07f0 c\n\nRAMET2\n'; exec 3<&0; "
+            rf"head -c 1 <&3 >/dev/null; cat <&3 >/dev/null & sleep 0.3; {behind}")     # it comes all at once
     node = tree.command(["bash", "-c", says], name="liar")
     with pytest.raises(ramet.NodeLostError) as caught:
         node.start(remote.pid).result(10)

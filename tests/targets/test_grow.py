@@ -279,18 +279,18 @@ def test_timeout(program: str) -> None:
     outcome = grow(command.plan(["sh", "-c", program], connect_timeout_s=0.3))
     assert outcome.error.stage == "start"
     assert "within 0.3 s" in str(outcome.error)
-    assert outcome.took_s < 2
+    assert outcome.took_s < 20      # not the program's 60
 
 
 def test_timeout_of_the_kernel() -> None:
     program = r"printf '\nRAMET1 30b07f0 c\n'; sleep 60"
-    assert failure(command.plan(["sh", "-c", program], connect_timeout_s=0.3), ConnectError, "bootstrap")
+    assert failure(command.plan(["sh", "-c", program], connect_timeout_s=2), ConnectError, "bootstrap")
 
 
 def test_output_closed_but_running() -> None:
     outcome = grow(command.plan(["sh", "-c", "echo bye; exec >&-; exec sleep 60"]))
     assert "runs on" in str(outcome.error)
-    assert outcome.took_s < 5
+    assert outcome.took_s < 20      # not the program's 60
 
 
 def test_killed_from_outside() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 import ast
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -155,6 +157,11 @@ def test_a_debian_root(label: str, root: Path | None, python: str, tree: ramet.T
         assert words == ([python, "-B", "-", mark] if label.startswith("pypy") else [python + mark, "-B"])
         below = "import sys; assert sys.executable == %r and sys.prefix == '/usr'" % python
         assert one.call(remote_small.run, [python, "-c", below]) == 0
+    flagged = [python, "-O", "-s", "-W", "ignore"]
+    for one in (tree.command(["chroot", str(root)], python=flagged), node.local(python=flagged)):
+        found = one.call(remote_small.inside)
+        assert (found["asserts"], found["flags"]["optimize"], found["flags"]["no_user_site"]) == (False, 1, 1)
+        assert found["warnings"] == ["ignore"] and found["executable"] == python
 
 
 @pytest.mark.parametrize("root", sorted({root for _, root, _ in pythons.in_roots()}) or [None],
@@ -436,6 +443,75 @@ def test_interpreters(way: str, python: str, tree: ramet.Tree, tmp_path: Path, p
     shim.write_text(f'#!/bin/sh\nexec {python} "$@"\n')
     shim.chmod(0o755)
     same(grow([str(shim)]), [str(shim)])
+
+
+Uv = Callable[..., None]
+
+
+@pytest.fixture
+def uv(tmp_path: Path, plain_environment: None) -> Uv:
+    """Runs a real uv, which looks at nothing of this user's and reaches no network."""
+    beside = Path(sys.executable).with_name("uv")
+    program = str(beside) if beside.exists() else needs.program("uv")
+    environment = {name: value for name, value in booting.environment().items() if not name.startswith(("UV_", "VIRTUAL_ENV"))}
+    environment |= {"UV_NO_CONFIG": "1", "UV_NO_CACHE": "1", "UV_PYTHON_INSTALL_DIR": str(tmp_path / "uv" / "python"),
+                    "UV_PYTHON_BIN_DIR": str(tmp_path / "uv" / "bin")}
+
+    def run(*words: str | Path) -> None:
+        done = subprocess.run([program, *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    return run
+
+
+def in_its_environment(tree: ramet.Tree, place: Path) -> None:
+    """A node in a virtual environment is in it, and has what is installed there."""
+    python = str(place / "bin" / "python")
+    (next(place.glob("lib/python*/site-packages")) / "within_uv.py").write_text("")
+    for node in (tree.local(python=python), tree.command(["env", "A=b"], python=python)):
+        found = same(node, [python])
+        assert (found["prefix"], found["executable"]) == (str(place), python)
+        assert node.call(remote_small.where, "within_uv").startswith(str(place))
+        with open(f"/proc/{node.facts['pid']}/cmdline", "rb") as file:
+            assert file.read() == f"{python}(ramet:{node.name})\0-B\0".encode()
+
+
+@pytest.mark.parametrize("label", ["3.8", "3.13"])
+def test_an_environment_that_uv_makes(label: str, tree: ramet.Tree, uv: Uv, tmp_path: Path) -> None:
+    for place, more in ((tmp_path / "plain", []), (tmp_path / "movable", ["--relocatable"])):
+        uv("venv", "--offline", "--python", needs.python(label), *more, place)
+        in_its_environment(tree, place)
+
+
+def test_an_interpreter_that_uv_keeps(tree: ramet.Tree, uv: Uv, tmp_path: Path) -> None:
+    """uv installs it from an archive that is made of one of this machine: where its own lie, no test goes."""
+    python = Path(needs.python("3.13"))
+    library = python.parents[1] / "lib" / "python3.13"
+    if not library.is_dir() or library.is_relative_to("/usr/lib") or platform.libc_ver()[0] != "glibc":
+        needs.lacking("a Python 3.13 that can be relocated, and glibc")
+    tell = [python, "-c", "import platform; print(platform.python_version())"]
+    version = subprocess.run(tell, env=booting.environment(), capture_output=True, text=True).stdout.strip()
+    archive = tmp_path / "python.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as file:
+        file.add(python, "python/bin/python3.13")
+        for path in (library / "os.py", *library.glob("_sysconfigdata_*.py")):     # what uv looks for; the rest follows
+            file.add(path, f"python/lib/python3.13/{path.name}")
+    key = f"cpython-{version}-linux-{platform.machine()}-gnu"
+    major, minor, patch = map(int, version.split("."))
+    known = {"name": "cpython", "arch": {"family": platform.machine(), "variant": None}, "os": "linux", "libc": "gnu",
+             "major": major, "minor": minor, "patch": patch, "prerelease": "", "variant": None, "build": "20240101",
+             "url": archive.as_uri(), "sha256": None}
+    (tmp_path / "downloads.json").write_text(json.dumps({key: known}))
+    uv("python", "install", "--python-downloads-json-url", (tmp_path / "downloads.json").as_uri(), version)
+    kept = tmp_path / "uv" / "python" / key
+    shutil.rmtree(kept / "lib" / "python3.13")
+    (kept / "lib" / "python3.13").symlink_to(library)
+    link = tmp_path / "uv" / "bin" / "python3.13"
+    assert link.is_symlink()
+    for node in (tree.local(python=str(link)), tree.command(["env", "A=b"], python=str(link))):
+        assert same(node, [str(link)])["prefix"] == str(kept)
+    place = tmp_path / "venv"
+    uv("venv", "--offline", "--managed-python", "--python", "3.13", place)
+    in_its_environment(tree, place)
 
 
 FLAGS = [["-O"], ["-OO"], ["-X", "utf8"], ["-E"], ["-s"], ["-S"], ["-W", "error"], ["-I"], ["-X", "dev"], ["-u"], ["-b"],

@@ -28,8 +28,11 @@ UNFORESEEN = ("compat_late", "unforeseen")
 GROWING = (*UNFORESEEN, "facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
            "grow", "nursery")  # fmt: skip
 LANES = ("lanes",)
-# What asks for the metadata of distributions.
+# What is asked for data and metadata of packages.
 METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
+RESOURCES = METADATA[:-1]
+WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "importlib.resources": RESOURCES,
+         "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
 # What reads values of the rarer types.
 RARE = ("portable", "instances")
 # What follows behind the first call, without a request; and what is sent before
@@ -71,8 +74,8 @@ class Shipper:
         parts = [part for name, part in NEEDED_FOR.items() if name in closure.standard]
         if closure.library or closure.absent:
             parts += UNFORESEEN
-        if closure.asks_metadata:
-            parts += METADATA
+        for name in WHOLE.keys() & {*closure.standard, *closure.library}:
+            parts += WHOLE[name]
         self.kernel_parts(node, parts)
         with self.lock:
             self.server.grant(node.id, closure)

@@ -226,3 +226,19 @@ def test_a_data_file_of_50_megabytes(tree: ramet.Tree, folder: Path) -> None:
     tree.modules.data_bytes_max = 100 << 20
     child = bare(tree).local(python=[sys.executable, "-S"])
     assert child.call(app.size) == 50 << 20
+
+
+def test_data_that_is_read_where_it_was_foreseen_costs_one_round_trip_a_folder(tree: ramet.Tree, folder: Path) -> None:
+    files = {"app/a.txt": "a", "app/b.txt": "b", "app/sub/c.txt": "c", "app/sub/d.txt": "d"}
+    sources.write(folder, files | {"app/__init__.py": "", "app/work.py": '''
+        import pkgutil
+        from importlib import resources
+        def by_name():
+            return [pkgutil.get_data("app", name) for name in ("a.txt", "b.txt", "sub/c.txt", "sub/d.txt")]
+        def walk():
+            return sorted(item.name for item in resources.files("app").joinpath("sub").iterdir() if item.is_file())
+        '''})  # fmt: skip
+    app = importlib.import_module("app.work")
+    node = bare(tree)
+    assert node.call(app.walk) == ["c.txt", "d.txt"] and tree.stats()["module_requests"] == 1
+    assert node.call(app.by_name) == [b"a", b"b", b"c", b"d"] and tree.stats()["module_requests"] == 2

@@ -32,6 +32,7 @@ from ramet.modules.shelves import Shelves
 
 #: What a module imports that asks for the metadata of distributions.
 METADATA_MODULES = frozenset(("importlib.metadata", "importlib_metadata"))
+_OF_IMPORTLIB = frozenset(("importlib.metadata", "importlib.resources"))
 
 #: Begins the reason of a module that is here but isn't sent; another reason begins with ABSENT.
 REFUSED = "refused: "
@@ -45,7 +46,8 @@ class Closure:
         own: the program's own modules, packages before what is in them.
         library: modules of installed distributions: they are sent where they aren't installed.
         absent: names that will be tried and can't be had, with the reason as it goes over the wire.
-        standard: top-level names of the standard library that are imported; an older Python may lack some.
+        standard: top-level names of the standard library that are imported; an older Python may lack some. Also those of
+            ``importlib`` that need a part of the kernel.
         asks_metadata: modules that import ``importlib.metadata`` or its backport.
     """
 
@@ -170,7 +172,7 @@ class ClosureFinder:
             if found.real_name and found.kind is Kind.DYNAMIC:
                 self._add(needs, found.real_name, expected)     # an alias: send what it stands for
             if found.kind is Kind.STANDARD:
-                needs.standard.add(found.name.partition(".")[0])
+                needs.standard.update({found.name.partition(".")[0]} | {name} & _OF_IMPORTLIB)
             if found.kind in (Kind.STANDARD, Kind.RAMET):
                 return
             if found.kind not in SHIPPED:
@@ -214,8 +216,8 @@ class ClosureFinder:
 
     def _names_from(self, base: str, names: tuple[str, ...]) -> Iterator[str]:
         """Which of the names that are taken from a module are submodules of it."""
-        if base == "importlib" and "metadata" in names:
-            yield "importlib.metadata"
+        if base == "importlib":
+            yield from _OF_IMPORTLIB & {f"importlib.{name}" for name in names}
         if not names or self.find(base).folders is None:
             return
         namespace = namespace_of(base)

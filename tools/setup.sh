@@ -29,7 +29,12 @@ apt_install() (
   apt=(apt-get -o DPkg::Lock::Timeout=400 -qq)
   "${apt[@]}" install -y --no-install-recommends "$@" < /dev/null > /dev/null 2>&1 && exit 0
   "${apt[@]}" update < /dev/null > /dev/null     # the package lists are missing or old
-  "${apt[@]}" install -y --no-install-recommends "$@" < /dev/null > /dev/null
+  "${apt[@]}" install -y --no-install-recommends "$@" < /dev/null > /dev/null && exit 0
+  [ $# -gt 1 ] || exit 1
+  for package; do     # one that can't be had keeps the others from being installed
+    "${apt[@]}" install -y --no-install-recommends "$package" < /dev/null > /dev/null 2>&1 || failed=1
+  done
+  exit "${failed:-0}"
 )
 
 can_apt() { is_root && command -v apt-get > /dev/null; }
@@ -93,20 +98,27 @@ TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:
 # What containers need besides: some hundred MB.
 CONTAINERS="podman:podman runc:runc dockerd:docker.io lxc-start:lxc systemd-nspawn:systemd-container buildah:buildah"
 
-# setup_targets PROGRAM:PACKAGE...
-setup_targets() {
-  local pair program packages='' programs=''
-  for pair in "$@"; do
-    program=${pair%%:*}
-    if ! PATH=$PATH:/usr/sbin:/sbin command -v "$program" > /dev/null; then
-      programs+=" $program" packages+=" ${pair#*:}"
+# missing PROGRAM:PACKAGE...: sets `programs` and `packages` to those that aren't here
+missing() {
+  local pair
+  packages='' programs=''
+  for pair; do
+    if ! PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" > /dev/null; then
+      programs+=" ${pair%%:*}" packages+=" ${pair#*:}"
     fi
   done
-  [ -n "$programs" ] || return 0
+  [ -n "$programs" ]
+}
+
+# setup_targets PROGRAM:PACKAGE...
+setup_targets() {
+  local programs packages
+  missing "$@" || return 0
   if can_apt; then
     say "installing$packages"
     # shellcheck disable=SC2086     # a list of words on purpose
     apt_install $packages && return 0
+    missing "$@" || return 0
     [ -z "${CI:-}" ] || die "apt-get could not install$packages"
   fi
   say "not on this machine:$programs (Debian packages:$packages). Tests that need them are skipped."

@@ -46,6 +46,22 @@ def test_an_ordinary_user_is_told_by_name_what_is_skipped(poor_machine: dict[str
     assert "openssh-client" in skipped
 
 
+def test_one_package_that_cannot_be_had_keeps_no_other_from_being_installed(poor_machine: dict[str, str]) -> None:
+    folder = Path(poor_machine["PATH"])
+    for name in ("rm", "chmod"):
+        (folder / name).symlink_to(needs.program(name))
+    script(folder / "id", "echo 0")
+    script(folder / "apt-get", f"""
+case "$*" in *" install "*) ;; *) exit 0;; esac
+case "$*" in *fish*) echo "Unable to locate package fish" >&2; exit 100;; esac
+case "$*" in *zsh) echo '#!/bin/sh' > {folder}/zsh; chmod 755 {folder}/zsh;; esac""")
+    done = setup(poor_machine, "targets")
+    assert done.returncode == 0, done.stderr
+    assert "Unable to locate package fish" in done.stderr
+    skipped = done.stderr.splitlines()[-1]
+    assert "not on this machine:" in skipped and " fish " in skipped and " zsh " not in skipped, skipped
+
+
 def test_no_python_at_all(poor_machine: dict[str, str]) -> None:
     if os.path.exists("/usr/bin/python3"):
         poor_machine["PYTHON"] = "python-of-nowhere"

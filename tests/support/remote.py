@@ -263,3 +263,8 @@ def replace_standard_streams():
 
 def grown_here(connector, options):
     return ramet.here().grow(connector, **options).call(os.getuid)
+
+
+def whoami():
+    import pwd
+    return pwd.getpwuid(os.geteuid()).pw_name

@@ -32,12 +32,6 @@ def tree() -> Iterator[Tree]:
         yield grown
 
 
-def whoami() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.geteuid()).pw_name
-
-
 def grow(node: Node, accounts: Accounts, how: str, password: str | None) -> Node:
     options = {"python": accounts.python, **({"password": password} if password else {})}
     needs.program(how)
@@ -49,11 +43,11 @@ def grow(node: Node, accounts: Accounts, how: str, password: str | None) -> Node
 @pytest.mark.parametrize("how", ["sudo", "su", "doas"])
 def test_with_a_password(tree: Tree, accounts: Accounts, how: str) -> None:
     node = grow(accounts.node(tree, accounts.asks), accounts, how, accounts.password)
-    assert node.call(whoami) == (accounts.other if how == "su" else "root")
+    assert node.call(remote.whoami) == (accounts.other if how == "su" else "root")
     assert node.name == (accounts.other if how == "su" else "root")
     assert node.call(remote.add, 2, 3) == 5         # a module of our own
     child = node.local()
-    assert child.call(whoami) == node.call(whoami)   # a chain through it
+    assert child.call(remote.whoami) == node.call(remote.whoami)   # a chain through it
 
 
 @pytest.mark.parametrize("how", ["sudo", "doas"])
@@ -61,13 +55,13 @@ def test_without_a_password(tree: Tree, accounts: Accounts, how: str) -> None:
     needs.program(how)
     free = accounts.node(tree, accounts.free)
     node = getattr(free, how)(accounts.other, python=accounts.python)
-    assert node.call(whoami) == accounts.other
+    assert node.call(remote.whoami) == accounts.other
     assert node.name == accounts.other
 
 
 def test_root_needs_no_password_for_su(tree: Tree, accounts: Accounts) -> None:
     check_connector(lambda own: own.su(accounts.other))
-    assert tree.su(accounts.other).call(whoami) == accounts.other     # the search for an interpreter, too
+    assert tree.su(accounts.other).call(remote.whoami) == accounts.other     # the search for an interpreter, too
 
 
 def test_sudo_as_a_connector(accounts: Accounts) -> None:
@@ -87,7 +81,7 @@ def test_a_wrong_password(tree: Tree, accounts: Accounts, how: str) -> None:
     assert caught.value.stage == "escalate"
     assert "password" in said
     assert "wr0ng" not in said + repr(caught.value) + caught.value.seen
-    assert asks.call(whoami) == accounts.asks       # the tree lives on
+    assert asks.call(remote.whoami) == accounts.asks       # the tree lives on
 
 
 @pytest.mark.parametrize("how", ["sudo", "su", "doas"])
@@ -148,7 +142,7 @@ def test_sudo_where_a_terminal_is_required(tree: Tree, accounts: Accounts) -> No
         free = accounts.node(tree, accounts.free)
         with pytest.raises(ConnectError, match="terminal=True"):
             free.sudo(python=accounts.python).wait(30)
-        assert free.sudo(python=accounts.python, terminal=True).call(whoami) == "root"
+        assert free.sudo(python=accounts.python, terminal=True).call(remote.whoami) == "root"
     finally:
         rule.unlink()
 
@@ -202,7 +196,7 @@ def test_killed_in_mid_call(tree: Tree, accounts: Accounts, how: str) -> None:
 def test_a_spec_of_accounts(tree: Tree, accounts: Accounts) -> None:
     needs.program("sudo")
     node = tree.connect(f"su:{accounts.free}/sudo:{accounts.other}")
-    assert node.call(whoami) == accounts.other
+    assert node.call(remote.whoami) == accounts.other
     assert node.parent is not None
     assert node.parent.name == accounts.free
 
@@ -213,7 +207,7 @@ def test_from_an_old_python(tree: Tree, accounts: Accounts, version: str) -> Non
     needs.program("sudo")
     old = tree.local(python=needs.python(version))
     asks = old.su(accounts.asks, python=accounts.python)
-    assert asks.sudo(accounts.other, password=accounts.password, python=accounts.python).call(whoami) == accounts.other
+    assert asks.sudo(accounts.other, password=accounts.password, python=accounts.python).call(remote.whoami) == accounts.other
 
 
 def test_from_inside_a_node(tree: Tree, accounts: Accounts) -> None:

@@ -6,6 +6,7 @@
 """
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -47,10 +48,12 @@ class Accounts:
         self.asks, self.free, self.other = mark + "a", mark + "f", mark + "o"
         self.password = secrets.token_hex(8)
         self.sudoers = Path("/etc/sudoers.d") / mark
+        self._turn = Path(tempfile.gettempdir(), "ramet-accounts.lock").open("w")    # there is only one doas.conf
         self._doas_before: bytes | None = None
         self._made_doas = False
 
     def __enter__(self) -> Accounts:
+        fcntl.flock(self._turn, fcntl.LOCK_EX)      # another run of the tests on this machine
         try:
             for user in (self.asks, self.free, self.other):
                 _run("useradd", "-m", "-s", "/bin/bash", "-c", _COMMENT, user)
@@ -90,6 +93,7 @@ class Accounts:
             end = time.monotonic() + 5
             while subprocess.run(["userdel", "-r", user], capture_output=True).returncode == 8 and time.monotonic() < end:
                 time.sleep(0.05)    # a process of its own is about to end
+        self._turn.close()
 
     def node(self, tree: Tree, user: str) -> Node:
         """A node of an account, grown from this process without its password."""

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ramet import codec
+from ramet import codec, hosts
 from ramet.bootstrap import packing
 from ramet.connectors import registry
+from ramet.hosts import Hosts
 from ramet.kernel import failures, frames, remote_errors, values
 from ramet.kernel.core import CONFIG, END, GROW, ROUTE, Message
 from ramet.kernel.diagnosis import connect_error
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 # What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
 WISHED_CHILDREN_MAX = 10_000
 
+# What a list of what is installed may weigh at most, and how long news of hosts are gathered before they are written down.
+INSTALLED_BYTES_MAX = 200_000
+SAVE_AFTER_S = 1.0
+
 
 class Payloads(dict[str, bytes]):
     """Loader and kernel by form, each made when it is first needed."""
@@ -43,13 +48,15 @@ class Payloads(dict[str, bytes]):
 class Gardener:
     """Grows nodes for one tree and notes what becomes of them."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, hosts: Hosts) -> None:
         self.tree = tree
+        self.hosts = hosts
         self.core = tree._core
         self.nursery = tree._nursery
         self.nodes = tree._nodes
         self.lock = threading.RLock()
         self.ids = itertools.count(1)
+        self.saving = False
         self.names: dict[str, int] = {}
         self.links: dict[int, Link] = {}     # of the controller's children
         self.past_bytes = {"bytes_in": 0, "bytes_out": 0}
@@ -63,18 +70,27 @@ class Gardener:
             plan["name"] += f"-{count}" if count > 1 else ""
             node = Node(self.tree, next(self.ids), plan["name"], parent, plan["what"])
             self.nodes[node.id] = node
+        form = self._recall(node, plan)
         config = self._config(node)
         if parent is None:
             link = self.nursery.grow(node.id, plan, config, lambda error: self.grown(node, plan, error),
-                                     lambda form: self.known(node, form))
+                                     lambda found: self.known(node, "source" if form == "source" else found))
             with self.lock:
                 if not node._state.ended:
                     self.links[node.id] = link
         else:
-            self.when_known(parent, lambda: self._grow_there(parent, node, plan, config),
+            self.when_known(parent, lambda: self._grow_there(parent, node, plan, config, form),
                             lambda: self.failed(node, ConnectError(
                                 f"{plan['what']} can't be started: {parent._state.failure(parent.name)}", "start")))
         return node
+
+    def _recall(self, node: Node, plan: dict[str, Any]) -> str | None:
+        """Take to hand what is remembered of where a plan leads. Returns the form of code that was taken there, or None."""
+        state = node._state
+        state.host = hosts.key_of(plan, None if node.parent is None else node.parent._state.host)
+        state.expected, form = self.hosts.recall(state.host)
+        state.offered = self.hosts.offered(state.host)
+        return form
 
     def _config(self, node: Node) -> bytes:
         above = 0 if node.parent is None else node.parent.id
@@ -83,13 +99,18 @@ class Gardener:
         while one is not None:
             ancestors.append(one.id)
             one = one.parent
-        body = values.encode({
-            "id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level})
-        return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, body)[0]
+        config = {"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level}
+        if node._state.offered:
+            config["installed"] = list(node._state.offered)
+        return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))[0]
 
-    def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes) -> None:
-        """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""
-        self.tree._shipper.kernel_parts(parent, GROWING)
+    def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes, form: str | None) -> None:
+        """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once.
+
+        Args:
+            form: in which the node took code the last time, or None.
+        """
+        self.tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING))     # what follows its own call, children get, too
         self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id), parent.id)
         above = parent.parent
         while above is not None:
@@ -109,7 +130,10 @@ class Gardener:
                     error = ConnectError(f"{plan['what']} can't be started: {error}", "start")
             self.grown(node, plan, error)
         self.core.ask(parent.id, GROW, codec.encode([node.id, plan, config, payloads]), answered, CONTROL)
-        self.known(node, "source")
+        if plan["python"] is None and plan["shape"] == "socket" and parent._state.sure:
+            self.known(node, parent._state.form or "source")    # it is the same interpreter
+        else:
+            self.known(node, form or "source", form is None)
 
     def grown(self, node: Node, plan: dict[str, Any], error: ConnectError | None) -> None:
         """A node's kernel runs, or it could not be grown. One that runs says HELLO at once; if not, nothing ever comes."""
@@ -125,20 +149,24 @@ class Gardener:
                 "remedy": "allow more time: connect_timeout_s="}))
             self._cut(node)
 
-    def known(self, node: Node, form: str) -> None:
+    def known(self, node: Node, form: str, sure: bool = True) -> None:
         """A node's interpreter is known: send what was held back. It waits in the link behind the kernel.
 
         What is sent meanwhile is held back, too, so that calls keep their order.
+
+        Args:
+            sure: it isn't only remembered.
         """
         state = node._state
-        state.form = form
+        state.form, state.sure = form, sure
         while not state.open:
             with self.lock:
                 held, state.held = state.held, []
                 state.open = not held
             for send in held:
                 send()
-        self.tree._shipper.kernel_parts(node, FOLLOWING, 0)
+        # Behind the first call. To a grandchild as control: then the hop counts as having it, for the next one.
+        self.tree._shipper.kernel_parts(node, FOLLOWING, 0 if node.parent is None else CONTROL)
 
     def when_known(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
         """Send now, or when the node's interpreter is known; ``dead`` is called instead if the node is gone."""
@@ -163,15 +191,31 @@ class Gardener:
             return
         node._state.facts = facts
         node._state.up = True
-        if facts.get("form") == "source" or node._state.form == "source":
-            node._state.form = facts["form"] if facts.get("form") in packing.FORMS else "source"
+        self.tree._shipper.form_known(node, hosts.form_in(facts))
         node._state.connected.set_result(None)
 
     def on_installed(self, message: Message) -> None:
-        """A node tells what is installed there: [top-level names]."""
-        names = codec.decode(message.body)
-        if message.src in self.nodes and isinstance(names, list):
-            self.nodes[message.src]._state.installed = frozenset(name for name in names if isinstance(name, str))
+        """A node tells what is installed there, once: a list of names, or the digest of one that was offered to it."""
+        node = self.nodes.get(message.src)
+        told = codec.decode(message.body) if len(message.body) < INSTALLED_BYTES_MAX else None
+        if node is None or node._state.installed is not None:
+            self.core.refused += 1
+            return
+        state = node._state
+        known = state.offered.get(told) if isinstance(told, bytes) else None
+        if known is None and not hosts.is_list(told):
+            self.core.refused += 1
+            return
+        state.installed = self.hosts.note(state.host, hosts.form_in(state.facts), told if known is None else None, known)
+        state.offered = {}
+        self.core.loop.call_soon(self.tree._shipper.installed_known, node)
+        if self.hosts.changed and not self.saving:
+            self.saving = True
+            self.core.loop.call_later(SAVE_AFTER_S, self._save)
+
+    def _save(self) -> None:
+        self.saving = False
+        self.hosts.save()
 
     def on_wish(self, message: Message) -> None:
         """Code in a node wishes for a child: [connector, options]. It is planned from nothing else, and grown there."""

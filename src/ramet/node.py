@@ -6,6 +6,7 @@ Must not know of frames or links. All methods are thread-safe and return at once
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import copy
 from collections.abc import Callable, Generator
@@ -17,6 +18,8 @@ from ramet.kernel import values
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
 
 if TYPE_CHECKING:
+    from ramet.kernel.core import Message
+    from ramet.modules.closure import Closure
     from ramet.tree import Tree
 
 T = TypeVar("T")
@@ -160,6 +163,12 @@ class State:
         has: (form, name) of modules that were sent for it.
         cached: (form, name) of modules that it keeps, for itself or for descendants.
         installed: top-level names outside the standard library that can be imported there; None: not known yet.
+        expected: what was installed there last time; None: never seen.
+        offered: lists of what may be installed there, by the digests that the node was told.
+        early: closures with libraries that calls asked for before it was known what is installed there.
+        host: the digest of how it is reached; see ``hosts``.
+        sure: ``form`` isn't a forecast.
+        requests: MODULE_REQUESTs that came from it, or through it, and wait for their answers.
     """
 
     def __init__(self, context: values.Context) -> None:
@@ -179,6 +188,12 @@ class State:
         self.cached: set[tuple[str, str]] = set()
         self.payloads: set[str] = set()
         self.installed: frozenset[str] | None = None
+        self.expected: frozenset[str] | None = None
+        self.offered: dict[bytes, frozenset[str]] = {}
+        self.early: list[Closure] = []
+        self.host = b""
+        self.sure = False
+        self.requests: collections.deque[Message] = collections.deque()
 
     def failure(self, name: str) -> Error:
         """A new exception that says why the node can't be used."""

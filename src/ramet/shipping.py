@@ -6,23 +6,26 @@ sent for a node is in ``State.has``, what lies at a child of the controller for 
 
 from __future__ import annotations
 
+import collections
+import itertools
 import pkgutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ramet import codec, kernel
 from ramet.bootstrap import packing
 from ramet.kernel import limits, values
 from ramet.kernel.core import MODULES, Core, Message
+from ramet.kernel.errors import ProtocolError
 from ramet.kernel.frames import CONTROL
 from ramet.modules.answers import DATA_FORMS, DIST
-from ramet.modules.closure import Closure
+from ramet.modules.closure import REFUSED, Closure
 from ramet.modules.server import ModuleServer
-from ramet.node import Node
+from ramet.node import Node, State
 
 # What of the kernel an import needs that nobody foresaw; on 2.7, where ours are asked first, each import does.
-UNFORESEEN = ("compat_late", "unforeseen")
+UNFORESEEN = ("compat_late", "installed", "unforeseen")
 # What a node needs to grow children, and to run calls in other lanes than the main one. The reader of its link imports
 # it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
@@ -43,11 +46,15 @@ KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.
 LATE = {KERNEL + module.name for module in pkgutil.iter_modules(kernel.__path__)} - set(packing.CORE)
 
-# How many modules one request may name. A node asks for one at a time.
+# How many modules one request may name (a node asks for one at a time), what it may weigh, and how many of one child of
+# the controller may wait for their answers: the others are refused.
 NAMES_MAX = 100
+REQUEST_BYTES_MAX = 32_768
+WAITING_MAX = 1_000
 
-# Until a node has said what is installed there, libraries are sent only if they come to no more than this; else it asks.
-UNASKED_BYTES_MAX = 65536
+# Until it is known what is installed on a node, libraries are sent only if they come to no more than this; else they follow
+# when it has told: at the latest when it asks for the first of them.
+UNASKED_BYTES_MAX = 65_536
 
 
 class Shipper:
@@ -78,12 +85,30 @@ class Shipper:
             parts += WHOLE[name]
         self.kernel_parts(node, parts)
         with self.lock:
+            form = state.form or "source"
             self.server.grant(node.id, closure)
-            self._send_closure(node, closure, state.form or "source")
-            metadata = self.server.metadata_ahead(closure, state.installed or ())
+            self._send_closure(node, closure, form)
+            metadata = self.server.metadata_ahead(closure, _installed(state) or ())
             if metadata:
                 self._send(node, DIST, metadata, {})
-            state.has.add((state.form or "source", module))
+            state.has.add((form, module))
+            if closure.library and state.installed is None:
+                state.early.append(closure)
+
+    def installed_known(self, node: Node) -> None:
+        """A node has told what is installed there: send what was withheld until then, or was expected to be there."""
+        state = node._state
+        with self.lock:
+            if not state.ended:
+                for closure in state.early:
+                    self._send_closure(node, closure, state.form or "source")
+
+    def form_known(self, node: Node, form: str) -> None:
+        """A node has told in which form it takes code. Source it takes in any case, and of the kernel what it was sent."""
+        state = node._state
+        state.has.update([(form, name) for was, name in list(state.has) if was == "source" or name.startswith(KERNEL)])
+        state.form = form
+        state.sure = True
 
     def kernel_parts(self, node: Node, names: Iterable[str], flags: int = CONTROL) -> None:
         """Send late parts of the kernel that what follows needs.
@@ -92,7 +117,8 @@ class Shipper:
             flags: 0 for parts that nothing waits for: they overtake nothing, and are sent again if something needs them.
         """
         with self.lock:
-            form = node._state.form or "source"
+            # Who reads a link can't ask for a part that has come in the wrong form.
+            form = node._state.form if node._state.form and node._state.sure else "source"
             missing = [KERNEL + name for name in names if (form, KERNEL + name) not in node._state.has]
             if missing:
                 records = packing.late_records(missing, form)
@@ -103,43 +129,104 @@ class Shipper:
         if sum(map(len, chunks)) > limits.frame_bytes_max:
             self.kernel_parts(node, ("fragments",))
 
+    # ------------------------------------------------------------------ requests
+
     def on_request(self, message: Message, nodes: dict[int, Node]) -> None:
-        """Take a MODULE_REQUEST: [form, names, the id of the node that asks]. It always gets an answer."""
+        """Take a MODULE_REQUEST, on whichever thread reads the link. It always gets an answer.
+
+        Finding and packing takes its time, so that is left to the keeper.
+        """
+        hop = nodes.get(message.src)
+        if hop is None or len(message.body) > REQUEST_BYTES_MAX or len(hop._state.requests) >= WAITING_MAX:
+            self.core.refused += 1
+            self.core.reply(message, values.encode(None), CONTROL)
+        else:
+            hop._state.requests.append(message)
+            self.core.loop.call_soon(self._next_request, hop._state.requests, nodes)
+
+    def _next_request(self, requests: collections.deque[Message], nodes: dict[int, Node]) -> None:
+        message = requests.popleft()
+        answer = None
         try:
             form, names, target = values.decode(message.body)
             node = nodes[target]
             if not self.core.routes.behind(target, message.link) or not isinstance(form, str) or not isinstance(names, list):
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, ProtocolError):
             self.core.refused += 1
-            self.core.reply(message, values.encode(None), CONTROL)
-            return
-        try:
+        else:
             with self.lock:
-                self.requests += 1
-                for name in names[:NAMES_MAX]:
-                    if form in DATA_FORMS:
-                        self._send_data(node, form, name)
-                    elif isinstance(name, str) and name in LATE:
-                        self._send(node, form, {name: packing.late_records([name], form)[0]}, {})
-                    else:
-                        self._send_closure(node, self.server.answer(name, node.id), form, str(name))
+                # Without a reply handle it isn't a request: an ancestor has given the modules to the node, and tells.
+                answer = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
         finally:
-            self.core.reply(message, values.encode(None), CONTROL)
+            self.core.reply(message, values.encode(answer if message.src != target else None), CONTROL)
 
-    def _send_data(self, node: Node, form: str, name: object) -> None:
-        """Send package data or metadata. Reasons are for the form of the node's own interpreter, as it keeps no others."""
-        records, reasons = self.server.data(form, name, node.id)
-        self._send(node, form, records, {})
-        self._send(node, node._state.form or "source", {}, reasons)
+    def _answer(self, node: Node, form: str, names: list[Any], given: bool) -> list[Any] | None:
+        """Send what a node asks for, or take it down as given.
 
-    def _send_closure(self, node: Node, closure: Closure, form: str, asked: str = "") -> None:
+        Returns:
+            All the modules that belong to it, and why others can't be had. None if that holds for this node only.
+        """
+        self.requests += not given
+        needed: dict[str, None] = {}
+        absent: dict[str, str] = {}
+        common = not self.server.strict
+        for name in names:
+            if form in DATA_FORMS:
+                records, why = self.server.data(form, name, node.id)
+                if not given:
+                    self._send(node, form, records, why)
+                needed.update(dict.fromkeys(records))
+                common = common and not why
+                continue
+            if isinstance(name, str) and name in LATE:
+                needed[name] = None
+                if not given:
+                    self._send(node, form, {name: packing.late_records([name], form)[0]}, {})
+                continue
+            # What it was called for says more of what is imported next; it was sent when the node had told.
+            for closure in (*self._closures(name, node.id), *(e for e in node._state.early if name in e.library)):
+                more, why = self._send_closure(node, closure, form, str(name), given)
+                needed.update(dict.fromkeys(more))
+                absent.update(why)
+                common = common and (bool(closure.names) or not any(text.startswith(REFUSED) for text in why.values()))
+        return [list(needed), absent] if common else None
+
+    def _closures(self, name: object, id: int) -> Iterator[Closure]:
+        """What a node gets that asks for a module. If there is no such module, also the package that it would be in."""
+        closure = self.server.answer(name, id)
+        if not closure.names and isinstance(name, str):
+            for parent in itertools.accumulate(name.split(".")[:-1], "{}.{}".format):
+                above = self.server.answer(parent, id)
+                yield above
+                if not above.names:
+                    break
+        yield closure
+
+    # ------------------------------------------------------------------ sending
+
+    def _send_closure(self, node: Node, closure: Closure, form: str, asked: str = "",
+                      given: bool = False) -> tuple[list[str], dict[str, str]]:
+        """Send what of a closure a node lacks, or take it down as given.
+
+        Returns:
+            The names of what it needs, also of what it has from here; and why others can't be had.
+        """
         state = node._state
-        lacking = self.server.lacking(closure, state.installed or (), asked)
-        records, absent = self.server.records([name for name in lacking if (form, name) not in state.has], form)
-        if state.installed is None and not asked and sum(len(record[3]) for record in records.values()) > UNASKED_BYTES_MAX:
+        installed = _installed(state)
+        needed = self.server.lacking(closure, installed or (), asked)
+        lacking = [name for name in needed if (form, name) not in state.has]
+        absent = self.server.absent(closure, form)
+        if given:
+            state.has.update([(form, name) for name in lacking] + [("", name) for name in absent])
+            return needed, absent
+        records, refused = self.server.records(lacking, form)
+        if installed is None and not asked and sum(len(record[3]) for record in records.values()) > UNASKED_BYTES_MAX:
             records = {name: record for name, record in records.items() if name in closure.own}
-        self._send(node, form, records, self.server.absent(closure, form) | absent)
+        if state.up or form != "source":    # else it may be that it takes bytecode, and gets it when it asks
+            absent = absent | refused
+        self._send(node, form, records, absent)
+        return needed, absent
 
     def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str], flags: int = CONTROL) -> None:
         """Send hop by hop: the first hop gets only what it doesn't keep. As control, so it overtakes calls, and isn't."""
@@ -157,3 +244,8 @@ class Shipper:
             batch = codec.encode([node.id, form, list(records), lacking, absent])
             self.before_long(node, batch)
             self.core.send(hop_node.id, MODULES, batch, 0, flags)
+
+
+def _installed(state: State) -> frozenset[str] | None:
+    """What is installed on a node: what it told, or else what is expected there, if anything is."""
+    return state.expected if state.installed is None else state.installed

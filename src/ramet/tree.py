@@ -18,6 +18,7 @@ from ramet.calling import Caller
 from ramet.display import Display
 from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
+from ramet.hosts import Hosts
 from ramet.kernel import core as kernel_core
 from ramet.kernel import limits
 from ramet.kernel.core import Core, Message
@@ -43,11 +44,15 @@ class Tree(Grower):
         on_output: called with (node, stream, text) for each line that a node writes to stdout (stream 1) or stderr (2);
             default: to this program's own stdout and stderr, behind "[name] ". Called by any thread; must not block.
         log_level: log records below this level aren't sent by nodes. The others go to the logger "ramet.node.NAME" here.
+        modules: what may be shipped: a ``ModuleServer`` of your own (``ModuleServer(Policy(strict=True))``, say), or None.
+        remember: keep in your cache directory what was installed on which host, so that next time all that a first call
+            needs goes along with it. Hosts are kept by a digest. False: nothing is read or written there.
         close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
     """
 
     def __init__(self, *, on_output: Callable[[Node, int, str], None] | None = None,
-                 log_level: int = logging.INFO, close_grace_s: float = limits.close_grace_s) -> None:
+                 log_level: int = logging.INFO, modules: ModuleServer | None = None, remember: bool = True,
+                 close_grace_s: float = limits.close_grace_s) -> None:
         if not close_grace_s >= 0:
             raise ValueError(f"close_grace_s must be a number of seconds, 0 or more, not {close_grace_s!r}")
         self.id = 0
@@ -61,14 +66,14 @@ class Tree(Grower):
         self._loop = Loop(self._on_error)
         self._core = Core(0, (), self._loop)
         self._nursery = Nursery(self._core, ModuleCache(), Payloads(), self._on_lost)
-        self.modules = ModuleServer()
+        self.modules = modules or ModuleServer()
         self._display = Display(self._nodes, on_output)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
-        self._gardener = Gardener(self)
+        self._gardener = Gardener(self, Hosts(on_disk=remember))
         self._caller = Caller(self)
         self._core.handlers.update({
             kernel_core.HELLO: self._gardener.on_hello, kernel_core.INSTALLED: self._gardener.on_installed,
-            kernel_core.MODULE_REQUEST: self._on_module_request,
+            kernel_core.MODULE_REQUEST: lambda message: self._shipper.on_request(message, self._nodes),
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
             kernel_core.WISH: self._gardener.on_wish, kernel_core.CALL: self._refuse})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
@@ -135,6 +140,7 @@ class Tree(Grower):
                 self._core.close()
         for id in list(self._nodes):
             self._display.flush(id)
+        self._gardener.hosts.save()
 
     def __enter__(self) -> Tree:
         return self
@@ -175,10 +181,6 @@ class Tree(Grower):
         while node.parent is not None:
             node = node.parent
         return node
-
-    def _on_module_request(self, message: Message) -> None:
-        # Finding and packing takes its time, so the link's reader leaves it to the keeper.
-        self._loop.call_soon(self._shipper.on_request, message, self._nodes)
 
     def _refuse(self, message: Message) -> None:
         """Code in a node called into this program."""

@@ -370,7 +370,7 @@ def test_a_finder_that_a_program_appends_is_asked_before_the_controller(python: 
 
 
 # Asked for by hardly used modules of old Pythons, or by PyPy's own, so not in the kernel's list.
-RARE = """_bsddb _dbm _gdbm _xmlrpclib al AL Carbon Mailman SOCKS dbm gdbm gestalt sunaudiodev SUNAUDIODEV
+RARE = """_bsddb _dbm _gdbm _xmlrpclib al AL Carbon Carbon.File Mailman SOCKS dbm gdbm gestalt sunaudiodev SUNAUDIODEV
           _distutils_system_mod setuptools UserDict"""
 # They open windows or browsers, print, start a program, need a terminal, or are for setuptools.
 SKIPPED = """_distutils_system_mod cffi this antigravity idlelib turtle turtledemo tkinter lib2to3 test __phello__ rlcompleter

@@ -39,6 +39,11 @@ class Flights:
         new, self.read = lines[self.read:], len(lines)
         return [way for way, _ in itertools.groupby(line.split()[0] for line in new)]
 
+    def bytes(self, way: str) -> int:
+        """How many went down or up in all."""
+        lines = map(str.split, self.path.read_text().splitlines())
+        return sum(int(count) for found, count in lines if found == way)
+
 
 @pytest.fixture
 def flights(tmp_path: Path) -> Flights:

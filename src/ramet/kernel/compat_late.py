@@ -85,6 +85,41 @@ def spec_in_portions(parent, name):
     return PathFinder.find_spec(name, folders)
 
 
+def whole(name):
+    # type: (str) -> str
+    """What an import is after that begins with a parent: ``a.b.c``, where finders are asked for ``a`` first."""
+    frame = sys._getframe(4)    # as in asker
+    if compat.PY2:
+        code, at = frame.f_code, frame.f_lasti
+        ops = bytearray(code.co_code)
+        wanted = code.co_names[ops[at + 1] + 256 * ops[at + 2]] if ops[at] == 108 else name
+        return wanted if wanted.startswith(name + ".") else name
+    importing, found = frame.f_code.co_filename, name
+    while frame and frame.f_code.co_filename == importing:
+        wanted = frame.f_locals.get("name")
+        if isinstance(wanted, str) and wanted.startswith(found + "."):
+            found = wanted
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+def module_suffixes():
+    # type: () -> Any
+    """What the names of modules' files end in."""
+    if compat.PY2:
+        import imp
+        return [suffix for suffix, _, _ in imp.get_suffixes()]
+    import _imp
+    return [".py", ".pyc"] + _imp.extension_suffixes()
+
+
+def sha256(data):
+    # type: (bytes) -> bytes
+    """A digest, without the 6 ms for which ``hashlib`` loads OpenSSL."""
+    module = "hashlib" if compat.PY2 or compat.PYPY else "_sha2" if sys.version_info >= (3, 12) else "_sha256"
+    return __import__(module).sha256(data).digest()  # type: ignore[no-any-return]
+
+
 def decode_source(data):
     # type: (Any) -> Any
     """Source code as text, by its coding cookie; in 2.7 it is left as it is."""

@@ -44,9 +44,7 @@ class ModuleCache(object):
 
     def add(self, form, records, absent):
         # type: (str, Iterable[Record], Dict[str, str]) -> None
-        """Take in what a MODULES message brought.
-
-        Reasons are kept when they are for this interpreter's own form only: another form's reason may not hold here.
+        """Take in what a MODULES message brought: records in a form, and why this node doesn't get others.
 
         Raises:
             ProtocolError: a record isn't one.
@@ -55,8 +53,7 @@ class ModuleCache(object):
             for record in records:
                 name, _, _, _ = record[:4]
                 self.records[form, compat.local_module(name)] = record
-            if form == compat.form_tag():
-                self.reasons.update(absent)
+            self.reasons.update(absent)
         except (TypeError, ValueError):
             raise ProtocolError("malformed module record")
 

@@ -4,12 +4,10 @@ main thread is idle for the first time. Late part of the kernel.
 import os
 import sys
 
-from ramet.kernel import compat, compat_late, core, guardian, limits
+from ramet.kernel import compat, compat_late, guardian, installed, limits
 
 MYPY = False
 if MYPY:
-    from typing import Set
-
     from ramet.kernel.start import Self
 
 
@@ -19,14 +17,7 @@ def begin(node):
     compat.import_threading()
     if "logging" in sys.modules and node.log_hook in sys.meta_path:     # it was imported before the hook was there
         node.log_hook.find_module("logging")
-    names = set()  # type: Set[str]
-    for folder in sys.path:
-        if folder.endswith("-packages"):
-            try:
-                names.update(name.partition(".")[0] for name in os.listdir(folder) if "-" not in name)
-            except OSError:
-                pass
-    node.core.tell(0, core.INSTALLED, sorted(names))
+    installed.tell()
 
 
 def end(node):

@@ -19,6 +19,12 @@ if MYPY:
     from ramet.kernel.start import Self
 
 
+# What a request for modules may weigh; how many may wait for answers; and how many answers are kept for others who ask.
+REQUEST_BYTES_MAX = 32768
+WAITING_MAX = 1000
+ANSWERS_MAX = 1000
+
+
 def make(node):
     # type: (Self) -> Nursery
     """A node's own. What the node was made of is what its children of the same form are made of."""
@@ -66,6 +72,9 @@ class Nursery(object):
         self.losses = descent.Losses(core, on_lost)
         self.children = {}  # type: Dict[int, Child]    # by id
         self.ended = None  # type: Optional[Callable[[], Any]]
+        self.passing = compat.new_lock()    # held while modules are passed on: links are read by several threads
+        self.asked = {}  # type: Dict[str, List[Message]]   # form/name -> requests that wait for the parent's answer
+        self.answers = {}  # type: Dict[str, Any]   # form/name -> the names that came for it, and why others didn't
 
     def handle(self, message):
         # type: (Message) -> None
@@ -210,25 +219,72 @@ class Nursery(object):
         # type: (int, str, List[str], Dict[str, str]) -> None
         """Send modules from the cache one hop further towards a descendant: of these, what that hop doesn't have yet."""
         link = self.core.routes.down.get(target)
-        for child in self.children.values():
+        for child in list(self.children.values()):
             if child.link is link:
-                new = [name for name in names if (form, name) not in child.given]
-                child.given.update([(form, name) for name in new])
-                records = [self.cache.get(form, name) for name in new]
-                self.core.tell(child.id, MODULES, [target, form, names, [r for r in records if r], absent])
+                with self.passing:
+                    new = {name: self.cache.get(form, name) for name in names if (form, name) not in child.given}
+                    records = [new[name] for name in names if new.get(name)]
+                    child.given.update([(form, name) for name in new if new[name]])
+                    self.core.tell(child.id, MODULES, [target, form, names, records, absent])
 
     def _module_request(self, message):
         # type: (Message) -> None
-        form, names, target = values.decode(message.body)
-        if self.core.routes.down.get(target) is not message.link:
-            self.core.refused += 1
-            return
-        if all(self.cache.get(form, name) for name in names):
-            self.pass_on(target, form, names, {})
-            self.core.reply(message, values.encode(None), CONTROL)
-            return
+        """Answer as another one was answered, or ask the parent: once, however many want the same meanwhile."""
+        try:
+            form, names, target = values.decode(message.body)
+            key = form + "/" + "/".join(names)
+            behind = self.core.routes.down.get(target) is message.link
+        except (ProtocolError, TypeError, ValueError):
+            behind = False
+        if not behind or len(message.body) > REQUEST_BYTES_MAX:
+            self._refuse(message)
+        elif not message.reply_to:      # no request: a child has answered one itself, and tells
+            self.core.send(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], 0, CONTROL)
+        else:
+            with self.passing:
+                answer = self.answers.get(key)
+                if answer and not all(self.cache.get(form, name) for name in answer[0]):
+                    answer = None
+                waiting = self.asked.get(key, [])
+                room = max(len(waiting), len(self.asked)) < WAITING_MAX
+                if room and not answer:
+                    self.asked[key] = waiting
+                    waiting.append(message)
+            if answer:
+                self._answer(message, answer)
+            elif not room:
+                self._refuse(message)
+            elif waiting[0] is message:
+                self._ask(message, key)
 
+    def _refuse(self, message):
+        # type: (Message) -> None
+        self.core.refused += 1
+        self.core.reply(message, values.encode(None), CONTROL)
+
+    def _ask(self, message, key):
+        # type: (Message, Any) -> None
+        """Ask the parent for what a descendant wants."""
         def answered(flags, body):
             # type: (int, Any) -> None
+            answer = None if flags & DEAD else values.decode(body)
+            with self.passing:
+                waiting = self.asked.pop(key, [])
+                if key and answer and len(self.answers) < ANSWERS_MAX:
+                    self.answers[key] = answer
             self.core.reply(message, [body], CONTROL | flags & DEAD)
+            for other in waiting:
+                if other is not message:
+                    if answer:
+                        self._answer(other, answer)
+                    else:
+                        self._ask(other, None)      # the answer depends on who asks
         self.core.ask(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], answered, CONTROL)
+
+    def _answer(self, message, answer):
+        # type: (Message, Any) -> None
+        """Give a descendant what another one was given for the same request, and tell the controller, who keeps account."""
+        form, _, target = values.decode(message.body)
+        self.pass_on(target, form, answer[0], answer[1])
+        self.core.reply(message, values.encode(answer), CONTROL)
+        self.core.send(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], 0, CONTROL)

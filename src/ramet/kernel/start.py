@@ -18,6 +18,7 @@ class Self(object):
 
     def __init__(self, config, parent_fds, data, output_fds, kernel):
         # type: (Dict[str, Any], List[int], bytes, Any, Any) -> None
+        self.config = config
         self.name = config["name"]
         self.kernel = kernel    # its form, and what was inflated to get it: for children
         self.loop = loop.Loop(self.on_error)

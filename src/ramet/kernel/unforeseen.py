@@ -4,7 +4,7 @@ Late part of the kernel, and of ``importer``: the program's own modules that cam
 """
 import sys
 
-from ramet.kernel import compat, compat_late
+from ramet.kernel import compat, compat_late, installed
 from ramet.kernel.errors import ModuleNotShippedError
 
 MYPY = False
@@ -30,10 +30,19 @@ def find(finder, record, name, path):
         asker = compat_late.asker(name)
         if not asker:
             return None
-        record = compat.without_import_lock(finder.obtain, name, finder.form)
+        record = compat.without_import_lock(_ask, finder, name, compat_late.whole(name))
         if not record and asker > 1:
             raise error(finder, name)
     return record
+
+
+def _ask(finder, name, whole):
+    # type: (Finder, str, str) -> Any
+    """Fetch a module. If it is wanted for one below it, that comes first: with its closure, and this one, in one answer."""
+    installed.tell()    # then the answer holds nothing that is here
+    if whole != name:
+        finder.obtain(whole, finder.form)
+    return finder.obtain(name, finder.form)
 
 
 def error(finder, name):

@@ -54,6 +54,18 @@ class ModuleServer:
 
     # ------------------------------------------------------------------ for users
 
+    @property
+    def strict(self) -> bool:
+        """Whether nodes get only what their calls carry, and nothing else on request, but for what ``ship`` allows.
+
+        Set it before nodes grow. What is chosen by name at run time must then be imported by the module that is called.
+        """
+        return self.policy.strict
+
+    @strict.setter
+    def strict(self, strict: bool) -> None:
+        self.policy.strict = strict
+
     def ship(self, *patterns: str) -> None:
         """Let nodes have modules that no call needs, by name or pattern (``"acme"``, ``"acme.plugin_*"``)."""
         self.policy.ship += patterns

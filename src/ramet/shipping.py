@@ -25,10 +25,10 @@ from ramet.modules.server import ModuleServer
 from ramet.node import Node, State
 
 # What of the kernel an import needs that nobody foresaw; on 2.7, where ours are asked first, each import does.
-UNFORESEEN = ("compat_late", "installed", "unforeseen")
+UNFORESEEN = ("compat_late", "fragments", "installed", "unforeseen")
 # What a node needs to grow children, and to run calls in other lanes than the main one. The reader of its link imports
 # it, which can't ask for anything: all must be there.
-GROWING = (*UNFORESEEN, "facade", "fragments", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
+GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
            "grow", "nursery")  # fmt: skip
 LANES = ("lanes",)
 # What is asked for data and metadata of packages.
@@ -40,7 +40,7 @@ WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "import
 RARE = ("portable", "instances")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
-FOLLOWING = (*UNFORESEEN, "facade", "fragments", "later", "logs", "failures")
+FOLLOWING = (*UNFORESEEN, "facade", "later", "logs", "failures")
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

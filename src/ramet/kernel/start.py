@@ -80,7 +80,7 @@ class Self(object):
         if message.src not in self.core.routes.ancestors:
             self.core.refused += 1
             return
-        target, form, names, records, absent = values.decode(message.body)
+        target, form, names, records, absent = values.decode(message.body, self.context(message.src))
         mine = target == self.core.id
         self.cache.add(form, records, mine and absent or {})    # a child's reasons aren't this node's
         if not mine:

@@ -10,6 +10,7 @@ import enum
 import functools
 import os
 import pkgutil
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 NAME_CHARS_MAX = 500
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 STAYS = "the standard library is always the node's own"
 
 
@@ -62,8 +64,11 @@ class Found:
 
 
 def is_module_name(name: object) -> bool:
-    """Whether this is a dotted name of bounded length. Nothing else is ever looked for."""
-    return isinstance(name, str) and len(name) <= NAME_CHARS_MAX and all(map(str.isidentifier, name.split(".")))
+    """Whether this is a dotted name of bounded length. Nothing else is ever looked for.
+
+    Hyphens are let through: what is imported by a computed name needn't be an identifier (``unicode17-0-0`` in rich).
+    """
+    return isinstance(name, str) and len(name) <= NAME_CHARS_MAX and _NAME.fullmatch(name) is not None
 
 
 def is_standard(name: str) -> bool:

@@ -1,6 +1,8 @@
 # Four verbs for whoever works on ramet:   make demo   make test   make lint   make docs      and   make bench
 # Each does all its own set-up: a virtual environment in .venv, made once and again when pyproject.toml changes.
 #
+# And   make packages   which uses real packages from PyPI in nodes that have none of them, in an environment of its own.
+#
 #   PYTHON=/path/of/python3.X   the interpreter to make .venv from (3.10 or newer)
 #   ARGS="-k frames -x"         more arguments for pytest, the demo or the benchmarks
 #   JOBS=2                      how many processes run the tests
@@ -13,7 +15,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -29,12 +31,20 @@ demo: $(VENV)/.ready-demo
 # The tests that need the machine to themselves come last, one at a time.
 test: $(VENV)/.ready-test
 	@$(SETUP) targets
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not serial" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not serial and not packages" $(ARGS)
 	@if grep -rqs 'mark\.serial' tests --include='test_*.py'; then \
 	  $(BIN)/pytest -m serial $(ARGS) || [ $$? = 5 ]; fi
 
 test-quick: $(VENV)/.ready-test
 	$(BIN)/pytest -n $(JOBS) -m "not serial" tests/unit $(ARGS)
+
+# The matrix of real packages, and the test suites of some of them, run in nodes. They are installed beside .venv's own.
+packages: $(VENV)/packages/.ready
+	$(VENV)/packages/bin/pytest -n $(JOBS) tests/packages $(ARGS)
+
+$(VENV)/packages/.ready: pyproject.toml tools/setup.sh
+	@VENV=$(VENV)/packages bash tools/setup.sh venv packages
+	@touch $@
 
 # Both variables distort what is measured: many small reads and writes; every start compiles anew.
 bench: $(VENV)/.ready-bench

@@ -1,6 +1,7 @@
 """Skips by name: what a test needs and this machine lacks. Looks first, so that nothing is skipped that could run."""
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 
@@ -46,4 +47,13 @@ def python_anywhere(label: str) -> pythons.Python:
         if have.label == label:
             return have
     lacking(f"python {label}")
+    raise AssertionError("not reached")
+
+
+def distribution(name: str) -> str:
+    """The version of an installed distribution. Skips the test where it isn't installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        lacking(f"the package {name} (make packages installs it)")
     raise AssertionError("not reached")

@@ -5,5 +5,5 @@ import sys
 def modules(natives):
     """The top-level modules from the controller; and those of the native modules that are imported."""
     files = ((name, str(getattr(sys.modules[name], "__file__", None))) for name in list(sys.modules))
-    came = set(name.partition(".")[0] for name, file in files if file.startswith("ramet:"))
-    return sorted(came - set(["ramet", "over_there"])), [name for name in natives if sys.modules.get(name)]
+    came = {name.partition(".")[0] for name, file in files if file.startswith("ramet:")}
+    return sorted(came - {"ramet", "over_there"}), [name for name in natives if sys.modules.get(name)]

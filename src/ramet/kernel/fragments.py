@@ -2,6 +2,8 @@
 
 Pure. Who sends a node a long message sends it this part before.
 """
+import io  # here, not where it is used: on 2.7 that would wait for a thread that imports, which may wait for this one
+
 from ramet.kernel import limits
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.frames import CONTINUES, HEADER_BYTES, MAGIC, MORE, pack_header
@@ -59,7 +61,6 @@ class Assembler(object):
         if not flags & CONTINUES:
             if partial or sum(k[0] == key[0] for k in self.partial) >= limits.partial_messages_max:
                 raise ProtocolError("node %d has too many unfinished messages" % key[0])
-            import io
             partial = self.partial[key] = [io.BytesIO()]
         if not partial:
             raise ProtocolError("node %d continues a message that it never began" % key[0])

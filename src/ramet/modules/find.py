@@ -154,6 +154,9 @@ def _without_spec(name: str, imported: dict[str, Any] | None) -> Found:
     if hasattr(loader, "get_source"):
         path = imported.get("__file__") or ""
         return Found(name, kind_of_path(path), path, _folders(imported), False, loader)
+    spec = _find_spec(name)
+    if spec is not None and spec.loader is not None:
+        return _classify(name, spec, _folders(spec))    # a module put something else into sys.modules in its own place
     return _made_at_run_time(name)
 
 

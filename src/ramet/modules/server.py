@@ -233,7 +233,9 @@ class ModuleServer:
         """
         if not is_module_name(name):
             said = isinstance(name, str) and len(name) <= NAME_CHARS_MAX
-            return Closure(absent={str(name): REFUSED + "this isn't a module's name"} if said else {})
+            with self._lock:
+                self._data.log_refusal(node, name if isinstance(name, str) else type(name).__name__, _NO_NAME)
+            return Closure(absent={str(name): REFUSED + _NO_NAME} if said else {})
         module = "__main__" if name == compat.MAIN else str(name)
         with self._lock:
             found = self._finder.find(module)
@@ -283,4 +285,5 @@ class ModuleServer:
         return linecache.getline(found.path, line, {"__name__": found.real_name or found.name, "__loader__": found.loader})
 
 
+_NO_NAME = "this isn't a module's name"
 _NOT_IN_THIS_PYTHON = f"{ABSENT}: it is of the standard library, but this Python lacks it"

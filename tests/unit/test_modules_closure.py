@@ -170,7 +170,12 @@ def test_what_the_test_run_itself_is() -> None:
     assert find("sys").kind is find("_winapi").kind is find("importlib.util").kind is Kind.STANDARD
 
 
-@pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "/etc/passwd", "../x", "a/b", "a b", "a\0", "1a", "a-b",
+@pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "/etc/passwd", "../x", "a/b", "a b", "a\0", "a.-/b",
                                   "a" * 501, "a" * 10_000_000, None, 3, b"os", ["os"]])  # fmt: skip
 def test_odd_names(name: object) -> None:
     assert not is_module_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "a._b1", "a.v17-0-0", "a.1b", "gr\u00fcn.x"])
+def test_names_that_can_be_imported_by_import_module(name: str) -> None:
+    assert is_module_name(name)

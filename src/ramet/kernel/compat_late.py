@@ -13,6 +13,12 @@ if MYPY:
 if compat.PY2:
     import pkgutil
 
+    # Who imports holds the only import lock while it waits. Long messages that arrive meanwhile are put together by the
+    # keeper, which couldn't import what that takes: neither could go on.
+    from ramet.kernel import fragments, start
+    if start.node:
+        start.node.core.assembler = start.node.core.assembler or fragments.Assembler()
+
 # What PyPy's standard library imports "if it is there", and PyPy doesn't count among its own.
 LOCAL = set((
     "_asyncio _bisect _datetime _decimal _decimal_cffi _elementtree _functools _heapq _json _queue _statistics _symtable "

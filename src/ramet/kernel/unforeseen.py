@@ -14,14 +14,6 @@ if MYPY:
     from ramet.kernel.importer import Finder
 
 
-if compat.PY2:
-    # Who imports here holds the only import lock while it waits. Long messages that arrive meanwhile are put together by
-    # the keeper, which couldn't import what that takes: neither could go on.
-    from ramet.kernel import fragments, start
-    if start.node:
-        start.node.core.assembler = start.node.core.assembler or fragments.Assembler()
-
-
 def find(finder, record, name, path):
     # type: (Finder, Any, str, Any) -> Any
     """The record of a module that no finder before the last one has, or None; or the spec of one in another folder.

@@ -1,4 +1,4 @@
-"""Runs every benchmark and writes the table: ``make bench``, or ``make bench ARGS="calls start"`` for some of them.
+"""Runs every benchmark and writes the table: ``make bench``, or ``make bench ARGS="calls with_django"`` for some of them.
 
 A run of all takes about four minutes. Only a run of all writes bench/RESULTS.md.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from measuring import Figure
 
 HERE = Path(__file__).parent
-NAMES = ("sizes", "start", "hundred", "calls", "over_ssh")
+NAMES = ("sizes", "start", "hundred", "calls", "with_django", "over_ssh")
 
 HEAD = """# Results
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ramet.bootstrap import cache
 from ramet.cli import app, script
 from ramet.cli.run import as_text, error_text, full_spec
 
@@ -115,3 +116,24 @@ def test_results_and_failures_for_people() -> None:
     assert as_text(None) == "done"
     assert as_text({"a": [1, 2]}) == "{'a': [1, 2]}"
     assert error_text(ValueError("bad"), with_traceback=True) == "ValueError: bad"
+
+
+def test_cache_is_shown_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(cache.SETTING, "2")
+    cache.put(cache.name_of("x"), b"data")
+
+    def lines(*argv: str, status: int = 0) -> list[list[str]]:
+        result = CliRunner().invoke(app, ["cache", *argv])
+        assert result.exit_code == status, result.output
+        return [line.split(maxsplit=1) for line in result.output.splitlines()]
+
+    shown = [["folder", str(tmp_path / "ramet")], ["files", "1"], ["bytes", "36 of at most 2,097,152"]]
+    assert lines() == shown
+    assert lines("--clear") == [["1", "files removed"], shown[0], ["files", "0"], ["bytes", "0 of at most 2,097,152"]]
+    monkeypatch.setenv(cache.SETTING, "many")
+    assert "'many' is neither" in " ".join(lines(status=2)[-1])
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv(cache.SETTING, "off")
+    assert lines()[0][1].startswith("none") and lines()[2] == ["bytes", "0 of at most 0"]

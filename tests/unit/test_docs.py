@@ -125,9 +125,11 @@ def test_every_option_of_the_command_is_explained_and_every_example_can_be_parse
     import typer
 
     from ramet import cli
-    run = typer.main.get_command(cli.app).commands["run"]  # type: ignore[attr-defined]
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    run = commands["run"]
     told = first_column((TOP / "docs/how-to/command-line.md").read_text())
-    options = {name.strip("-") for parameter in run.params for name in parameter.opts if name.startswith("-")}
+    options = {name.strip("-") for command in (run, commands["cache"]) for parameter in command.params
+               for name in parameter.opts if name.startswith("-")}  # fmt: skip
     assert options - {"help", "h"} <= told, options - told
     examples = [line for page in PAGES for line in re.findall(r"^ramet run (.+)$", page.read_text(), re.MULTILINE)]
     for example in examples:

@@ -29,12 +29,18 @@ _ABANDONED_S = 3600
 _NAME = re.compile(r"[0-9a-f]{64}|\.new-\w+")   # of ours; nothing else in the directory is counted or removed
 
 
+def is_setting(said: str) -> bool:
+    """Whether ``RAMET_CACHE`` may be set to that."""
+    said = said.strip().lower()
+    return said == "off" or (said.isdecimal() and len(said) < 10)
+
+
 def bytes_max() -> int:
-    """How much may be kept; 0: nothing. A setting that is neither a number nor ``off`` is ignored."""
-    said = os.environ.get(SETTING, "").strip().lower()
-    if said == "off":
-        return 0
-    return (int(said) if said.isdecimal() and len(said) < 10 else MEGABYTES) << 20
+    """How much may be kept; 0: nothing. A setting that is neither a number of megabytes nor ``off`` is ignored."""
+    said = os.environ.get(SETTING, "")
+    if not is_setting(said):
+        return MEGABYTES << 20
+    return 0 if said.strip().lower() == "off" else int(said) << 20
 
 
 def folder() -> str | None:

@@ -28,7 +28,7 @@ BYTECODE_FORM = compat.form_of(sys.hexversion, "p" if compat.PYPY else "c")
 
 
 # Of zlib. Level 6 makes 3 % less of it and takes half as long again, level 1 8 % more in two thirds of the time:
-# docs/decisions/0008-compressed-modules.md.
+# docs/decisions/0009-compressed-modules.md.
 _LEVEL = 4
 
 

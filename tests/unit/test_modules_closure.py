@@ -5,6 +5,7 @@ import importlib
 import sys
 import types
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,31 @@ def test_native_modules_are_refused_unless_their_source_lies_beside_them(folder:
     found = closure("app")
     assert found.own == ("app", "compiled")
     assert found.absent["fast"].startswith("refused: it is a native extension module") and suffix in found.absent["fast"]
+
+
+def test_what_takes_the_place_of_native_code_goes_along(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the native module is used, so its substitute was never imported; over there it will be."""
+    suffix = EXTENSION_SUFFIXES[0]
+    sources.write(folder / "site-packages", {
+        "lib/__init__.py": "try:\n    from ._fast import f\nexcept ImportError:\n    from ._slow import f\n"
+                           "def later():\n    import lib.rare\n",
+        "lib/_slow.py": "f = 1", "lib/rare.py": "",
+        "plain.py": "if 0:\n    import lib.rare\n", "mixed.py": "import lib._slow\n",
+        f"lib/_fast{suffix}": "", f"mixed{suffix}": ""})  # fmt: skip
+    for name in ("lib._fast", "mixed"):
+        path = str(folder / "site-packages" / (name.replace(".", "/") + suffix))
+        module = types.ModuleType(name)
+        module.__spec__ = ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+        module.__file__ = path
+        monkeypatch.setitem(sys.modules, name, module)
+    setattr(sys.modules["lib._fast"], "f", 1)   # noqa: B010
+    importlib.import_module("lib")
+    importlib.import_module("plain")
+    assert "lib._slow" not in sys.modules
+    found = closure("lib")
+    assert found.library == ("lib", "lib._slow") and list(found.absent) == ["lib._fast"]
+    assert closure("plain").library == ("plain",), "not where no native code is involved"
+    assert closure("mixed").library == ("lib", "lib._slow", "mixed"), "compiled here, source over there"
 
 
 def test_what_the_test_run_itself_is() -> None:

@@ -9,7 +9,9 @@ the statement stands  in a module that is imported here           in one that is
 at top level          if the module it names is imported here,   if the module can be found
                       too (else it was under ``TYPE_CHECKING``,
                       in a branch not taken, or failed), or is
-                      the program's own
+                      the program's own; else if the module
+                      imports native code that isn't sent: there
+                      may be something to fall back to
 in a function         of the program's own: if it can be found;  the same
                       of a library: if it is imported here
 ====================  =========================================  ====================================
@@ -22,6 +24,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +36,8 @@ from ramet.modules.shelves import Shelves
 #: What a module imports that asks for the metadata of distributions.
 METADATA_MODULES = frozenset(("importlib.metadata", "importlib_metadata"))
 _OF_IMPORTLIB = frozenset(("importlib.metadata", "importlib.resources"))
+
+_NATIVE_ENDINGS = tuple(EXTENSION_SUFFIXES)
 
 #: Begins the reason of a module that is here but isn't sent; another reason begins with ABSENT.
 REFUSED = "refused: "
@@ -156,6 +161,9 @@ class ClosureFinder:
             needs = self._needs[found.name] = _Needs()
             for name, expected in self._wanted(found):
                 self._add(needs, name, expected)
+            if any(other.kind is Kind.NATIVE for other in needs.missing):
+                for name, expected in self._wanted(found, falls_back=True):
+                    self._add(needs, name, expected)
             if found.name == "__main__" and main_package():
                 self._add(needs, main_package(), True)
         return needs
@@ -181,18 +189,24 @@ class ClosureFinder:
             if expected or found.name in sys.modules:
                 needs.found.append(found)
 
-    def _wanted(self, found: Found) -> Iterator[tuple[str, bool]]:
-        """The names that a module imports, each with whether it is expected even if it isn't imported here."""
+    def _wanted(self, found: Found, falls_back: bool = False) -> Iterator[tuple[str, bool]]:
+        """The names that a module imports, each with whether it is expected even if it isn't imported here.
+
+        Args:
+            falls_back: what it does at its top level may turn out otherwise over there.
+        """
         statements = self._statements_in(found)
         if statements is None:
             return
         imported = namespace_of(found.name)
+        if imported is not None and str(imported.get("__file__")).endswith(_NATIVE_ENDINGS):
+            falls_back = True       # here it runs compiled, over there from the source that lies beside it
         own = found.kind is Kind.OWN
         package = found.name if found.folders is not None else found.name.rpartition(".")[0]
         if found.name == "__main__":
             package = main_package()
         for statement in statements:
-            expected = own if statement.deferred else imported is None
+            expected = own if statement.deferred else imported is None or falls_back
             base = _absolute(statement, package)
             if not base:
                 continue

@@ -7,6 +7,7 @@ Must not know of links or frames. ``start`` runs in the caller's thread, or late
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -16,12 +17,15 @@ from ramet.kernel import limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL
 from ramet.kernel.errors import Error, ProtocolError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
+from ramet.modules.by_value import RECORD, Needs
+from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
-from ramet.shipping import LANES, RARE
+from ramet.shipping import KERNEL, LANES, RARE
 
 if TYPE_CHECKING:
     from ramet.tree import Tree
 
+RARE_LAST = KERNEL + RARE[-1]
 # From so many calls on that a node has under way, further ones are gathered: nobody waits for the first of them alone.
 GATHERED_FROM = 4
 
@@ -43,43 +47,67 @@ class Caller:
             wait: the caller will wait for it at once, so it takes the link before it sends: then the keeper isn't woken.
                 Whoever sets this calls ``call.give_back()`` when it is done waiting.
         """
-        target, module = functions.describe(fn)
         state, options = node._state, node._options
-        chunks = encoded([target, list(args), kwargs, options], state.context)
+        target, module = functions.describe(fn)
+        if not module and type(target) is FunctionType:
+            target, module = state.context.kept_target(target) or (target, "")
+        chunks, needs = self._encode(node, [target, list(args), kwargs, options])
         call: Call[Any] = Call(node, fn)
         state.calls += 1
         if options:
             self._bound(call, options)
-        if _is_ready(state, module, options):
+        if _is_ready(state, module, options, needs):
             self._send(call, chunks, 0, wait)
         else:
-            self.modules.check(module)
+            self._check(state, module, needs)
 
             def send() -> None:
-                self._prepare(node, module, options)
+                self._prepare(node, module, options, needs)
                 self._send(call, chunks, flow_of(options), wait)
             self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
         return call
 
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Send a call that wants no answer."""
-        target, module = functions.describe(fn)
         state, options = node._state, node._options
-        chunks = encoded([target, list(args), kwargs, options], state.context)
-        if _is_ready(state, module, options) and len(chunks) == 1:
+        target, module = functions.describe(fn)
+        if not module and type(target) is FunctionType:
+            target, module = state.context.kept_target(target) or (target, "")
+        chunks, needs = self._encode(node, [target, list(args), kwargs, options])
+        if _is_ready(state, module, options, needs) and len(chunks) == 1:
             self.core.send(node.id, CALL, chunks, later=True)
             return
-        self.modules.check(module)
+        self._check(state, module, needs)
 
         def send() -> None:
-            self._prepare(node, module, options)
+            self._prepare(node, module, options, needs)
             self.shipper.before_long(node, chunks)
             self.core.send(node.id, CALL, chunks, flow=flow_of(options), later=True)
         self.gardener.when_known(node, send, lambda: None)
 
-    def _prepare(self, node: Node, module: str, options: dict[str, Any]) -> None:
+    def _encode(self, node: Node, message: list[Any]) -> tuple[Any, Needs | None]:
+        """A call's body, and what it needs over there if it carries code."""
+        context = node._state.context
+        try:
+            chunks = encoded(message, context)
+        except Exception:
+            self.modules.coder.take_needs()     # of what it had met before
+            raise
+        return chunks, self.modules.coder.take_needs() if context.rare else None
+
+    def _check(self, state: State, module: str, needs: Needs | None) -> None:
+        """Raises ModuleNotShippedError if what a call needs may not be sent."""
+        if module and not module.startswith(RECORD):
+            self.modules.check(module)
+        for other in needs.modules_for(state.form or BYTECODE_FORM) if needs else ():
+            self.modules.check(other)
+
+    def _prepare(self, node: Node, module: str, options: dict[str, Any], needs: Needs | None) -> None:
         """See to it that the node has what the call needs."""
-        self.shipper.for_call(node, module)
+        if module and not module.startswith(RECORD):
+            self.shipper.for_call(node, module)
+        if needs:
+            self.shipper.for_values(node, needs.modules_for(node._state.form or "source"), needs.records)
         if "lane" in options:
             self.shipper.kernel_parts(node, LANES)
         if node._state.context.rare:
@@ -155,9 +183,10 @@ def encoded(message: list[Any], context: values.Context) -> Any:
     return chunks
 
 
-def _is_ready(state: State, module: str, options: dict[str, Any]) -> bool:
+def _is_ready(state: State, module: str, options: dict[str, Any], needs: Needs | None) -> bool:
     """Whether a plain call of a function in that module can be sent as it is: the usual case."""
-    return state.open and (state.form, module) in state.has and not (options or state.ended or state.context.rare)
+    return (state.open and (state.form, module) in state.has and not (options or state.ended or needs)
+            and (not state.context.rare or (state.form, RARE_LAST) in state.has))
 
 
 def flow_of(options: dict[str, Any]) -> int:

@@ -1,33 +1,42 @@
-"""How a function is named so that another interpreter finds it. Pure; any thread."""
+"""What a CALL message says of the function: its name, where another interpreter finds it by that, else itself. Any thread."""
 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
 from ramet.kernel.errors import ValueNotPortableError
+from ramet.modules.named import CODE, by_name, is_by_value
 
 
 def describe(fn: Callable[..., Any]) -> tuple[Any, str]:
-    """Name a callable for a CALL message, and remember that for plain functions: it takes as long as sending them.
+    """The target of a CALL message, and remember that for plain functions: it takes as long as sending them.
 
     Returns:
-        The target (see docs/protocol.md), and the module that must be there.
+        The target (see docs/protocol.md), and the module that must be there; "" if the target holds code by value, which
+        knows that itself.
 
     Raises:
-        ValueNotPortableError: it can't be found by name: a lambda, a closure, something redefined.
+        ValueNotPortableError: it is nothing that could be called elsewhere.
     """
     if type(fn) is FunctionType:
-        return _describe_function(fn)
+        if "<" in fn.__qualname__:
+            return fn, ""
+        try:
+            return _describe_function(fn)
+        except LookupError:
+            return fn, ""
     return _describe(fn)
 
 
 @functools.lru_cache(maxsize=1024)
 def _describe_function(fn: FunctionType) -> tuple[Any, str]:
-    return _describe(fn)
+    named = by_name(fn)
+    if named is None:
+        raise LookupError   # which isn't remembered: nothing keeps what the function holds
+    return named
 
 
 def _describe(fn: Callable[..., Any]) -> tuple[Any, str]:
@@ -35,29 +44,17 @@ def _describe(fn: Callable[..., Any]) -> tuple[Any, str]:
         inner, where = describe(fn.func)
         return [inner, list(fn.args), dict(fn.keywords)], where
     owner = getattr(fn, "__self__", None)
-    name: Any = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
     if owner is not None and not isinstance(owner, ModuleType | type):
-        return [owner, fn.__name__], type(owner).__module__
-    module = getattr(fn, "__module__", None)
-    if module is None and hasattr(fn, "__objclass__"):
-        module = fn.__objclass__.__module__
+        return [owner, fn.__name__], "" if is_by_value(type(owner)) else type(owner).__module__
+    named = by_name(fn)
+    if named is not None:
+        return named
     if isinstance(owner, type):
-        module, name = owner.__module__, f"{owner.__qualname__}.{fn.__name__}"
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise ValueNotPortableError(f"{fn!r} has no name by which another interpreter could find it: give a function, a "
-                                    "class or a method of a module")
-    if "<" in name:
-        raise ValueNotPortableError(f"{module}.{name} is defined inside a function and can't be found by name: "
-                                    "move it to the top level of its module")
-    found: Any = sys.modules.get(module)
-    try:
-        for part in name.split("."):
-            found = getattr(found, part)
-    except AttributeError:
-        found = None
-    if found is None or (found is not fn and found != fn):
-        raise ValueNotPortableError(f"{module}.{name} isn't {fn!r} any more: another interpreter would find something else")
-    return f"{module}:{name}", module
+        return [owner, fn.__name__], ""
+    if isinstance(fn, CODE) or hasattr(fn, "__wrapped__") or (callable(fn) and is_by_value(type(fn))):
+        return fn, ""
+    raise ValueNotPortableError(f"{fn!r} has no name by which another interpreter could find it: give a function, a "
+                                "class or a method of a module")
 
 
 def short_name(fn: Callable[..., Any]) -> str:

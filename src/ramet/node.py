@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ramet.call import Call
 from ramet.grower import Grower
-from ramet.kernel import values
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
+from ramet.modules.by_value import CodeContext
 
 if TYPE_CHECKING:
     from ramet.kernel.core import Message
     from ramet.modules.closure import Closure
+    from ramet.modules.server import ModuleServer
     from ramet.tree import Tree
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Node(Grower):
         self.parent = parent
         self.what = what
         self._options: dict[str, Any] = {}
-        self._state = State(values.Context(False, tree.modules.find_class))
+        self._state = State(tree.modules)
 
     # ------------------------------------------------------------------ calling
 
@@ -59,8 +60,9 @@ class Node(Grower):
         """Run a function over there.
 
         Args:
-            fn: something that can be found by name in its module: a function, class, method of a class or of a portable
-                instance, builtin, or ``functools.partial`` of one. Its module goes along if it isn't over there.
+            fn: a function, class, method of a class or of a portable instance, builtin, or ``functools.partial`` of one. Its
+                module goes along if it isn't over there. A lambda, an inner function, or what was typed in, goes itself,
+                with what it uses as that is now.
 
         Returns:
             At once, a ``Call``: wait with ``result()``, or await it.
@@ -171,8 +173,8 @@ class State:
         requests: MODULE_REQUESTs that came from it, or through it, and wait for their answers.
     """
 
-    def __init__(self, context: values.Context) -> None:
-        self.context = context
+    def __init__(self, modules: ModuleServer) -> None:
+        self.context = CodeContext(modules.coder, self, modules.find_class)
         self.connected: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.facts: dict[str, Any] = {}
         self.form: str | None = None

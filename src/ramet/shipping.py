@@ -38,6 +38,8 @@ WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "import
          "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
 # What reads values of the rarer types.
 RARE = ("portable", "instances")
+# What makes functions and classes of what came by value.
+BY_VALUE = (*RARE, "compat_late", "by_value")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
 FOLLOWING = (*UNFORESEEN, "facade", "later", "logs", "failures")
@@ -109,6 +111,17 @@ class Shipper:
         state.has.update([(form, name) for was, name in list(state.has) if was == "source" or name.startswith(KERNEL)])
         state.form = form
         state.sure = True
+
+    def for_values(self, node: Node, modules: Iterable[str], records: Iterable[Sequence[Any]]) -> None:
+        """Send what code needs that travels by value, and what of it the node keeps (``modules.by_value``)."""
+        self.kernel_parts(node, BY_VALUE)
+        for module in sorted(modules):
+            self.for_call(node, module)
+        with self.lock:
+            form = node._state.form or "source"
+            lacking = {record[0]: record for record in records if (form, record[0]) not in node._state.has}
+            if lacking:
+                self._send(node, form, lacking, {})
 
     def kernel_parts(self, node: Node, names: Iterable[str], flags: int = CONTROL) -> None:
         """Send late parts of the kernel that what follows needs.

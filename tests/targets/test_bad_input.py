@@ -288,12 +288,11 @@ def test_a_function_of_a_module_that_nobody_has(node: ramet.Node) -> None:
     def lost() -> None: ...
 
     lost.__module__, lost.__qualname__ = "no_such_module_anywhere", "lost"
-    with pytest.raises(ramet.ValueNotPortableError, match="no_such_module_anywhere.lost"):
-        node.call(lost)
+    assert node.call(lost) is None      # so it goes by value
 
 
-@pytest.mark.parametrize("thing", [lambda: 1, (lambda x: lambda: x)(1), type("Local", (), {}), 5, None, "os.getpid"],
-                         ids=["lambda", "closure", "class", "number", "none", "text"])
+@pytest.mark.parametrize("thing", [5, None, "os.getpid", types.SimpleNamespace(), (n for n in ())],
+                         ids=["number", "none", "text", "instance", "generator"])
 def test_what_is_no_function_of_a_module(node: ramet.Node, thing: Any) -> None:
     for send in (node.call, node.start, node.cast):
         with pytest.raises((ramet.ValueNotPortableError, TypeError)):

@@ -77,10 +77,29 @@ def closure() -> Any:
     return inner
 
 
-@pytest.mark.parametrize(("fn", "why"), [
-    (lambda: 1, "inside a function|no name|can't be found"), (closure(), "inside a function"),
-    (replaced, "something else"), (3, "no name"), (functools.partial(closure()), "inside a function"),
-])
-def test_what_has_no_name_is_refused(fn: Any, why: str) -> None:
+inner = closure()
+
+
+class Callable:
+    def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize("fn", [lambda: 1, inner, replaced, type("Local", (), {}), functools.lru_cache(inner)],
+                         ids=["lambda", "closure", "replaced", "class", "wrapped"])
+def test_what_has_no_name_is_a_target_itself(fn: Any) -> None:
+    assert functions.describe(fn) == (fn, "")
+    assert functions.describe(functools.partial(fn, 1)) == ([fn, [1], {}], "")
+
+
+def test_what_was_replaced_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    assert functions.describe(replaced)[0] is replaced
+    monkeypatch.setattr(sys.modules[HERE], "plain", replaced)
+    assert functions.describe(replaced) == (f"{HERE}:plain", HERE)
+
+
+@pytest.mark.parametrize(("fn", "why"), [(3, "no name"), (functools.partial(int).args, "no name"), (Callable(), "no name")])
+def test_what_nobody_can_call_is_refused(fn: Any, why: str) -> None:
     with pytest.raises(ValueNotPortableError, match=why):
         functions.describe(fn)

@@ -135,6 +135,39 @@ def decode_source(data):
     return decode_source(data)
 
 
+if compat.PY2:
+    def _put(value):
+        # type: (Any) -> Any
+        lambda: held    # noqa: B018  makes `held` a cell of this function; below, a cell of its caller's
+        held = value    # noqa: F841
+
+    def new_cell():
+        # type: () -> Any
+        """An empty cell for a function's free variable, and the function that fills it."""
+        code, fill = _put.__code__, type(_put)
+
+        def get():
+            # type: () -> Any
+            return held     # noqa: F821
+        if 0:
+            held = None     # noqa: F841
+        cell = get.__closure__[0]  # type: ignore[index]
+        put = type(code)(code.co_argcount, code.co_nlocals, code.co_stacksize, code.co_flags, code.co_code,  # type: ignore
+                         code.co_consts, code.co_names, code.co_varnames, code.co_filename, code.co_name, code.co_firstlineno,
+                         code.co_lnotab, code.co_cellvars, ())
+        return cell, fill(put, {}, "put", None, (cell,))
+else:
+    new_cell = None  # type: Any
+    # `nonlocal` is no syntax of 2.7, and 3.6 has no other way.
+    exec("""def new_cell():
+    def put(value):
+        nonlocal held
+        held = value
+    if 0:
+        held = None
+    return put.__closure__[0], put""")
+
+
 def run_exit_handlers():
     # type: () -> None
     """What the interpreter does at its end for threads and ``atexit``. A node leaves by ``os._exit``, so it won't."""

@@ -55,8 +55,11 @@ class Missing(object):
 
     def __init__(self, *_, **__):
         # type: (*Any, **Any) -> None
-        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-        if getattr(spec, "_initializing", False):
+        frame = sys._getframe()  # type: Any
+        main = getattr(sys.modules.get("__main__"), "__dict__", None)
+        while frame and not (frame.f_globals is main and frame.f_code.co_name == "<module>"):
+            frame = frame.f_back
+        if frame:
             raise Error("the program's main module makes a tree while a node imports it. Put what starts the "
                                'program behind this line:\nif __name__ == "__main__":')
         raise Error("no tree can be made in a node. ramet.here() grows children from it")

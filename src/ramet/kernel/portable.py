@@ -17,6 +17,7 @@ z     ZoneInfo: key                                 O     dataclass: module, qua
 U     UUID: 16 bytes                                X     exception: see ``instances``                         (instances)
 m     Decimal: text                                 G-M   what the Context packs: nodes, channels
 r     Fraction: numerator, denominator              b     bytearray: bin
+C     code, downwards only: see ``by_value``
 c     complex: real, imaginary                      i j   int of 65 bits or more, negative: bin, its absolute value
 ====  ============================================  ====  ================================================================
 
@@ -41,7 +42,7 @@ MODULES = {
     "o": "collections", "d": "collections", "n": "collections", "q": "collections",
     "Y": "datetime", "T": "datetime", "D": "datetime", "L": "datetime", "Z": "datetime", "z": "zoneinfo",
     "U": "uuid", "m": "decimal", "r": "fractions", "P": "pathlib", "I": "ipaddress", "W": "subprocess", "A": "numpy",
-    "R": int.__module__, "S": int.__module__, "b": int.__module__, "c": int.__module__,
+    "C": "code", "R": int.__module__, "S": int.__module__, "b": int.__module__, "c": int.__module__,
 }
 KINDS = {
     "OrderedDict": "o", "defaultdict": "d", "Counter": "n", "deque": "q", "date": "Y", "time": "T", "datetime": "D",
@@ -57,9 +58,9 @@ SEQUENCES = {   # classes whose instances are tuples with names, made in C: wher
 FACTORIES = {kind.__name__: kind for kind in (
     list, dict, set, frozenset, tuple, int, float, complex, bool, str, bytes, bytearray)}  # type: Dict[str, Any]
 HINTS = {
-    "generator": "return a list of its items", "function": "name it as what to call",
+    "generator": "return a list of its items", "function": "code travels down the tree only",
     "module": "import it over there", "TextIOWrapper": "open it over there", "coroutine": "call the coroutine function",
-    "lock": "it is of one process only", "type": "name the class in a call",
+    "lock": "it is of one process only", "type": "code travels down the tree only",
 }
 
 _registered = {}    # type: Dict[Any, Callable[[Any], Any]]
@@ -138,6 +139,11 @@ def unpack(kind, items, ctx=None):
         if kind in "EeNOX":
             from ramet.kernel import instances
             return instances.UNPACK[kind](items, ctx)
+        if kind == "C":
+            if not (ctx and ctx.trusted):
+                raise ValueNotPortableError("code came from below or beside: refused unread, only an ancestor may send it")
+            from ramet.kernel import by_value
+            return by_value.unpack(items, ctx)
     except (Error, MemoryError):
         raise
     except Exception as error:

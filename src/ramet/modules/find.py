@@ -174,6 +174,12 @@ def _find_main() -> Found:
     return Found("__main__", Kind.DYNAMIC, reason=reason)
 
 
+def main_file() -> str | None:
+    """The main module's ``__file__``; None if it has none."""
+    path = (namespace_of("__main__") or {}).get("__file__")
+    return path if isinstance(path, str) else None
+
+
 def main_package() -> str:
     """The package in which the main module does relative imports: set when it was run by ``python -m``, else ""."""
     main = namespace_of("__main__") or {}

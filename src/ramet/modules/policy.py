@@ -53,7 +53,7 @@ class Policy:
     def __init__(self, strict: bool = False) -> None:
         self.strict = strict
         self.ship: list[str] = []
-        self.prefer: list[str] = []
+        self.prefer: list[str] = ["cloudpickle"]    # what it writes, no other version of it reads
         self.forbid: list[str] = []
         self.data_bytes_max = 1 << 24
 

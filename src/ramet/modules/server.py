@@ -23,6 +23,7 @@ from ramet.kernel.errors import ModuleNotShippedError, ValueNotPortableError
 from ramet.kernel.importer import ABSENT
 from ramet.modules import pack
 from ramet.modules.answers import Data, DataServer
+from ramet.modules.by_value import Coder
 from ramet.modules.closure import REFUSED, Closure, ClosureFinder, reason_for
 from ramet.modules.find import NAME_CHARS_MAX, SHIPPED, Found, Kind, is_module_name
 from ramet.modules.policy import Grant, Policy
@@ -43,6 +44,7 @@ class ModuleServer:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
+        self.coder = Coder()
         self._lock = threading.RLock()
         self._shelves = Shelves()
         self._finder = ClosureFinder(self._shelves)
@@ -268,6 +270,9 @@ class ModuleServer:
         Raises:
             ValueNotPortableError: it isn't such a class. Nothing is imported for it.
         """
+        by_value = self.coder.find_class(module, qualname)
+        if by_value is not None:
+            return by_value
         found: Any = sys.modules.get(module) if module in self._shipped else None
         for part in qualname.split("."):
             found = getattr(found, "__dict__", {}).get(part)
@@ -281,7 +286,7 @@ class ModuleServer:
         with self._lock:
             found = self._files.get(file)
         if found is None:
-            return ""
+            return linecache.getline(file, line) if file in self.coder.files else ""
         return linecache.getline(found.path, line, {"__name__": found.real_name or found.name, "__loader__": found.loader})
 
 

@@ -41,6 +41,7 @@ class Destination(Protocol):
     """What must be known of a node: see ``node.State``."""
 
     form: str | None
+    sure: bool
     up: bool
 
 
@@ -210,8 +211,8 @@ class CodeContext(Context):
     @property
     def form(self) -> str | None:
         """Which code the node takes; None while that isn't certain: a node that others grow counts as "source" at first."""
-        form = self.destination.form
-        return form if self.destination.up or form != "source" else None
+        there = self.destination
+        return there.form if there.sure and (there.up or there.form != "source") else None
 
     def pack(self, value: Any) -> tuple[bytes, Any] | None:
         """The encoder meets a value that isn't of the standard library."""

@@ -251,3 +251,44 @@ def test_data_is_kept_for_descendants(tree: ramet.Tree, folder: Path) -> None:
     asked = tree.stats()["module_requests"]
     looks_whole(node.local(python=BARE).call(work.look))
     assert tree.stats()["module_requests"] == asked, "its parent has it all"
+
+
+def test_data_of_a_loader_of_its_own_kind(tree: ramet.Tree, folder: Path) -> None:
+    """All that is known of the data is what the loader's resource reader gives."""
+    sources.write(folder, {"store/sub/data.txt": "in the box", "store/__init__.py": ""})
+
+    class Reader(importlib.abc.TraversableResources):  # type: ignore[name-defined,misc]
+        def files(self) -> Any:
+            return folder / "store"
+
+    class WithData(InMemory):
+        def get_resource_reader(self, name: str) -> Any:
+            return Reader()
+
+    hook = WithData()
+    sys.meta_path.insert(0, hook)
+    try:
+        look = importlib.import_module("box.work").look
+        assert tree.local(python=BARE).call(look)[:3] == [b"in the box", "in the box", ["__init__.py", "sub"]]
+    finally:
+        sys.meta_path.remove(hook)
+        for name in ("box", "box.work", "box.tools"):
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("label", ["2.7", "3.6", "3.8"])
+def test_older_pythons_extend_their_packages_paths(tree: ramet.Tree, folder: Path, label: str) -> None:
+    text = "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n"
+    sources.write(folder, {
+        "one/old/__init__.py": text, "one/old/first.py": "WORD = 'first'\n", "one/old/first.txt": "1",
+        "three/old/__init__.py": text, "three/old/third.py": "WORD = 'third'\n",
+        "adds.py": "import sys\ndef add(folder):\n    sys.path.append(folder)\n",
+        "uses.py": "import old.first, pkgutil\n"
+                   "def look():\n    import old.third\n"
+                   "    return [old.first.WORD, old.third.WORD, pkgutil.get_data('old', 'first.txt').decode('ascii')]\n",
+    })  # fmt: skip
+    with sources.on_path(folder / "one"):
+        uses = importlib.import_module("uses")
+        node = tree.local(python=needs.python(label))
+        node.call(importlib.import_module("adds").add, str(folder / "three"))
+        assert node.call(uses.look) == ["first", "third", "1"]

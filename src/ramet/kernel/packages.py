@@ -70,7 +70,7 @@ def get_data(finder, path):
     """
     path = normal(path)
     for _, record in list(finder.cache.records.items()):
-        if compat.native(record[2]) == path:
+        if normal(record[2]) == path:
             source = _source(finder, record[0])
             if source:
                 return content(source)
@@ -142,7 +142,7 @@ def below(finder, path):
     found = None  # type: Any
     for (form, name), record in list(finder.cache.records.items()):
         if record[1] & PACKAGE and form != DATA:
-            folder = _path(record)[0]
+            folder = normal(_path(record)[0])
             if (path + "/").startswith(folder + "/") and (not found or len(folder) > len(found[0])):
                 found = folder, name
     return found and (found[1], path[len(found[0]) + 1:])

@@ -1,0 +1,68 @@
+"""Requests for package data and metadata, whatever a node sends: an answer for each, and no exception."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ramet.kernel.importer import ABSENT, ZIPPED, content
+from ramet.modules import data
+from ramet.modules.server import ModuleServer
+from support import sources
+
+PIECES = st.sampled_from(["app", ":", "/", ".", "..", "sub", "a.txt", "\0", "*", "rich", "RECORD", "etc"])
+VALUES = st.one_of(st.none(), st.integers(), st.binary(), st.lists(st.text()), st.text(), st.lists(PIECES).map("".join))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Any:
+    sources.write(tmp_path, {"app/__init__.py": "", "app/a.txt": "a" * 5000, "app/sub/b.txt": "b", "outside": "secret"})
+    (tmp_path / "app" / "c.bin").write_bytes(bytes(range(256)))
+    with sources.on_path(tmp_path):
+        server = ModuleServer()
+        server.grant(1, server.closure("app"))
+        yield server
+
+
+@given(form=st.sampled_from(["data", "dist"]), name=VALUES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+def test_whatever_is_asked_for_is_answered(server: Any, form: str, name: Any) -> None:
+    records, reasons = server.data(form, name, 1)
+    assert records or reasons or form == "dist"
+    assert all(reason.startswith((ABSENT, "refused: ")) for reason in reasons.values())
+    assert not any(b"secret" in content(record) for record in records.values())
+    if not isinstance(name, str):
+        assert not records
+
+
+def test_a_file_a_folder_and_what_comes_along(server: Any) -> None:
+    records, reasons = server.data("data", "app:c.bin", 1)
+    assert reasons == {} and set(records) == {"app:c.bin", "app:a.txt"}, "no code, and nothing of another folder"
+    assert records["app:a.txt"][1] == ZIPPED and content(records["app:a.txt"]) == b"a" * 5000
+    assert records["app:c.bin"] == ["app:c.bin", 0, "", bytes(range(256))], "it wouldn't be smaller"
+    records, _ = server.data("data", "app:", 1)
+    assert content(records["app:"]).split(b"\0") == [b"__init__.py", b"a.txt", b"c.bin", b"sub/"]
+    assert content(records["app:sub/"]) == b"b.txt" and "app:sub/b.txt" not in records
+
+
+def test_what_is_too_large_or_not_there(server: Any) -> None:
+    server.data_bytes_max = 4999
+    assert server.data_bytes_max == 4999
+    (reason,) = server.data("data", "app:a.txt", 1)[1].values()
+    assert "5000 bytes, over the limit of 4999" in reason
+    assert server.data("data", "app:no.txt", 1) == ({}, {"app:no.txt/data": ABSENT})
+    assert server.data("data", "app:a.txt/", 1) == ({}, {"app:a.txt//data": ABSENT})
+    assert server.data("data", "app:a.txt", 2)[0] == {}, "another node wasn't granted it"
+
+
+@pytest.mark.parametrize("name", ["app", "app:/a", "app:a//b", "app:..", "app:a/../b", "app:./a", "app:a//", "app:\0", 5])
+def test_odd_names_mean_nothing(name: object) -> None:
+    assert data.split(name) is None
+
+
+def test_names(server: Any) -> None:
+    assert data.split("a.b:c/d") == ("a.b", ("c", "d"), False)
+    assert data.split("a:c/") == ("a", ("c",), True) and data.split("a:") == ("a", (), True)

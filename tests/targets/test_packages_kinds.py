@@ -248,9 +248,14 @@ def test_data_is_kept_for_descendants(tree: ramet.Tree, folder: Path) -> None:
     work = importlib.import_module("box.work")
     node = tree.local(python=BARE)
     looks_whole(node.call(work.look))
+    first, second = node.local(python=BARE), node.local(python=BARE)
+    first.call(work.source)     # which brings what of the kernel nodes with children need
+    sent = tree.stats()["modules_sent"]
+    looks_whole(first.call(work.look))
     asked = tree.stats()["module_requests"]
-    looks_whole(node.local(python=BARE).call(work.look))
-    assert tree.stats()["module_requests"] == asked, "its parent has it all"
+    looks_whole(second.call(work.look))
+    assert tree.stats()["modules_sent"] == sent, "its parent has it all"
+    assert tree.stats()["module_requests"] == asked, "and has given it to another child"
 
 
 def test_data_of_a_loader_of_its_own_kind(tree: ramet.Tree, folder: Path) -> None:

@@ -197,11 +197,10 @@ class Gardener:
     def on_installed(self, message: Message) -> None:
         """A node tells what is installed there, once: a list of names, or the digest of one that was offered to it."""
         node = self.nodes.get(message.src)
-        told = codec.decode(message.body) if len(message.body) < INSTALLED_BYTES_MAX else None
-        if node is None or node._state.installed is not None:
+        if node is None or node._state.installed is not None or len(message.body) > INSTALLED_BYTES_MAX:
             self.core.refused += 1
             return
-        state = node._state
+        state, told = node._state, codec.decode(message.body)
         known = state.offered.get(told) if isinstance(told, bytes) else None
         if known is None and not hosts.is_list(told):
             self.core.refused += 1

@@ -28,7 +28,7 @@ FILE_BYTES_MAX = 700_000
 # How many digests a node is told: what most hosts have is one of the lists that were used last.
 OFFERED_MAX = 8
 
-_FILE = "hosts1"
+_FILE = cache.name_of("hosts", 1)     # 1: the version of what it holds
 # Of a plan, what decides where it leads and what runs there. No secret, and nothing of the node.
 _FIELDS = ("argv", "cwd", "env", "python", "shape", "what")
 _NAME = re.compile(f"[A-Za-z0-9_]{{1,{NAME_CHARS_MAX}}}", re.ASCII)

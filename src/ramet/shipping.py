@@ -171,8 +171,10 @@ class Shipper:
             with self.lock:
                 # Without a reply handle it isn't a request: an ancestor has given the modules to the node, and tells.
                 answer = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
+                if message.src == target:
+                    answer = None   # it has no use for it
         finally:
-            self.core.reply(message, values.encode(answer if message.src != target else None), CONTROL)
+            self.core.reply(message, values.encode(answer), CONTROL)
 
     def _answer(self, node: Node, form: str, names: list[Any], given: bool) -> list[Any] | None:
         """Send what a node asks for, or take it down as given.

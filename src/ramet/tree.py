@@ -44,7 +44,7 @@ class Tree(Grower):
         on_output: called with (node, stream, text) for each line that a node writes to stdout (stream 1) or stderr (2);
             default: to this program's own stdout and stderr, behind "[name] ". Called by any thread; must not block.
         log_level: log records below this level aren't sent by nodes. The others go to the logger "ramet.node.NAME" here.
-        modules: what may be shipped: a ``ModuleServer`` of your own (``ModuleServer(Policy(strict=True))``, say), or None.
+        modules: who may have which modules: a ``ModuleServer`` of this tree's own (``ModuleServer(Policy(strict=True))``, say).
         remember: keep in your cache directory what was installed on which host, so that next time all that a first call
             needs goes along with it. Hosts are kept by a digest. False: nothing is read or written there.
         close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.

@@ -58,7 +58,7 @@ def test_nothing_is_written_where_nothing_is_new_or_it_was_switched_off(cache: P
 @pytest.mark.parametrize("content", [b"", b"\x93", b"\x92\x01\x02", b"\x92\x91\x93\x01\x02\x03\x90", b"\x92\x90\x91\x91\x01"])
 def test_a_file_that_can_not_be_read_is_no_memory(content: bytes) -> None:
     from ramet.bootstrap import cache
-    cache.put("hosts1", content)
+    cache.put(hosts._FILE, content)
     assert hosts.Hosts(True).recall(b"a") == (None, None)
     assert hosts.Hosts(True).offered(b"a") == {}
 

@@ -1,15 +1,21 @@
-"""The account of what is where: nothing counts as being there that a control message can overtake."""
+"""The account of what is where: nothing counts as being there that a control message can overtake, nothing goes twice."""
 from __future__ import annotations
 
+import hashlib
+import types
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ramet
 from ramet import codec, shipping
+from ramet.kernel.core import MODULE_REQUEST, Message
 from ramet.kernel.frames import CONTROL
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
+from support import sources
 
 
 class Sent:
@@ -17,6 +23,19 @@ class Sent:
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, list[str], list[str]]] = []
+        self.replies: list[Any] = []
+        self.refused = 0
+        self.loop = types.SimpleNamespace(call_soon=lambda call, *args: self.later.append((call, args)))
+        self.later: list[Any] = []
+        self.routes = types.SimpleNamespace(behind=lambda id, link: True)
+
+    def reply(self, message: Message, chunks: Any, flags: int) -> None:
+        self.replies.append(codec.decode(b"".join(map(bytes, chunks))))
+
+    def names(self) -> list[str]:
+        """What was sent since one last asked, but for the kernel's parts."""
+        batches, self.batches = self.batches, []
+        return [name for _, _, records in batches for name in records if not name.startswith("ramet.")]
 
     def send(self, dst: int, handle: int, chunks: Any, reply_to: int = 0, flags: int = 0) -> None:
         _, _, names, records, _ = codec.decode(b"".join(map(bytes, chunks)))
@@ -60,3 +79,114 @@ def test_what_was_sent_as_control_is_sent_once_over_each_link(tree: ramet.Tree) 
         (CONTROL, ["ramet.kernel.failures"], ["ramet.kernel.failures"]),
         (CONTROL, ["ramet.kernel.failures"], []),   # the parent keeps it, and passes it on
     ]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[list[str]]:
+    """A library of more than what is sent unasked, and a module of the program's own that imports it. Its modules' names."""
+    text = "".join(f"name_{n} = '{hashlib.sha512(b'%d' % n).hexdigest()}'\n" for n in range(1500))
+    files = {"site-packages/large/__init__.py": "", "site-packages/large/part.py": text, "site-packages/large/rare.py": "",
+             "site-packages/small.py": "", "own/uses_large.py": "import large.part, small\n"}  # fmt: skip
+    sources.write(tmp_path, files)
+    with sources.on_path(tmp_path / "site-packages", tmp_path / "own"):
+        import uses_large  # type: ignore[import-not-found]  # noqa: F401
+        yield ["large", "large.part"]
+
+
+def ask(subject: shipping.Shipper, src: Node, target: Node, body: Any, reply_to: int = 1000) -> None:
+    raw = body if isinstance(body, bytes) else b"".join(map(bytes, codec.encode(body)))
+    message = Message(src.id, src.id, MODULE_REQUEST, reply_to, 0, None, raw)
+    subject.on_request(message, {src.id: src, target.id: target})
+    later, subject.core.later = subject.core.later, []  # type: ignore[attr-defined]
+    for call, args in later:
+        call(*args)
+
+
+def test_what_was_withheld_follows_once_and_as_far_as_it_is_lacking(tree: ramet.Tree, library: list[str]) -> None:
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    subject.for_call(node, "uses_large")
+    assert sent.names() == ["uses_large"]
+    node._state.installed = frozenset(["small"])
+    subject.installed_known(node)
+    assert sent.names() == library
+    ask(subject, node, node, ["source", ["large.part"], 1])     # it was on its way
+    subject.installed_known(node)
+    assert sent.names() == [] and sent.replies == [None]
+    ask(subject, node, node, ["source", ["large.rare"], 1])
+    assert sent.names() == ["large.rare"]
+
+
+def test_what_is_expected_decides_what_goes_with_the_first_call(tree: ramet.Tree, library: list[str]) -> None:
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    node._state.expected = frozenset(["small"])
+    subject.for_call(node, "uses_large")
+    assert sorted(sent.names()) == [*library, "uses_large"]
+    node._state.installed = frozenset()     # small isn't there any more
+    subject.installed_known(node)
+    assert sent.names() == ["small"]
+
+
+def test_a_hop_is_told_all_that_belongs_to_an_answer_and_tells_what_it_gave(tree: ramet.Tree, library: list[str]) -> None:
+    hop, child = nodes(tree)
+    other = Node(tree, 3, "other", hop, "test")
+    subject, sent = shipper(hop)
+    for node in (child, other):
+        node._state.installed = frozenset()
+        subject.server.grant(node.id, subject.server.closure("uses_large"))
+    ask(subject, hop, child, ["source", ["large.part"], 2])
+    assert sent.names() == library and sent.replies == [[library, {}]]
+    ask(subject, hop, other, ["source", ["large.part"], 3], reply_to=0)
+    assert sent.batches == [] and {("source", name) for name in library} <= other._state.has
+    assert subject.requests == 1
+    ask(subject, hop, child, ["source", ["nowhere.at_all"], 2])
+    assert sent.replies[2] == [[], {"nowhere": "absent", "nowhere.at_all": "absent"}]
+    ask(subject, hop, child, ["source", ["pytest"], 2])      # refused: that may be different for another node
+    assert sent.replies[3] is None
+    subject.server.strict = True
+    ask(subject, hop, child, ["source", ["large.part"], 2])
+    assert sent.replies[4] is None
+
+
+def test_source_counts_when_it_is_known_that_a_node_takes_bytecode(tree: ramet.Tree, library: list[str]) -> None:
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    node._state.installed = frozenset()
+    subject.for_call(node, "uses_large")
+    assert len(sent.names()) == 4
+    subject.form_known(node, "cp311")
+    subject.for_call(node, "uses_large")
+    ask(subject, node, node, ["cp311", ["large.part"], 1])
+    assert sent.names() == []
+
+
+def test_parts_of_the_kernel_are_not_sent_in_a_form_that_is_only_remembered(tree: ramet.Tree) -> None:
+    node, _ = nodes(tree)
+    subject, _ = shipper(node)
+    node._state.form = "cp311"
+    subject.kernel_parts(node, ["failures"])
+    assert node._state.has == {("source", "ramet.kernel.failures")}
+
+
+@pytest.mark.parametrize("body", [
+    b"", 7, ["source", ["large"]], [1, ["large"], 1], ["source", "large", 1], ["source", ["large"], 99],
+    ["source", ["large"], []], b"x" * 40_000,
+], ids=lambda body: repr(body)[:40])  # fmt: skip
+def test_odd_requests_are_refused_and_answered(tree: ramet.Tree, body: Any) -> None:
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    ask(subject, node, node, body)
+    assert sent.replies == [None] and sent.refused == 1 and sent.batches == []
+
+
+def test_no_more_requests_wait_than_a_bound(tree: ramet.Tree) -> None:
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    body = b"".join(map(bytes, codec.encode(["source", ["no_such_module_anywhere"], 1])))
+    for _ in range(shipping.WAITING_MAX + 10):
+        subject.on_request(Message(1, 1, MODULE_REQUEST, 1000, 0, None, body), {1: node})
+    assert sent.refused == len(sent.replies) == 10 and len(sent.later) == shipping.WAITING_MAX
+    for call, args in sent.later:
+        call(*args)
+    assert len(sent.replies) == shipping.WAITING_MAX + 10 and not node._state.requests

@@ -1,6 +1,6 @@
 """Runs every benchmark and writes the table: ``make bench``, or ``make bench ARGS="calls with_django"`` for some of them.
 
-A run of all takes about four minutes. Only a run of all writes bench/RESULTS.md.
+A run of all takes about eight minutes. Only a run of all writes bench/RESULTS.md.
 """
 
 from __future__ import annotations

@@ -100,11 +100,11 @@ def run() -> list[Figure]:
             figures.append(compare(
                 Figure(f"django.db.models in a bare interpreter, {name}", "ms", INSTALLED, "≤ 2×; ≥ 4× Mitogen"), {
                     INSTALLED: local_import(), "ramet": ours(bare, relay), "ramet, first run": ours(bare, relay, kept=False),
-                    "Mitogen": mitogens(bare, relay)}, 7))  # fmt: skip
+                    "Mitogen": mitogens(bare, relay)}, 5))  # fmt: skip
         figures.append(compare(
             Figure(f"the same in {COUNT} at once", "ms", INSTALLED, "≥ 4× Mitogen", note="Mitogen: a thread for each"), {
                 INSTALLED: local_import(COUNT), "ramet": ours(bare, [], COUNT),
-                "Mitogen": mitogens(bare, [], COUNT)}, 3))  # fmt: skip
+                "Mitogen": mitogens(bare, [], COUNT)}, 2, warm_up=0))  # fmt: skip
     return figures
 
 

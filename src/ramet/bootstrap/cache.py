@@ -26,7 +26,7 @@ _USED_AGAIN_S = 3600
 # A half-written file of a program that was killed is old enough to be removed.
 _ABANDONED_S = 3600
 
-_NAME = re.compile(r"[0-9a-f]{64}|\.new-\w+")   # of ours; nothing else in the directory is counted or removed
+_NAME = re.compile(r"[0-9a-z]+|\.new-\w+")   # of ours; nothing else in the directory is counted or removed
 
 
 def is_setting(said: str) -> bool:

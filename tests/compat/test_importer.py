@@ -499,3 +499,27 @@ def test_malformed_records(python: str) -> None:
                 continue
             raise AssertionError((records, absent))
     ''')
+
+
+def test_looking_whether_a_finder_has_a_method_fetches_nothing(python: str) -> None:
+    run(python, '''
+        sys.modules["ramet.kernel.packages"] = None     # importing it is an ImportError now
+        import ramet
+        if hasattr(ramet.kernel, "packages"):
+            del ramet.kernel.packages
+        for finder in (sys.meta_path[0], sys.meta_path[-1], importer.Nowhere("ramet:/c/app")):
+            for name in ("get_resource_reader", "find_distributions", "get_data", "get_source", "iter_modules"):
+                assert callable(getattr(finder, name)), name
+            for name in ("invalidate_caches", "path_stats", "load_data", "_path", "__wrapped__"):
+                assert not hasattr(finder, name), name
+        if not PY2:
+            import importlib
+            importlib.invalidate_caches()
+        assert not asked
+        try:
+            sys.meta_path[0].get_data("ramet:/c/app/x")
+        except ImportError:
+            pass
+        else:
+            raise AssertionError("it was there")
+        ''')

@@ -51,7 +51,7 @@ class Pretender:
         first = self.line()
         assert first, self.process.communicate()[1].decode()
         self.pid, self.guardian = map(int, first.split())
-        with contextlib.suppress(FileNotFoundError):    # it is over already
+        with contextlib.suppress(FileNotFoundError, PermissionError):    # it is over already, or a zombie of an ordinary user
             while len(os.listdir(f"/proc/{self.guardian}/fd")) != 6:    # it closes what it doesn't need
                 time.sleep(0.001)
 

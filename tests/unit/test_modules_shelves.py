@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -23,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A program and an installed library, and a cache of their own. Files count as settled at once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(cache.SETTING, raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)   # an edit of the same size within a second: Python misses it
     monkeypatch.setattr(shelves, "_SETTLED_NS", -1 << 60)
     sources.write(tmp_path, {"app.py": TEXT, "first.py": "import lib.sub\n", "site-packages/lib/__init__.py": "",
                              "site-packages/lib/sub.py": "def f():\n    import second\n    return 1 + g()\n"})  # fmt: skip

@@ -1,4 +1,4 @@
-"""The leak check itself: each kind of leak is seen, named, and ended; what settles in time isn't one."""
+"""The leak check itself: each kind of leak is seen, named, and ended; what settles in time isn't one. And a group is kept."""
 from __future__ import annotations
 
 import _thread
@@ -100,3 +100,21 @@ def test_a_leaking_test_fails_and_a_vague_skip_too(pytester: pytest.Pytester, re
     assert "1 failed, 2 passed, 1 skipped, 1 error" in done.stdout, done.stdout
     assert "left behind" in done.stdout and "pipe:[" in done.stdout
     assert "doesn't start with 'not on this machine:': no time" in done.stdout
+
+
+GROUPED = """
+import os, pathlib, pytest
+@pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("number", range(12))
+def test_grouped(number): pathlib.Path(f"pid-{os.getpid()}").touch()
+"""
+
+
+def test_tests_of_one_group_run_in_one_process(tmp_path: Path) -> None:
+    """Those that share an sshd or a machine-wide file count on it. Where pytest and pytest-xdist don't fit, nothing is said."""
+    (tmp_path / "test_grouped.py").write_text(GROUPED)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    argv = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "12 passed" in done.stdout, done.stdout
+    assert len(list(tmp_path.glob("pid-*"))) == 1

@@ -62,7 +62,10 @@ class Caller:
             self._check(state, module, needs)
 
             def send() -> None:
-                self._prepare(node, module, options, needs)
+                try:
+                    self._prepare(node, module, options, needs)
+                except Exception as error:      # a held call is sent by the keeper: it must reach the caller
+                    call._settle(None, error)
                 self._send(call, chunks, flow_of(options), wait)
             self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
         return call

@@ -164,7 +164,10 @@ class Gardener:
                 held, state.held = state.held, []
                 state.open = not held
             for send in held:
-                send()
+                try:
+                    send()
+                except Exception as error:      # of a cast, for which nobody waits
+                    self.tree._on_error(error)
         # Behind the first call. To a grandchild as control: then the hop counts as having it, for the next one.
         self.tree._shipper.kernel_parts(node, FOLLOWING, 0 if node.parent is None else CONTROL)
 

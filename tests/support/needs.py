@@ -44,7 +44,7 @@ def python(label: str) -> str:
 def python_anywhere(label: str) -> pythons.Python:
     """An interpreter by its label, of this system or in a root that can be entered. Skips the test where there is none."""
     for have in pythons.everywhere():
-        if have.label == label:
+        if have.label == label or (label == "pypy" and have.label.startswith("pypy")):
             return have
     lacking(f"python {label}")
     raise AssertionError("not reached")

@@ -16,8 +16,12 @@ from __future__ import annotations
 import ast
 import re
 import string
-import symtable
 from collections.abc import Iterator
+
+try:
+    import symtable
+except ImportError:     # PyPy has none: what its programs send is larger
+    symtable = None  # type: ignore[assignment]
 
 #: Parameters that calls name, in the kernel (a test looks) or outside of it: whoever asks finders may name ``path`` and
 #: ``target``, and a user those of errors.
@@ -38,6 +42,8 @@ def short_names(source: str, tree: ast.Module) -> Names:
         source: a module's text, ASCII.
         tree: the same, parsed.
     """
+    if symtable is None:
+        return {}
     lines = source.splitlines()
     tables = _tables(symtable.symtable(source, "", "exec"))
     found: Names = {}

@@ -117,7 +117,7 @@ def grow(tree: ramet.Tree, result: Census) -> Garden:
     pythons = interpreters.interpreters()
     growing: list[tuple[str, ramet.Node, bool, float | None]] = []
     for label, path in pythons:
-        growing.append((f"Python {label}", tree.local(python=path, name=f"py{label}"), True, None))
+        growing.append((f"Python {label}", tree.local(python=path, name="py" + label.removeprefix("py")), True, None))
     if growing:     # the oldest one grows a child of the newest Python
         grandchild = growing[0][1].local(python=pythons[-1][1], name="grandchild")
         growing.append(("grandchild", grandchild, True, None))

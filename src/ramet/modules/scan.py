@@ -6,6 +6,7 @@ is thirty times faster than ``dis.get_instructions``: a thousand modules take ha
 from __future__ import annotations
 
 import dis
+import sys
 from collections.abc import Iterator
 from inspect import CO_OPTIMIZED
 from types import CodeType
@@ -15,6 +16,7 @@ _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 _EXTENDED_ARG = dis.opmap["EXTENDED_ARG"]
 _LOAD_CONST = dis.opmap["LOAD_CONST"]
 _LOAD_SMALL_INT = dis.opmap.get("LOAD_SMALL_INT", -1)   # 3.14: the level isn't a constant any longer
+_NAME_SHIFT = 2 if sys.version_info >= (3, 15) else 0   # below that, 3.15 keeps whether the import is lazy
 
 
 class ImportStatement(NamedTuple):
@@ -57,7 +59,7 @@ def _statement(code: CodeType, ops: bytes, at: int, deferred: bool) -> ImportSta
     names, at = _constant(code, ops, at - 2)
     level, _ = _constant(code, ops, at - 2)
     return ImportStatement(
-        code.co_names[name],
+        code.co_names[name >> _NAME_SHIFT],
         level if isinstance(level, int) else 0,
         tuple(name for name in names if isinstance(name, str)) if isinstance(names, tuple) else (),
         deferred,

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import msgpack
 import pytest
 
@@ -46,32 +47,20 @@ def test_pair(controller: str, node: str) -> None:
     assert not failed, "\n".join(f"{check}: {said}" for check, said in failed.items())
 
 
-def test_a_program_on_pypy() -> None:
-    """With nodes of all Pythons of the same system. Where that is a root, the others aren't within its reach."""
-    pypy = needs.python_anywhere("pypy")
-    nodes = [one for one in pythons.everywhere() if one.before == pypy.before]
-    said = control("pypy", pypy, [one._replace(before=()) for one in nodes])
-    assert said == {one.label: dict.fromkeys(CHECKS) for one in nodes}
-
-
 @functools.cache
 def report(controller: str, python: str) -> dict[str, dict[str, str | None]]:
     """What a controller of that version says of all nodes."""
-    return control(controller, pythons.Python(controller, python), pythons.everywhere())
-
-
-def control(controller: str, python: pythons.Python, nodes: list[pythons.Python]) -> dict[str, dict[str, str | None]]:
-    """Run a controller."""
     with tempfile.TemporaryDirectory() as folder:
-        packages = Path(sys.prefix) / "controllers" / controller
+        packages, pure = Path(sys.prefix) / "controllers" / controller, [cloudpickle]
         if not (packages / "msgpack").is_dir():
-            packages = Path(folder)
-            source = Path(msgpack.__file__).parent
-            shutil.copytree(source, packages / "msgpack", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+            pure.append(msgpack)
+        for package in pure:
+            source = Path(package.__file__).parent
+            shutil.copytree(source, Path(folder, source.name), ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        env["PYTHONPATH"] = os.pathsep.join(f"{python.files}{path}" for path in (TOP / "src", TOP / "tests", packages))
-        argv = [*python.before, python.path, f"{python.files}{Path(__file__).with_name('pair_controller.py')}"]
-        argv += [json.dumps([one.label, one.path, one.before]) for one in nodes]
+        env["PYTHONPATH"] = os.pathsep.join(map(str, (TOP / "src", TOP / "tests", folder, packages)))
+        argv = [python, str(Path(__file__).with_name("pair_controller.py"))]
+        argv += [json.dumps(one) for one in pythons.everywhere()]
         done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0 and not done.stderr, f"status {done.returncode}: {done.stderr}"
     said: dict[str, dict[str, str | None]] = json.loads(done.stdout)

@@ -24,9 +24,8 @@ WANTED = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.
 #: Where roots of other systems are, such as debootstrap makes: releases of Debian with other Pythons, most of them minimal.
 ROOTS = Path(os.environ.get("RAMET_TEST_ROOTS", "/var/lib/rmt/roots"))
 
-# Into such a root, with /proc and /dev and this system below /mnt, in a mount namespace of its own: nothing stays mounted, and
-# the process stays one.
-_ENTER = 'mount --rbind / "$1/mnt" && mount --rbind /proc "$1/proc" && mount --rbind /dev "$1/dev" && exec chroot "$@"'
+# Into such a root, with /proc and /dev, in a mount namespace of its own: nothing stays mounted, and the process stays one.
+_ENTER = 'mount --rbind /proc "$1/proc" && mount --rbind /dev "$1/dev" && exec chroot "$@"'
 
 
 class Python(NamedTuple):
@@ -35,13 +34,11 @@ class Python(NamedTuple):
     Attributes:
         path: inside of its root, if it is in one.
         before: the words that lead there, for the connector `command`; none if it is simply here.
-        files: where this system's files are for it: "", or the folder in its root.
     """
 
     label: str
     path: str
     before: tuple[str, ...] = ()
-    files: str = ""
 
 
 def _finder() -> dict[str, Any]:
@@ -77,7 +74,7 @@ def everywhere() -> list[Python]:
     found = {label: Python(label, path) for label, path in interpreters()}
     for label, root, path in in_roots():
         if label not in found and _can_enter(root):
-            found[label] = Python(label, path, entering(root), "/mnt")
+            found[label] = Python(label, path, entering(root))
     version_of = _finder()["version_of"]
     return sorted(found.values(), key=lambda python: (python.label.startswith("pypy"), version_of(python.label)))
 

@@ -111,7 +111,7 @@ class Caller:
             self.shipper.for_call(node, module)
         if needs:
             self.shipper.for_values(node, needs.modules_for(node._state.form or "source"), needs.records)
-        if "lane" in options:
+        if "lane" in options or (needs and needs.coroutines):
             self.shipper.kernel_parts(node, LANES)
         if node._state.context.rare:
             self.shipper.kernel_parts(node, RARE)

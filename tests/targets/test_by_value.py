@@ -301,13 +301,16 @@ def test_classes_of_modules_stay_what_they_are(same: ramet.Node) -> None:
     assert same.call(lambda usage: type(usage) is type(shutil.disk_usage("/")), shutil.disk_usage("/")) is True
 
 
-def test_coroutines_and_generators(same: ramet.Node) -> None:
+def test_coroutines_and_generators(tree: ramet.Tree) -> None:
+    same = tree.local()
+
     async def sleepy(n: int) -> int:
         await asyncio.sleep(0)
         return n + FACTOR
 
     assert same.call(sleepy, 1) == 4
     assert same.call(lambda: list(itertools.islice((x * x for x in itertools.count()), 3))) == [0, 1, 4]
+    assert tree.stats()["module_requests"] == 0
 
 
 def test_a_cached_function(same: ramet.Node) -> None:

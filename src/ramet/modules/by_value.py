@@ -17,6 +17,7 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass, field
+from inspect import CO_COROUTINE
 from types import FunctionType, MethodType
 from typing import Any, Protocol
 
@@ -65,10 +66,17 @@ class Carried:
 
 @dataclass(slots=True)
 class Needs:
-    """What must be over there before a call arrives that carries code: modules by form, and records that are kept."""
+    """What must be over there before a call arrives that carries code.
+
+    Attributes:
+        modules: by form; "" for both.
+        records: what is kept over there.
+        coroutines: there are coroutine functions among it.
+    """
 
     modules: dict[str, set[str]] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    coroutines: bool = False
 
     def modules_for(self, form: str) -> set[str]:
         """The modules for a node of that form."""
@@ -127,6 +135,7 @@ class Coder:
                 return b"C", ("name", named[0])
         elif not isinstance(value, functools.partial) and not is_by_value(type(value)):
             return None
+        needs.coroutines |= bool(getattr(getattr(value, "__code__", None), "co_flags", 0) & CO_COROUTINE)
         items = self._items(value, context, needs)
         self._gathered.needs = needs
         return b"C", items

@@ -168,11 +168,11 @@ def test_what_takes_the_place_of_native_code_goes_along(folder: Path, monkeypatc
     suffix = EXTENSION_SUFFIXES[0]
     sources.write(folder / "site-packages", {
         "lib/__init__.py": "try:\n    from ._fast import f\nexcept ImportError:\n    from ._slow import f\n"
-                           "def later():\n    import lib.rare\n",
+                           "if 0:\n    import hints\ndef later():\n    import lib.rare\n",
         "lib/_slow.py": "f = 1", "lib/rare.py": "",
-        "plain.py": "if 0:\n    import lib.rare\n", "mixed.py": "import lib._slow\n",
-        f"lib/_fast{suffix}": "", f"mixed{suffix}": ""})  # fmt: skip
-    for name in ("lib._fast", "mixed"):
+        "plain.py": "if 0:\n    import lib.rare\n", "lib/mixed.py": "import lib._slow\n",
+        "hints.py": "", f"lib/_fast{suffix}": "", f"lib/mixed{suffix}": ""})  # fmt: skip
+    for name in ("lib._fast", "lib.mixed"):
         path = str(folder / "site-packages" / (name.replace(".", "/") + suffix))
         module = types.ModuleType(name)
         module.__spec__ = ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
@@ -185,7 +185,7 @@ def test_what_takes_the_place_of_native_code_goes_along(folder: Path, monkeypatc
     found = closure("lib")
     assert found.library == ("lib", "lib._slow") and list(found.absent) == ["lib._fast"]
     assert closure("plain").library == ("plain",), "not where no native code is involved"
-    assert closure("mixed").library == ("lib", "lib._slow", "mixed"), "compiled here, source over there"
+    assert closure("lib.mixed").library == ("lib", "lib._slow", "lib.mixed"), "compiled here, source over there"
 
 
 def test_what_the_test_run_itself_is() -> None:

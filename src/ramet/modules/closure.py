@@ -10,8 +10,8 @@ at top level          if the module it names is imported here,   if the module c
                       too (else it was under ``TYPE_CHECKING``,
                       in a branch not taken, or failed), or is
                       the program's own; else if the module
-                      imports native code that isn't sent: there
-                      may be something to fall back to
+                      imports native code that isn't sent: what
+                      it may fall back to in its own package
 in a function         of the program's own: if it can be found;  the same
                       of a library: if it is imported here
 ====================  =========================================  ====================================
@@ -206,10 +206,11 @@ class ClosureFinder:
         if found.name == "__main__":
             package = main_package()
         for statement in statements:
-            expected = own if statement.deferred else imported is None or falls_back
             base = _absolute(statement, package)
             if not base:
                 continue
+            instead = falls_back and base.partition(".")[0] == found.name.partition(".")[0]
+            expected = own if statement.deferred else imported is None or instead
             yield base, expected or (own and self.find(base).kind is Kind.OWN)
             for name in self._names_from(base, statement.names):
                 yield name, expected or (own and self.find(name).kind is Kind.OWN)

@@ -14,7 +14,7 @@ import pytest
 
 import ramet
 from ramet.bootstrap import packing
-from support import remote, sources
+from support import needs, remote, sources
 from targets.test_round_trips import Flights
 
 PARTS = 60
@@ -86,6 +86,19 @@ def test_two_round_trips_to_a_host_never_seen_and_one_to_a_remembered_one(flight
     with ramet.Tree(remember=False) as tree:
         assert tree.command(flights.argv(), python=BARE).call(own.total) == PARTS
         assert flights.turns()[-5:] == ["up", "down", "up", "down", "up"]
+
+
+@pytest.mark.parametrize("label", ["2.7", "3.6", "3.13"])
+def test_other_pythons_take_as_many(label: str, flights: Flights, own: ModuleType) -> None:
+    python = [needs.python(label), "-S"]
+    for expected in (["up", "down", "up", "down", "up"], ["up", "down", "up"]):
+        with ramet.Tree() as tree:
+            node = tree.command(flights.argv(), python=python)
+            assert node.call(own.total) == PARTS
+            assert flights.turns() == expected
+            assert node.call(own.lazily, "biglib.late.deep.leaf") == 42
+            assert flights.turns()[-4:] == ["down", "up", "down", "up"]
+        flights.turns()
 
 
 def test_a_lazy_import_that_was_not_foreseen_is_one_more(flights: Flights, own: ModuleType) -> None:

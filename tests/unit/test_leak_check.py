@@ -117,4 +117,5 @@ def test_tests_of_one_group_run_in_one_process(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "12 passed" in done.stdout, done.stdout
-    assert len(list(tmp_path.glob("pid-*"))) == 1
+    assert len(list(tmp_path.glob("pid-*"))) == 1, \
+        "pytest and pytest-xdist don't fit: `make .venv/.ready-test .venv/.ready-dev` installs what pyproject.toml asks for"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what a goal of the Makefile needs. Quick when nothing is to be done.
 #
-#   tools/setup.sh venv EXTRA     .venv with ramet (editable) and one of its extras: demo (none), test, docs, bench, dev
+#   tools/setup.sh venv EXTRA     .venv with ramet (editable) and one of its extras: demo (none), test, docs, bench, packages, dev
 #   tools/setup.sh targets        programs that tests connect to: installed as root, else named, and their tests skipped
 #   tools/setup.sh targets all    the same with those for containers
 #
@@ -75,7 +75,18 @@ setup_venv() {
   if [ "$extra" != demo ]; then spec=".[$extra]"; fi
   say "installing ramet and what '$extra' needs into $VENV"
   "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e "$spec"
-  case $extra in test|dev) setup_controllers ;; esac
+  case $extra in test|dev) setup_controllers ;; packages) fetch_suites ;; esac
+}
+
+# tests/packages/test_suites.py runs test suites that only the source distributions hold.
+fetch_suites() {
+  local name version
+  for name in itsdangerous jinja2; do
+    version=$("$VENV/bin/python" -c 'import sys; from importlib.metadata import version; print(version(sys.argv[1]))' "$name")
+    [ ! -e "$VENV/sdists/$name-$version.tar.gz" ] || continue
+    "$VENV/bin/python" -m pip download -qq --disable-pip-version-check --no-input --no-deps --no-binary :all: \
+      -d "$VENV/sdists" "$name==$version" || say "no source distribution of $name: its test suite is skipped"
+  done
 }
 
 # tests/compat/test_pairs.py runs controllers of other versions than .venv's: the one compiled package that they need.

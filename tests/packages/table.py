@@ -95,7 +95,7 @@ CASES = [
                 session.commit()
                 busy = session.scalars(select(Host).where(Host.load > 1)).all()
                 return [host.name for host in busy], session.scalar(select(func.count()).select_from(Host))
-        """, WITHOUT_NATIVE | {"3.9": TOO_NEW}, natives=("sqlalchemy.util._collections_cy", "sqlalchemy.engine._util_cy")),
+        """, FOR_3_10),
     Case("requests", """
         import threading
         from http.server import BaseHTTPRequestHandler, HTTPServer

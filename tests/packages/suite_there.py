@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 
-class Count(object):
+class Count:
     """A plugin of pytest that counts what comes of the tests."""
 
     def __init__(self):

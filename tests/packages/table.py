@@ -9,11 +9,16 @@ WORKS = "works"
 FALLS_BACK = "falls back"
 #: Patterns of errors. The package's code is for newer Pythons than that one, which says so itself.
 TOO_NEW = (r"invalid syntax|unsupported operand|cannot import name|multiple repeat|unexpected keyword|future feature|"
-           r"above is required")  # fmt: skip
+           r"above is required|No module named 'http'")  # fmt: skip
 #: It has native parts that it can't do without, and they aren't for that node.
 NATIVE = r"native extension module"
 #: It opens files by paths beside its modules; there are none.
 FILES = r"No such file or directory: 'ramet:|Unable to load data for|unknown locale|'Europe/Berlin'"
+#: `joinpath` of several parts, on the Traversable that 3.9 itself makes for what isn't a folder.
+ZIP_OF_3_9 = r"joinpath\(\) takes 2"
+#: How the docs say it.
+WORDS = {WORKS: "works", FALLS_BACK: "works, without its native parts", TOO_NEW: "not for that Python",
+         NATIVE: "refused: native", FILES: "fails: opens files by their paths", ZIP_OF_3_9: "fails: `joinpath` there"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ CASES = [
                 server.shutdown()
                 thread.join()
                 server.server_close()
-        """, FOR_3_10 | {"2.7": "No module named 'http'"}),
+        """, FOR_3_10),
     Case("httpx", """
         import asyncio
         import httpx
@@ -257,7 +262,7 @@ CASES = [
 
         def use():
             return str(pytz.timezone("Europe/Berlin").localize(datetime(2026, 7, 1))), "CET" in pytz.all_timezones_set
-        """, EVERYWHERE | {"2.7": FILES}),
+        """, EVERYWHERE | {"3.9": ZIP_OF_3_9, "2.7": FILES}),
     Case("six", """
         import six
         from six.moves import configparser, queue, urllib
@@ -505,7 +510,7 @@ CASES = [
 
         def use():
             return format_date(date(2026, 11, 22), locale="de_DE"), format_decimal(1234.5, locale="fr")
-        """, NO_FILES),
+        """, NO_FILES | {"3.9": ZIP_OF_3_9}),
     Case("toolz", """
         from toolz import curried, groupby, pipe
 
@@ -519,3 +524,13 @@ CASES = [
             return list(SortedDict(b=1, a=2)), SortedList([3, 1, 2]).bisect(2)
         """, EVERYWHERE, light=True),
 ]
+
+
+def rows() -> list[str]:
+    """The lines of the docs' table."""
+    labels = ("same", "3.13", "3.9", "2.7")
+    lines = ["| package | the same Python (3.11) | 3.13 | 3.9 | 2.7 |", "|---|---|---|---|---|"]
+    for case in sorted(CASES, key=lambda case: case.name.lower()):
+        said = [WORDS[case.outcomes[label]] if label in case.outcomes else "" for label in labels]
+        lines.append(f"| {case.name} | {' | '.join(said)} |".replace("|  |", "| |"))
+    return lines

@@ -80,6 +80,11 @@ def test_there_are_enough_and_each_tells_what_comes_of_it_in_two_pythons() -> No
         assert "same" in case.outcomes and len(case.outcomes) >= 2, case.name
 
 
+def test_the_docs_tell_what_was_tried() -> None:
+    told = (TOP / "docs/how-to/modules.md").read_text()
+    assert "\n".join(table.rows()) in told, "put there what tests/packages/table.py's rows() gives"
+
+
 @pytest.mark.packages
 def test_every_package_is_here_as_pinned() -> None:
     if not COMPLETE:

@@ -43,7 +43,7 @@ SUITES = [
 ]
 
 
-def tests_of(suite: Suite, folder: Path) -> Path:
+def suite_folder(suite: Suite, folder: Path) -> Path:
     """The folder of its tests."""
     version = needs.distribution(suite.name)
     if suite.inside:
@@ -73,7 +73,7 @@ PARAMS = [pytest.param(suite, id=suite.name, marks=[] if suite.inside else [pyte
 @pytest.mark.timeout(500)
 @pytest.mark.parametrize("suite", PARAMS)
 def test_the_same_tests_pass_there_as_here(suite: Suite, tmp_path: Path) -> None:
-    tests = tests_of(suite, tmp_path)
+    tests = suite_folder(suite, tmp_path)
     expected = {"passed": suite.passed} | ({"skipped": suite.skipped} if suite.skipped else {})
     places = ["here", *(words for label in ("same", *(["3.13"] if COMPLETE else [])) if (words := bare(label)))]
     for place in places:

@@ -18,7 +18,8 @@ FILES = r"No such file or directory: 'ramet:|Unable to load data for|unknown loc
 ZIP_OF_3_9 = r"joinpath\(\) takes 2"
 #: How the docs say it.
 WORDS = {WORKS: "works", FALLS_BACK: "works, without its native parts", TOO_NEW: "not for that Python",
-         NATIVE: "refused: native", FILES: "fails: opens files by their paths", ZIP_OF_3_9: "fails: `joinpath` there"}  # fmt: skip
+         NATIVE: "refused: native", FILES: "fails: opens files by their paths",
+         ZIP_OF_3_9: "fails: `joinpath` there"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import itertools
 import pkgutil
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from ramet.kernel import limits, values
 from ramet.kernel.core import MODULES, Core, Message
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.frames import CONTROL
+from ramet.kernel.importer import NATIVE
+from ramet.kernel.native import NATIVE_FORM
 from ramet.modules.answers import DATA_FORMS, DIST
 from ramet.modules.closure import REFUSED, Closure
 from ramet.modules.server import ModuleServer
@@ -36,6 +39,8 @@ METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]
 WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "importlib.resources": RESOURCES,
          "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
+# What loads native modules.
+NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.
 RARE = ("portable", "instances")
 # What makes functions and classes of what came by value.
@@ -159,7 +164,7 @@ class Shipper:
 
     def _next_request(self, requests: collections.deque[Message], nodes: dict[int, Node]) -> None:
         message = requests.popleft()
-        answer = None
+        answer, flags = None, CONTROL
         try:
             form, names, target = values.decode(message.body)
             node = nodes[target]
@@ -170,17 +175,18 @@ class Shipper:
         else:
             with self.lock:
                 # Without a reply handle it isn't a request: an ancestor has given the modules to the node, and tells.
-                answer = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
+                answer, flags = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
                 if message.src == target:
                     answer = None   # it has no use for it
         finally:
-            self.core.reply(message, values.encode(answer), CONTROL)
+            self.core.reply(message, values.encode(answer), flags)
 
-    def _answer(self, node: Node, form: str, names: list[Any], given: bool) -> list[Any] | None:
+    def _answer(self, node: Node, form: str, names: list[Any], given: bool) -> tuple[list[Any] | None, int]:
         """Send what a node asks for, or take it down as given.
 
         Returns:
-            All the modules that belong to it, and why others can't be had. None if that holds for this node only.
+            All the modules that belong to it, and why others can't be had; None if that holds for this node only. And the flags
+            of the reply: where there is native code, it goes behind that, in the same flow.
         """
         self.requests += not given
         needed: dict[str, None] = {}
@@ -191,6 +197,13 @@ class Shipper:
                 records, why = self.server.data(form, name, node.id)
                 if not given:
                     self._send(node, form, records, why)
+                needed.update(dict.fromkeys(records))
+                common = common and not why
+                continue
+            if form == NATIVE_FORM:
+                records, why = self.server.native_answer(name, node.id)
+                self._send_native(node, records, given)
+                self._send(node, form, {}, why)
                 needed.update(dict.fromkeys(records))
                 common = common and not why
                 continue
@@ -205,7 +218,8 @@ class Shipper:
                 needed.update(dict.fromkeys(more))
                 absent.update(why)
                 common = common and (bool(closure.names) or not any(text.startswith(REFUSED) for text in why.values()))
-        return [list(needed), absent] if common else None
+        flags = 0 if any((NATIVE_FORM, name) in node._state.has for name in needed) else CONTROL
+        return ([list(needed), absent] if common else None), flags
 
     def _closures(self, name: object, id: int) -> Iterator[Closure]:
         """What a node gets that asks for a module. If there is no such module, also the package that it would be in."""
@@ -236,12 +250,28 @@ class Shipper:
             state.has.update([(form, name) for name in lacking] + [("", name) for name in absent])
             return needed, absent
         records, refused = self.server.records(lacking, form)
-        if installed is None and not asked and sum(len(record[3]) for record in records.values()) > UNASKED_BYTES_MAX:
-            records = {name: record for name, record in records.items() if name in closure.own}
+        unasked = installed is None and not asked
+        natives = self.server.native_records(records, state.facts, form, UNASKED_BYTES_MAX if unasked else sys.maxsize)
+        if unasked and sum(len(record[3]) for record in (*records.values(), *natives.values())) > UNASKED_BYTES_MAX:
+            records, natives = {name: record for name, record in records.items() if name in closure.own}, {}
+        if any(record[1] & NATIVE for record in records.values()):
+            self.kernel_parts(node, NATIVE_CODE)
         if state.up or form != "source":    # else it may be that it takes bytecode, and gets it when it asks
             absent = absent | refused
         self._send(node, form, records, absent)
+        self._send_native(node, natives)
         return needed, absent
+
+    def _send_native(self, node: Node, records: dict[str, Any], given: bool = False) -> None:
+        """Send native code, or take it down as given: megabytes, so not as control. It is in the flow of the main lane's calls,
+        which it thus precedes; what overtakes it asks for it, and gets the reply behind it, in the same flow.
+        """
+        hop = self.first_hop(node)._state
+        for name, record in records.items():
+            if (NATIVE_FORM, name) not in node._state.has and not given:
+                self._send(node, NATIVE_FORM, {name: record}, {}, 0)
+                hop.cached.add((NATIVE_FORM, name))
+            node._state.has.add((NATIVE_FORM, name))
 
     def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str], flags: int = CONTROL) -> None:
         """Send hop by hop: the first hop gets only what it doesn't keep. As control, so it overtakes calls, and isn't."""

@@ -153,14 +153,14 @@ def test_a_modules_own_getattr_is_not_called(folder: Path) -> None:
     assert closure("app").own == ("app", "lazy_one")
 
 
-def test_native_modules_are_refused_unless_their_source_lies_beside_them(folder: Path) -> None:
-    sources.write(folder, {"app.py": "import fast, compiled", "fast.cpython-311.so": "", "compiled.py": "X = 1"})
+def test_native_modules_go_along_as_source_if_that_lies_beside_them(folder: Path) -> None:
+    sources.write(folder, {"app.py": "import fast, compiled", "compiled.py": "X = 1"})
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
     for name in ("fast", "compiled"):
         (folder / f"{name}{suffix}").write_bytes(b"")
-    found = closure("app")
-    assert found.own == ("app", "compiled")
-    assert found.absent["fast"].startswith("refused: it is a native extension module") and suffix in found.absent["fast"]
+    assert closure("app").own == ("app", "compiled", "fast")
+    assert find("fast").native and find("fast").path == f"{folder}/fast{suffix}"
+    assert not find("compiled").native and find("compiled").path == f"{folder}/compiled.py"
 
 
 def test_what_takes_the_place_of_native_code_goes_along(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,3 +205,14 @@ def test_odd_names(name: object) -> None:
 @pytest.mark.parametrize("name", ["a", "a.b", "a._b1", "a.v17-0-0", "a.1b", "gr\u00fcn.x"])
 def test_names_that_can_be_imported_by_import_module(name: str) -> None:
     assert is_module_name(name)
+
+
+def test_a_module_that_put_another_object_in_its_place(folder: Path) -> None:
+    """As cryptography's do, to warn of deprecated names."""
+    trick = "import sys, types\nclass M(types.ModuleType):\n    def __getattr__(self, name): return 1\n"
+    sources.write(folder, {"app.py": "from pkg import modes, inner", "pkg/__init__.py": "",
+                           "pkg/modes.py": trick + "sys.modules[__name__] = M(__name__)\nimport leaf\n", "leaf.py": "",
+                           "pkg/inner/__init__.py": trick + "sys.modules[__name__] = M(__name__)\n"})  # fmt: skip
+    importlib.import_module("app")
+    assert closure("app").own == ("app", "leaf", "pkg", "pkg.inner", "pkg.modes")
+    assert find("pkg.inner").folders == (str(folder / "pkg/inner"),)

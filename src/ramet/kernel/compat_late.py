@@ -126,6 +126,46 @@ def sha256(data):
     return __import__(module).sha256(data).digest()  # type: ignore[no-any-return]
 
 
+# What importlib.machinery offers, without what that imports.
+ExtensionFileLoader = object if compat.PY2 else __import__("_frozen_importlib_external").ExtensionFileLoader  # type: Any
+
+
+def extension_suffixes():
+    # type: () -> Any
+    """How the names of native modules may end that this interpreter loads; nothing on 2.7, which is sent none."""
+    if compat.PY2:
+        return ()
+    import _imp
+    return _imp.extension_suffixes()
+
+
+def is_older(version):
+    # type: (Any) -> bool
+    """Whether this Python is of an older version than (major, minor)."""
+    return sys.version_info[:2] < tuple(version)
+
+
+def create_dynamic(spec):
+    # type: (Any) -> Any
+    """Load a native module from the file that is its spec's origin."""
+    import _imp
+    return _imp.create_dynamic(spec)
+
+
+def memory_file(name):
+    # type: (str) -> int
+    """A descriptor of a new anonymous file in memory, which programs that are started don't inherit (flag 1)."""
+    import os
+    make = getattr(os, "memfd_create", None)    # since 3.8
+    if make:
+        return make(name, 1)  # type: ignore[no-any-return]
+    import ctypes
+    fd = ctypes.CDLL(None, use_errno=True).memfd_create(name.encode("utf-8"), 1)    # glibc since 2.27
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "memfd_create")
+    return fd  # type: ignore[no-any-return]
+
+
 def decode_source(data):
     # type: (Any) -> Any
     """Source code as text, by its coding cookie; in 2.7 it is left as it is."""

@@ -6,7 +6,7 @@ import io  # here, not where it is used: on 2.7 that would wait for a thread tha
 
 from ramet.kernel import limits
 from ramet.kernel.errors import ProtocolError
-from ramet.kernel.frames import CONTINUES, HEADER_BYTES, MAGIC, MORE, pack_header
+from ramet.kernel.frames import CONTINUES, CONTROL, HEADER_BYTES, MAGIC, MORE, pack_header
 
 MYPY = False
 if MYPY:
@@ -56,7 +56,7 @@ class Assembler(object):
             ProtocolError: a continuation of nothing, too many messages at once, or one over the limit.
         """
         flags = header[1]
-        key = header[4], header[2], header[6], header[7]
+        key = header[4], header[2], header[6], header[7], flags & CONTROL     # control overtakes, in the midst of another
         partial = self.partial.get(key)
         if not flags & CONTINUES:
             if partial or sum(k[0] == key[0] for k in self.partial) >= limits.partial_messages_max:

@@ -21,7 +21,7 @@ if MYPY:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
     Record = List[Any]      # [name, flags, filename, data]; a main module run by ``-m`` has its package's name behind
 
-PACKAGE, OWN, BYTECODE, NAMESPACE, ZIPPED = 1, 2, 4, 8, 32      # a record's flags (wire)
+PACKAGE, OWN, BYTECODE, NAMESPACE, NATIVE, ZIPPED = 1, 2, 4, 8, 16, 32      # a record's flags (wire)
 SCHEME = "ramet:"       # a path on the controller; ``__file__`` and ``__path__`` begin so here
 ABSENT = "absent"       # (wire) why the controller doesn't send a module: it has none, or "refused: " and the reason
 
@@ -94,6 +94,9 @@ class Finder(object):
         record = self._find(name, path)
         if not isinstance(record, list):
             return record       # None, or another's spec
+        if record[1] & NATIVE:
+            from ramet.kernel import native
+            return native.spec(self, record)
         kind = compat.ModuleSpec  # type: Any
         if record[4:]:
             kind = type("MainSpec", (kind,), {"parent": record[4]})

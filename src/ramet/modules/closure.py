@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from ramet.kernel.importer import ABSENT
-from ramet.modules import pack, scan
+from ramet.modules import native, pack, scan
 from ramet.modules.find import SHIPPED, Found, Kind, find, main_package, namespace_of
 from ramet.modules.shelves import Shelves
 
@@ -195,10 +195,13 @@ class ClosureFinder:
         Args:
             falls_back: what it does at its top level may turn out otherwise over there.
         """
+        imported = namespace_of(found.name)
+        if found.native and imported is not None:
+            names = (*native.imported_by(found.name, found.path), *_modules_in(imported, found.name))
+            yield from ((name, True) for name in names)
         statements = self._statements_in(found)
         if statements is None:
             return
-        imported = namespace_of(found.name)
         if imported is not None and str(imported.get("__file__")).endswith(_NATIVE_ENDINGS):
             falls_back = True       # here it runs compiled, over there from the source that lies beside it
         own = found.kind is Kind.OWN
@@ -219,7 +222,7 @@ class ClosureFinder:
 
     def _statements_in(self, found: Found) -> list[scan.ImportStatement] | None:
         """The import statements of a module; None if nobody can tell."""
-        if found.namespace:
+        if found.namespace or found.native:
             return None
         entry = self._shelves.entry(found)
         if entry.imports is None:
@@ -266,7 +269,7 @@ def _absolute(statement: scan.ImportStatement, package: str) -> str:
 def _modules_in(namespace: dict[str, Any], name: str) -> Iterator[str]:
     """Modules that a module holds in its globals, but for its own submodules: some are imported by computed names."""
     for value in list(namespace.values()):
-        if isinstance(value, ModuleType):
+        if issubclass(type(value), ModuleType):
             other = ModuleType.__getattribute__(value, "__dict__").get("__name__")
             if isinstance(other, str) and other in sys.modules and not other.startswith(name + "."):
                 yield other

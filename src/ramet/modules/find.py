@@ -32,7 +32,7 @@ class Kind(enum.Enum):
     LIBRARY = "of an installed library"
     STANDARD = "of the standard library"
     RAMET = "of ramet itself"
-    NATIVE = "a native extension module"
+    NATIVE = "a native extension module that can't be shipped"
     DYNAMIC = "made at run time"
     ABSENT = "not to be found"
 
@@ -51,6 +51,7 @@ class Found:
         loader: what can give its source or its code.
         real_name: under another name in ``sys.modules``: that name. Else its own.
         reason: for what doesn't travel: why, and what to do.
+        native: a native extension module, which can be shipped.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Found:
     loader: Any = None
     real_name: str = ""
     reason: str = ""
+    native: bool = False
 
 
 def is_module_name(name: object) -> bool:
@@ -83,7 +85,7 @@ def namespace_of(name: str) -> dict[str, Any] | None:
     Never by ``getattr``, which would run a module's own ``__getattr__`` or set off a lazy loader.
     """
     module = sys.modules.get(name)
-    if not isinstance(module, ModuleType):
+    if not issubclass(type(module), ModuleType):     # by its own type: some claim another one
         return None
     namespace: dict[str, Any] = ModuleType.__getattribute__(module, "__dict__")
     return namespace
@@ -114,7 +116,7 @@ def _classify(name: str, spec: ModuleSpec, folders: tuple[str, ...] | None) -> F
     if isinstance(loader, LazyLoader):
         loader = loader.__dict__["loader"]
     if isinstance(loader, ExtensionFileLoader) or loader is BuiltinImporter:
-        return _native(name, path)
+        return _native(name, path, folders, loader)
     if folders and spec.origin is None:
         kind = Kind.OWN if all(kind_of_path(folder) is Kind.OWN for folder in folders) else Kind.LIBRARY
         return Found(name, kind, folders[0] + "/", folders, True)
@@ -134,16 +136,18 @@ def _made_at_run_time(name: str) -> Found:
     return Found(name, Kind.DYNAMIC, reason="it was made while the program ran, so there is no code to send")
 
 
-def _native(name: str, path: str) -> Found:
-    if kind_of_path(path) is Kind.STANDARD:
+def _native(name: str, path: str, folders: tuple[str, ...] | None, loader: Any) -> Found:
+    kind = kind_of_path(path)
+    if kind is Kind.STANDARD:
         return Found(name, Kind.STANDARD, path, reason=STAYS)
-    source = os.path.join(os.path.dirname(path), name.rpartition(".")[2] + ".py")
+    source = os.path.join(os.path.dirname(path), os.path.basename(path).partition(".")[0] + ".py")
     if path and os.path.isfile(source):
         # mypyc and Cython in its pure mode leave the source that they compiled beside it
-        return Found(name, kind_of_path(source), source, None, False, SourceFileLoader(name, source))
-    file = os.path.basename(path) or "built into the controller's interpreter"
-    reason = (f"it is a native extension module ({file}), and native code isn't shipped yet; install its distribution "
-              f"over there")  # fmt: skip
+        return Found(name, kind_of_path(source), source, folders, False, SourceFileLoader(name, source))
+    if path and sys.platform == "linux":
+        return Found(name, kind, path, folders, False, loader, native=True)
+    reason = (f"it is a native extension module ({os.path.basename(path) or 'built into the interpreter'}), and native code "
+              f"is shipped from Linux to Linux only; install its distribution over there")  # fmt: skip
     return Found(name, Kind.NATIVE, path, reason=reason)
 
 

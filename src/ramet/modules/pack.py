@@ -19,6 +19,7 @@ from ramet.bootstrap import slim
 from ramet.kernel import compat
 from ramet.kernel.errors import ModuleNotShippedError
 from ramet.kernel.importer import BYTECODE, NAMESPACE, OWN, PACKAGE, SCHEME, ZIPPED
+from ramet.modules import native
 from ramet.modules.find import Found, Kind, main_package
 
 Record = list[Any]
@@ -66,11 +67,13 @@ def packed(found: Found, form: str) -> tuple[int, bytes]:
         form: "source", or the bytecode form that the node takes.
 
     Returns:
-        Flags that say what the data is, of BYTECODE and ZIPPED; and the data.
+        Flags that say what the data is, of BYTECODE, NATIVE and ZIPPED; and the data.
 
     Raises:
         ModuleNotShippedError: it can't be had in this form.
     """
+    if found.native:
+        return native.packed(found)
     if found.namespace:
         return 0, b""
     if form != "source" and form == BYTECODE_FORM:

@@ -21,7 +21,8 @@ from typing import Any
 from ramet.kernel import compat
 from ramet.kernel.errors import ModuleNotShippedError, ValueNotPortableError
 from ramet.kernel.importer import ABSENT
-from ramet.modules import pack
+from ramet.kernel.native import NATIVE_FORM
+from ramet.modules import native, pack
 from ramet.modules.answers import Data, DataServer
 from ramet.modules.by_value import Coder
 from ramet.modules.closure import REFUSED, Closure, ClosureFinder, reason_for
@@ -53,6 +54,7 @@ class ModuleServer:
         self._shipped: dict[str, Found] = {}    # by name
         self._files: dict[str, Found] = {}      # by file name over there
         self._data = DataServer(self.policy, self._finder.find)
+        self._native: dict[str, tuple[Found, str]] = {}     # what holds native code, by name: for which module, its file
 
     # ------------------------------------------------------------------ for users
 
@@ -113,7 +115,14 @@ class ModuleServer:
             if node is not None:
                 objection = self.policy.objection(found, self._grants.get(node, Grant()))
                 said += f"Node {node} doesn't get it on request: {objection}." if objection else f"Node {node} may ask for it."
-            return said.rstrip()
+            return said.rstrip() + (self._native_advice(found) if found.native else "")
+
+    @staticmethod
+    def _native_advice(found: Found) -> str:
+        try:
+            return f" It is native code: it loads where {native.describe(found.name, found.path).wanted()} fits."
+        except ModuleNotShippedError as error:
+            return f" It is native code that can't be sent: {error}."
 
     # ------------------------------------------------------------------ ahead of a call
 
@@ -216,6 +225,8 @@ class ModuleServer:
                 entry.learnt()
             record = self._records[key] = pack.record(found, *entry.packed[form], key[2])
             self._shipped[name] = self._files[record[2]] = found
+            if found.native:
+                self._native.update((file, (found, path)) for file, path in native.files(found))
         return record
 
     def save(self) -> None:
@@ -226,7 +237,41 @@ class ModuleServer:
     def _wins(self, found: Found) -> bool:
         return found.kind is Kind.OWN or self.policy.prefers(found.name)
 
+    def native_records(self, names: Iterable[str], facts: dict[str, Any], form: str, bytes_max: int) -> dict[str, pack.Record]:
+        """The native code of those of these modules that have some and seem to fit a node, to be sent ahead.
+
+        Args:
+            names: of modules whose records were packed.
+            facts: what the node has told in HELLO; empty if that hasn't come yet.
+            bytes_max: if their files come to more, none is given, nor even read.
+        """
+        with self._lock:
+            native_ones = [found for found in map(self._finder.find, names) if found.native]
+            fitting = [found for found in native_ones if native.seems_to_fit(found, facts, form)]
+            files = {name: path for found in fitting for name, path in native.files(found)}
+            if sum(map(native.size_of, files.values())) > bytes_max:
+                return {}
+            return {name: native.file_record(name, path) for name, path in files.items()}
+
     # ------------------------------------------------------------------ what comes from nodes
+
+    def native_answer(self, name: object, node: int) -> tuple[dict[str, pack.Record], dict[str, str]]:
+        """What a node gets that asks for native code, by the name of a module or library that its records have named.
+
+        Returns:
+            The record; or why there is none, under the name, a slash and the form.
+        """
+        with self._lock:
+            found, path = self._native.get(name, (None, "")) if isinstance(name, str) else (None, "")
+            if found is None or not isinstance(name, str):
+                return {}, {f"{str(name)[:NAME_CHARS_MAX]}/{NATIVE_FORM}": REFUSED + "this isn't native code that was offered"}
+            objection = self.policy.objection(found, self._grants.get(node, Grant()))
+            if not objection:
+                try:
+                    return {name: native.file_record(name, path)}, {}
+                except ModuleNotShippedError as error:
+                    objection = str(error)
+            return {}, {f"{name}/{NATIVE_FORM}": REFUSED + objection}
 
     def answer(self, name: object, node: int) -> Closure:
         """What a node gets that asks for a module: it with all that it needs, or nothing and the reason.

@@ -161,7 +161,7 @@ class ClosureFinder:
             needs = self._needs[found.name] = _Needs()
             for name, expected in self._wanted(found):
                 self._add(needs, name, expected)
-            if any(other.kind is Kind.NATIVE for other in needs.missing):
+            if any(other.native or other.kind is Kind.NATIVE for other in (*needs.missing, *needs.found)):
                 for name, expected in self._wanted(found, falls_back=True):
                     self._add(needs, name, expected)
             if found.name == "__main__" and main_package():

@@ -29,7 +29,9 @@ def on_path(*folders: Path) -> Iterator[None]:
     finally:
         sys.path[:] = before
         for name in set(sys.modules) - modules:
-            if any(str(getattr(sys.modules[name], "__file__", None)).startswith(str(f)) for f in folders):
+            facts = getattr(sys.modules[name], "__dict__", {})      # not by getattr: some have one of their own
+            places = [facts.get("__file__"), *(facts.get("__path__") or ())]      # a namespace package has no file
+            if any(str(place).startswith(str(folder)) for place in places for folder in folders):
                 del sys.modules[name]
         for entry in [entry for entry in sys.path_importer_cache if entry.startswith(tuple(map(str, folders)))]:
             del sys.path_importer_cache[entry]

@@ -259,6 +259,23 @@ def test_explain(name: str, says: str) -> None:
     assert says in ModuleServer().explain(name, 5)
 
 
+def test_explain_says_why_for_every_kind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+    sources.write(folder, {"app.py": "", "plugin.py": "", "site-packages/lib.py": ""})
+    monkeypatch.setitem(sys.modules, "made_here", types.ModuleType("made_here"))
+    server = ModuleServer(Policy(strict=True))
+    server.grant(5, server.closure("app"))
+    assert "wins over what is installed there. Node 5 may ask for it." in server.explain("app", 5)
+    assert "Node 5 doesn't get it on request: no call sent it, and the policy is strict" in server.explain("plugin", 5)
+    assert "Node 5 doesn't get it on request" in server.explain("lib", 5)
+    assert "made while the program ran" in server.explain("made_here", 5)
+    assert "It is native code" in server.explain("numpy._core._multiarray_umath", 5)
+    server.ship("plugin")
+    server.forbid("lib")
+    assert "Node 5 may ask for it" in server.explain("plugin", 5)
+    assert "forbids it by tree.modules.forbid('lib'). An import of it fails over there unless" in server.explain("lib", 5)
+
+
 def test_explain_patterns() -> None:
     server = ModuleServer()
     assert "where it isn't installed" in server.explain("pytest")

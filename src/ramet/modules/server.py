@@ -91,11 +91,11 @@ class ModuleServer:
     def data_bytes_max(self, limit: int) -> None:
         self.policy.data_bytes_max = limit
 
-    def explain(self, name: str, node: int | None = None) -> str:
+    def explain(self, name: str, node: Any = None) -> str:
         """Say in words what happens when a node imports a module, and why.
 
         Args:
-            node: the id of a node, to be told what that one may have on request.
+            node: a node, or its id, to be told what becomes of it there, and whether that node may have it on request.
         """
         if not is_module_name(name):
             return f"{name!r}: not a module's name, so it is refused unseen."
@@ -107,15 +107,13 @@ class ModuleServer:
             said = f"{name}: {found.kind.value} ({found.path}). "
             forbidden = self.policy.forbids(name)
             if forbidden:
-                return said + f"Never sent: {forbidden}."
-            if self._wins(found):
-                said += "It is sent with every call that needs it, and wins over what is installed there. "
-            else:
-                said += "It is sent with a call that needs it where it isn't installed; else that node's own is used. "
+                return said + f"Never sent: {forbidden}. An import of it fails over there unless it is installed there."
+            said += self._fate(found, node)
             if node is not None:
-                objection = self.policy.objection(found, self._grants.get(node, Grant()))
-                said += f"Node {node} doesn't get it on request: {objection}." if objection else f"Node {node} may ask for it."
-            return said.rstrip() + (self._native_advice(found) if found.native else "")
+                id = getattr(node, "id", node)
+                objection = self.policy.objection(found, self._grants.get(id, Grant()))
+                said += f" Node {id} doesn't get it on request: {objection}." if objection else f" Node {id} may ask for it."
+            return said + (self._native_advice(found) if found.native else "")
 
     @staticmethod
     def _native_advice(found: Found) -> str:
@@ -123,6 +121,19 @@ class ModuleServer:
             return f" It is native code: it loads where {native.describe(found.name, found.path).wanted()} fits."
         except ModuleNotShippedError as error:
             return f" It is native code that can't be sent: {error}."
+
+    def _fate(self, found: Found, node: Any) -> str:
+        """Which one a node gets of a module that can be sent: ours or its own."""
+        if self._wins(found):
+            return "It is sent with every call that needs it, and wins over what is installed there."
+        top = found.name.partition(".")[0]
+        installed = getattr(getattr(node, "_state", None), "installed", None)
+        if installed is None:
+            return "It is sent with a call that needs it where it isn't installed; else that node's own is used."
+        if top not in installed:
+            return f"{top} isn't installed on {node.name}, so it is sent there with a call that needs it."
+        return (f"{top} is installed on {node.name}, in whatever version, so that one is used; tree.modules.prefer({top!r}) "
+                f"turns that round.")  # fmt: skip
 
     # ------------------------------------------------------------------ ahead of a call
 

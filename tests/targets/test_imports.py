@@ -104,6 +104,7 @@ def test_a_failing_import_is_the_remote_error_and_the_next_try_works(folder: Pat
         def main():
             return "works"
         """, "mood.py": "import os\ndef set(value):\n    os.environ['MOOD'] = value\n"})  # fmt: skip
+    node.wait()     # it has its environment
     os.environ["MOOD"] = "good"
     try:
         main, change = function("moody"), function("mood", "set")

@@ -157,7 +157,8 @@ class Caller:
                 call._settle(None, state.failure(node.name))
             elif flags & ERROR:
                 description = values.decode(body, state.context)
-                call._settle(None, remote_errors.unpack(description, node.name, self.modules.source_line))
+                call._settle(None, remote_errors.unpack(description, node.name, self.modules.source_line,
+                                                         self.modules.find_class))
             else:
                 call._settle(codec.decode(body, state.context))
         except Error as error:

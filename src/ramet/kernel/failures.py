@@ -13,6 +13,7 @@ if MYPY:
 
 CHAIN_MAX = 10      # causes of causes
 FRAMES_MAX = 100    # of a traceback, the innermost
+FIELDS_MAX = 100    # of what an exception of one's own class holds
 ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen")
 
 
@@ -29,6 +30,7 @@ def describe(error, depth=0):
     own = isinstance(error, Error)
     found = {
         "type": "ramet." + cls.__name__ if own else "%s.%s" % (cls.__module__, getattr(cls, "__qualname__", cls.__name__)),
+        "class": ["__main__" if cls.__module__ == compat.MAIN else cls.__module__, getattr(cls, "__qualname__", cls.__name__)],
         "bases": [base.__name__ for base in cls.__mro__ if base.__module__ == Exception.__module__],
         "text": _text(error),
         "args": [_plain(arg) for arg in getattr(error, "args", ())],
@@ -40,6 +42,10 @@ def describe(error, depth=0):
         value = error.__dict__.get(name) if own else getattr(error, name, None)
         if value is not None:
             found["attributes"][name] = _plain(value)
+    if not own and cls.__module__ != Exception.__module__:
+        fields = getattr(error, "__dict__", None)
+        found["fields"] = dict([(key, _plain(value)) for key, value in list(fields.items())[:FIELDS_MAX]
+                                if isinstance(key, str) and key[:2] != "__"]) if type(fields) is dict else {}
     notes = getattr(error, "__notes__", None)
     if isinstance(notes, list):
         found["notes"] = [_text(note) for note in notes]

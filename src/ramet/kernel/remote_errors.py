@@ -1,7 +1,8 @@
-"""A failure's description becomes an exception again: a ``RemoteError`` that is also of its own builtin type.
+"""A failure's description becomes an exception again: a ``RemoteError`` that is also of its own type, builtin or the program's.
 
-Late part of the kernel, and the controller's. Nothing in a description can run code: only builtin exception classes are
-mixed in, only subclasses of ``Exception``, and never StopIteration, which would end somebody's loop. Any thread.
+Late part of the kernel, and the controller's. Nothing in a description can run code: only exception classes that are builtin,
+or that the controller knows and itself sent to nodes, are mixed in, without their ``__init__`` and ``__new__``; only subclasses
+of ``Exception``, and never StopIteration, which would end somebody's loop. Any thread.
 """
 import sys
 
@@ -28,45 +29,78 @@ def _reduce(self):
     return unpack, (self.description, self.node_name)
 
 
-def class_for(bases):
-    # type: (List[Any]) -> Any
-    """The RemoteError class for builtin base names, the nearest first; the same class for the same type each time."""
-    for name in bases:
-        base = getattr(BUILTINS, name, None) if isinstance(name, compat.text) or isinstance(name, str) else None
-        if isinstance(base, type) and issubclass(base, Exception) and name not in NEVER:
-            break
-    else:
-        base, name = None, ""
-    if name not in CLASSES:
+def class_for(bases, own=None):
+    # type: (List[Any], Any) -> Any
+    """The RemoteError class for builtin base names, the nearest first; the same class for the same type each time.
+
+    Args:
+        own: a class of the program's own, which comes before those.
+    """
+    base, key = own, own  # type: Any, Any
+    if own is None:
+        for key in bases:
+            base = getattr(BUILTINS, key, None) if isinstance(key, (str, compat.text)) else None
+            if isinstance(base, type) and issubclass(base, Exception) and key not in NEVER:
+                break
+        else:
+            base, key = None, ""
+    if key not in CLASSES:
         parents = (RemoteError,) if base is None else (RemoteError, base)
         try:
-            CLASSES[name] = type("RemoteError", parents, {
+            CLASSES[key] = type("RemoteError", parents, {
                 "__module__": "ramet", "__str__": _text_of, "__reduce__": _reduce})
         except TypeError:       # an exception group or another layout that can't be combined
-            CLASSES[name] = class_for([])
-    return CLASSES[name]
+            CLASSES[key] = class_for(bases if own else [])
+    return CLASSES[key]
 
 
-def unpack(description, node_name, source_line=None, depth=0):
-    # type: (Any, str, Optional[Callable[[str, int], str]], int) -> Error
+def _own_class(description, find_class):
+    # type: (Any, Any) -> Any
+    """The program's own class of an exception, or None: what was raised is of none that may be mixed in."""
+    module, name = description.get("class", ("builtins", ""))
+    if not find_class or module in ("builtins", "exceptions"):
+        return None
+    try:
+        cls = find_class(module, name)
+    except Exception:
+        return None
+    plain = type(cls) is type and issubclass(cls, Exception) and not issubclass(cls, (Error, StopIteration))
+    # No code of the class runs when another is made of it.
+    hooked = any("__init_subclass__" in base.__dict__ for base in cls.__mro__[:-1]) if plain else True
+    return None if hooked or issubclass(cls, getattr(BUILTINS, "StopAsyncIteration", StopIteration)) else cls
+
+
+def _made(cls, text, group):
+    # type: (Any, Any, Any) -> Any
+    """An exception without its classes' own ``__new__``: by that of the nearest builtin one."""
+    base = [one for one in cls.__mro__ if one.__module__ == Exception.__module__][0]
+    try:
+        return base.__new__(cls)
+    except TypeError:   # an exception group wants what is in it; MemoryError's own __new__ doesn't take our class
+        return base.__new__(cls, text, group) if group else Exception.__new__(cls)
+
+
+def unpack(description, node_name, source_line=None, find_class=None, depth=0):
+    # type: (Any, str, Optional[Callable[[str, int], str]], Optional[Callable[[str, str], Any]], int) -> Error
     """Make the exception.
 
     Args:
         description: from ``failures.describe``, over the wire: not to be trusted.
         node_name: where it was raised.
         source_line: gives the text of a line of a file, for the traceback; "" if it can't.
+        find_class: gives the program's own class by module and qualified name, if it was sent to nodes; raises otherwise.
 
     Returns:
         A RemoteError, or the error of ramet itself that the kernel over there raised.
     """
     try:
-        return _unpack(description, node_name, source_line, depth)
+        return _unpack(description, node_name, source_line, find_class, depth)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return ProtocolError("node %s sent a failure that can't be read: %.200r" % (node_name, description))
 
 
-def _unpack(description, node_name, source_line, depth):
-    # type: (Any, str, Any, int) -> Error
+def _unpack(description, node_name, source_line, find_class, depth):
+    # type: (Any, str, Any, Any, int) -> Error
     text, type_name = description["text"] + "", description["type"]     # it is text, or the description is refused
     if description["own"] and not description.get("frames"):
         own = getattr(errors, type_name.partition(".")[2], None)
@@ -76,16 +110,16 @@ def _unpack(description, node_name, source_line, depth):
                 if key in ("stage", "seen", "name"):
                     setattr(error, key, value)
             return error  # type: ignore[no-any-return]
-    cls = class_for(description["bases"])
+    own_class = _own_class(description, find_class)
+    cls = class_for(description["bases"], own_class)
     inner = description.get("group", ()) if depth < DEPTH_MAX else ()
-    group = tuple([unpack(one, node_name, source_line, depth + 1) for one in inner])
-    try:
-        error = cls.__new__(cls)
-    except TypeError:   # an exception group wants what is in it; MemoryError's own __new__ doesn't take our class
-        error = cls.__new__(cls, text, group) if group else Exception.__new__(cls)
+    group = tuple([unpack(one, node_name, source_line, find_class, depth + 1) for one in inner])
+    error = _made(cls, text, group)
     Error.__init__(error)
     error.args = tuple(description["args"])
     fields = error.__dict__
+    if own_class and issubclass(cls, own_class):
+        fields.update((key, value) for key, value in description["fields"].items() if key[:2] != "__")
     fields.update(type_name=type_name, node_name=node_name, description=description)
     fields["traceback_text"] = traceback_text(description, source_line)
     if isinstance(error, SyntaxError):
@@ -98,7 +132,7 @@ def _unpack(description, node_name, source_line, depth):
                 pass        # read-only on this class
     for key in "cause", "context":
         if key in description and depth < DEPTH_MAX:
-            linked = unpack(description[key], node_name, source_line, depth + 1)
+            linked = unpack(description[key], node_name, source_line, find_class, depth + 1)
             setattr(error, "__%s__" % key, linked)
     notes = list(description.get("notes", ()))
     if depth == 0:

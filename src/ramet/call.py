@@ -5,7 +5,6 @@ Must not know of links or frames. A ``Call`` is completed by whichever thread re
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Generator
@@ -131,6 +130,8 @@ class Call(concurrent.futures.Future[T]):
         return Outcome(error=error) if error is not None else Outcome(value=super().result(0))
 
     def __await__(self) -> Generator[Any, None, T]:
+        import asyncio  # who awaits has loaded it; the others needn't wait for it
+
         return asyncio.wrap_future(self).__await__()
 
     def __repr__(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -40,6 +38,8 @@ class Each(Generic[T]):
             yield call.node, call.outcome()
 
     async def __aiter__(self) -> AsyncIterator[tuple[Node, Outcome[T]]]:
+        import asyncio
+
         loop = asyncio.get_running_loop()
         done: asyncio.Queue[Call[T]] = asyncio.Queue()
         for call in self._calls:
@@ -61,21 +61,19 @@ def map_over(fn: Callable[..., T], items: list[Any], nodes: list[Node]) -> Itera
         raise ValueError("map needs at least one node")
     calls: list[Call[T] | BaseException | None] = [None] * len(items)
     ready: list[queue.SimpleQueue[None]] = [queue.SimpleQueue() for _ in items]
-    numbers = itertools.count()
+    numbers = iter(range(len(items)))
 
     def give(node: Node) -> None:
-        number = next(numbers)
-        if number < len(items):
+        for number in numbers:
+            call: Call[T] | None = None
             try:
-                call = node.start(fn, items[number])
+                calls[number] = call = node.start(fn, items[number])
             except Exception as error:
                 calls[number] = error
-                ready[number].put(None)
-                give(node)
-                return
-            calls[number] = call
             ready[number].put(None)
-            call.add_done_callback(lambda _: give(node))
+            if call is not None and not call.done():    # else the node is gone: the rest fails as fast
+                call.add_done_callback(lambda _: give(node))
+                return
 
     for node in nodes * AHEAD:
         give(node)

@@ -5,7 +5,6 @@ Must not know of frames or links. All methods are thread-safe and return at once
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import concurrent.futures
 import copy
@@ -115,6 +114,8 @@ class Node(Grower):
         return self
 
     def __await__(self) -> Generator[Any, None, Node]:
+        import asyncio
+
         yield from asyncio.wrap_future(self._state.connected).__await__()
         return self
 

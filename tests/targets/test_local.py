@@ -234,6 +234,14 @@ def test_each_gives_outcomes_as_they_complete(tree: ramet.Tree) -> None:
     assert not outcomes[bad].ok and isinstance(outcomes[bad].error, ramet.PythonNotFoundError)
 
 
+def test_map_over_a_node_that_is_gone_fails_at_once(tree: ramet.Tree) -> None:
+    node = tree.local()
+    node.wait(30)
+    node.kill()
+    with pytest.raises((ramet.ClosedError, ramet.NodeLostError)):
+        list(tree.map(remote.add, range(20_000), [node]))
+
+
 def test_map_spreads_items_over_nodes(tree: ramet.Tree) -> None:
     nodes = [tree.local() for _ in range(2)]
     assert list(tree.map(remote.add, range(50), nodes)) == list(range(50))

@@ -24,7 +24,6 @@ from typing import Any, Protocol
 from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.instances import BY_VALUE
 from ramet.kernel.values import Context
-from ramet.modules import pickling
 from ramet.modules.named import CODE, by_name, is_by_value
 from ramet.modules.pack import BYTECODE_FORM, Record
 from ramet.modules.snapshot import NotSimpleError, Snapshot
@@ -178,6 +177,8 @@ class Coder:
                 self._snapshots[value] = snapshot, carried
                 self._note(value)
                 return carried
+        from ramet.modules import pickling  # cloudpickle takes 20 ms to load, and few programs need it
+
         data, modules = pickling.dump(value, self.number_of)
         self._note(value)
         return Carried("pickle", data, frozenset(modules))

@@ -18,6 +18,14 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
+def _lies_in(name: str, folders: tuple[Path, ...]) -> bool:
+    """Whether a module came from there: namespace packages have no file, and some put another object in their own place."""
+    file = str(getattr(sys.modules[name], "__dict__", {}).get("__file__"))     # not by getattr: some have one of their own
+    place = name.replace(".", "/")
+    return any(file.startswith(str(folder)) or (folder / place).exists() or (folder / f"{place}.py").exists()
+               for folder in folders)
+
+
 @contextlib.contextmanager
 def on_path(*folders: Path) -> Iterator[None]:
     """Make modules importable from folders or zips, for as long as this lasts."""
@@ -28,10 +36,7 @@ def on_path(*folders: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
-        for name in set(sys.modules) - modules:
-            facts = getattr(sys.modules[name], "__dict__", {})      # not by getattr: some have one of their own
-            places = [facts.get("__file__"), *(facts.get("__path__") or ())]      # a namespace package has no file
-            if any(str(place).startswith(str(folder)) for place in places for folder in folders):
-                del sys.modules[name]
+        for name in [name for name in set(sys.modules) - modules if _lies_in(name, folders)]:
+            del sys.modules[name]
         for entry in [entry for entry in sys.path_importer_cache if entry.startswith(tuple(map(str, folders)))]:
             del sys.path_importer_cache[entry]

@@ -150,12 +150,12 @@ def test_typed_at_the_prompt(tmp_path: Path, script: bool) -> None:
     """On a terminal, as a person does. Behind a script (``python -i script.py``) some Pythons forget the script's file."""
     (tmp_path / "before.py").write_text("def of_the_script():\n    return __name__\n")
     argv = [sys.executable, "-i", *(["before.py"] if script else [])]
+    text = typed()
     pid, fd = pty.fork()
     if not pid:
         os.chdir(tmp_path)
         os.execve(sys.executable, argv, ENV)
     try:
-        text = typed()
         if script:
             text = text.replace("tree.close()", "print('script:', node.call(of_the_script))\ntree.close()")
         seen = ""

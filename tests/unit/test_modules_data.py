@@ -48,6 +48,29 @@ def test_a_file_a_folder_and_what_comes_along(server: Any) -> None:
     assert content(records["app:sub/"]) == b"b.txt" and "app:sub/b.txt" not in records
 
 
+def test_whoever_asks_again_gets_more_along(tmp_path: Path) -> None:
+    """A library that opens hundreds of files one after the other costs a few requests."""
+    names = {f"zones/{area}/{city}": f"{area}{city}" * 400 for area in "abcd" for city in "wxyz"}      # 51 KB
+    files = {f"clock/{name}": text for name, text in names.items()}
+    sources.write(tmp_path, {"clock/__init__.py": "", "clock/tool.py": "", **files})
+    with sources.on_path(tmp_path):
+        server = ModuleServer()
+        server.grant(1, server.closure("clock"))
+        have: set[str] = set()
+        requests = 0
+        for name in sorted(names):
+            if f"clock:{name}" not in have:
+                records, reasons = server.data("data", f"clock:{name}", 1)
+                assert not reasons and f"clock:{name}" in records
+                have.update(records)
+                requests += 1
+        assert requests == 3 and not any(name.endswith(".py") for name in have)
+        for _ in range(data.ALONG_TIMES_MAX):
+            records, _ = server.data("data", "clock:zones/a/w", 1)
+        assert set(records) == {"clock:zones/a/w"}, "a node that asks for ever gets nothing along"
+        server.forget(1)
+
+
 def test_what_is_too_large_or_not_there(server: Any) -> None:
     server.data_bytes_max = 4999
     assert server.data_bytes_max == 4999

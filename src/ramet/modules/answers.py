@@ -34,11 +34,13 @@ class DataServer:
         self.policy = policy
         self.find = find
         self._refusals: dict[int, int] = {}     # how many, by node
+        self._asked: dict[int, dict[str, int]] = {}     # by node and package: how often
 
     def answer(self, form: str, name: object, node: int, grant: Grant) -> Data:
         """What a node gets: records by name, and reasons under the names by which nodes keep them."""
         said = name if isinstance(name, str) else ""
-        records, reasons = (self._metadata if form == DIST else self._package_data)(said[:NAME_CHARS_MAX * 2 + 1], grant)
+        said = said[:NAME_CHARS_MAX * 2 + 1]
+        records, reasons = self._metadata(said, grant) if form == DIST else self._package_data(said, node, grant)
         for key, reason in reasons.items():
             if reason.startswith(REFUSED):
                 self.log_refusal(node, key, reason.removeprefix(REFUSED))
@@ -52,7 +54,12 @@ class DataServer:
 
     # ------------------------------------------------------------------ package data
 
-    def _package_data(self, name: str, grant: Grant) -> Data:
+    def forget(self, node: int) -> None:
+        """The node is gone."""
+        self._refusals.pop(node, None)
+        self._asked.pop(node, None)
+
+    def _package_data(self, name: str, node: int, grant: Grant) -> Data:
         asked = data.split(name)
         if asked is None or not is_module_name(asked[0]) or asked[0] == "__main__":
             return {}, {name: REFUSED + "this isn't a name of package data"}
@@ -64,7 +71,9 @@ class DataServer:
         objection = self.policy.data_objection(packages, grant)
         if objection:
             return {}, {name: REFUSED + objection}
-        return data.PackageData(packages[-1], self.policy).answer(parts, listed)
+        counts = self._asked.setdefault(node, {})
+        counts[package] = counts.get(package, -1) + 1
+        return data.PackageData(packages[-1], self.policy).answer(parts, listed, counts[package])
 
     # ------------------------------------------------------------------ metadata
 

@@ -22,8 +22,13 @@ from ramet.modules.find import Found, Kind
 from ramet.modules.policy import Policy
 
 INSIDE_CHARS_MAX = 1000
-#: What is small comes along when one file of a folder is asked for, so that the next ones cost no round trip.
+#: What is small comes along when one file of a folder is asked for, so that the next ones cost no round trip. Whoever asks
+#: again for something of that package gets twice as much along, and from the third time on of the whole package.
 ALONG_BYTES_MAX = 65536
+ALONG_DOUBLINGS_MAX = 6
+WHOLE_FROM = 2
+# Nobody who takes what he gets asks so often; from then on nothing comes along.
+ALONG_TIMES_MAX = 20
 #: How many names the lists of one answer may hold; the lists of folders that are deeper are asked for one by one.
 LISTED_MAX = 5000
 #: What files end in that hold code.
@@ -234,24 +239,28 @@ class PackageData:
         self.policy = policy
         self.folders = folders_of(found, self._check)
 
-    def answer(self, parts: tuple[str, ...], listed: bool) -> tuple[Records, Reasons]:
+    def answer(self, parts: tuple[str, ...], listed: bool, asked: int = 0) -> tuple[Records, Reasons]:
         """A folder's list or a file, by name; with what is small beside it.
+
+        Args:
+            asked: how often the same node has asked for something of this package before.
 
         Returns:
             The records by name; and the reason if it can't be had.
         """
         key = self._key(parts, listed)
+        along = ALONG_BYTES_MAX << min(asked, ALONG_DOUBLINGS_MAX) if asked < ALONG_TIMES_MAX else 0
         try:
             self._check(parts)
             if listed:
                 records = self._lists(parts)
                 if not records:
                     return {}, {key: ABSENT}
-                return records | self._small(parts, ""), {}
+                return records | self._along(parts, "", along, asked), {}
             data = self._read(parts, self.policy.data_bytes_max)
             if data is None:
                 return {}, {key: ABSENT}
-            return self._small(parts[:-1], parts[-1]) | {key: record(key, data)}, {}
+            return self._along(parts[:-1], parts[-1], along, asked) | {key: record(key, data)}, {}
         except RefusedDataError as error:
             return {}, {key: f"refused: {error}"}
         except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -311,20 +320,29 @@ class PackageData:
                 return data
         return None
 
-    def _small(self, parts: tuple[str, ...], but: str) -> Records:
-        """All files of a folder that hold no code, if they come to little."""
-        records, left = {}, ALONG_BYTES_MAX
+    def _along(self, parts: tuple[str, ...], but: str, bytes_max: int, asked: int) -> Records:
+        """All files of a folder that hold no code, if they come to little; or of all folders."""
+        folders = [parts]
+        if asked >= WHOLE_FROM:
+            folders = [data_parts(key) for key in self._lists(())]
+        records: Records = {}
         try:
-            for name in self._names(parts) or ():
-                if name == but or name.endswith(("/", *CODE)):
-                    continue
-                data = self._read((*parts, name), left) or b""
-                left -= len(data)
-                key = self._key((*parts, name), False)
-                records[key] = record(key, data)
+            for folder in folders:
+                for name in self._names(folder) or ():
+                    if (folder, name) == (parts, but) or name.endswith(("/", *CODE)):
+                        continue
+                    data = self._read((*folder, name), bytes_max) or b""
+                    bytes_max -= len(data)
+                    key = self._key((*folder, name), False)
+                    records[key] = record(key, data)
         except RefusedDataError:
             return {}
         return records
+
+
+def data_parts(key: str) -> tuple[str, ...]:
+    """The parts of a folder's name, of the key under which its list is known."""
+    return tuple(filter(None, key.partition(":")[2].split("/")))
 
 
 def record(key: str, data: bytes, flags: int = 0, filename: str = "") -> list[Any]:

@@ -177,6 +177,7 @@ class ModuleServer:
         """The node is gone; so is what it was allowed."""
         with self._lock:
             self._grants.pop(node, None)
+            self._data.forget(node)
 
     def lacking(self, closure: Closure, installed: Container[str], asked: str = "") -> list[str]:
         """Which modules of a closure a node needs from here.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ramet.connectors import command, local
-from ramet.kernel import errors, limits, spawn
+from ramet.kernel import diagnosis, dialogue, errors, limits, spawn
 from ramet.kernel.errors import ClosedError, ConnectError, PythonNotFoundError
 from support import needs, pythons
 from targets.growing import Keeper, Outcome, grow
@@ -113,6 +113,14 @@ def test_local_folder_is_not_there() -> None:
 def test_local_broken_interpreter() -> None:
     error = failure(local.plan(env={"PYTHONHOME": "/nowhere"}), PythonNotFoundError, "bootstrap")
     assert "encodings" in error.seen
+
+
+@pytest.mark.parametrize("words", ["ImportError: No module named zlib", "ModuleNotFoundError: No module named 'zlib'"])
+def test_an_interpreter_without_zlib_is_not_complete(words: str) -> None:
+    """The first bytes of the kernel import it: whatever the exit status, it isn't the link that is to blame."""
+    for status in (1, 98):
+        rule = dialogue.verdict(diagnosis.EXITS, status, f'  File "<string>", line 1, in <module>\n{words}')
+        assert rule is not None and "not complete" in rule["text"], rule
 
 
 def test_local_environment_with_a_zero_byte() -> None:

@@ -38,14 +38,17 @@ EXITS = [
     dict(_NO_PYTHON, on="exit", status=97, text="no Python interpreter was found over there"),
     dict(_NO_PYTHON, on="exit", match="Invalid command line arguments\\. Use -h option",
          text="what was started over there is MicroPython, which can't be a node"),
-    {"on": "exit", "status": 98, "stage": "bootstrap", "text": "the kernel did not arrive whole",
-     "remedy": "something on the way changes, adds or drops bytes: see the last lines"},
+    dict(_NO_PYTHON, on="exit", match="No module named '?(encodings|site|zlib|_socket)|init_fs_encoding",
+         text="the interpreter over there is broken or not complete"),
+    {"on": "exit", "status": 98, "stage": "bootstrap", "text": "the kernel did not arrive whole, or can't be loaded there",
+     "remedy": "the last lines say what the interpreter makes of it; if there are none, something on the way drops bytes"},
+    {"on": "exit", "status": 1, "stage": "bootstrap", "match": "(?m)^  File \"<string>\", line 1, in <module>\\s*$",
+     "text": "the interpreter over there runs, but can't carry out the first stage",
+     "remedy": "the last lines are its own words: is the limit of open files low (ulimit -n), is its file gone?"},
     dict(_NO_PYTHON, on="exit", status=127, text="the program that should have run over there was not found"),
     dict(_NO_PYTHON, on="exit", status=126, text="the program that should have run over there can't be executed"),
     dict(_NO_PYTHON, on="exit", status=1, text="there is no such program over there, or it can't be executed",
          match="(?m)^[^\n]{1,200}: (Command not found|Permission denied|No such file or directory)\\.\\s*$"),    # csh
-    dict(_NO_PYTHON, on="exit", match="No module named '?(encodings|site|zlib|_socket)|init_fs_encoding",
-         text="the interpreter over there is broken or not complete"),
 ]  # type: Any
 
 

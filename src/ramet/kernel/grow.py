@@ -33,6 +33,9 @@ ANSWERING, STARTING, OVER = range(3)
 
 MARKERS = (re.compile(b"\nRAMET1 ([0-9a-f]{1,8}) ([a-z])\r?\n"), re.compile(b"\nRAMET2\r?\n"))
 
+# The remedy where nothing better is known.
+_LOOK = "see the last lines; then run the command there by hand: it must start a Python, and hand on its input and output"
+
 # Longer than any marker: what is kept of a read's end, where one may have begun.
 marker_bytes_max = 32
 
@@ -239,8 +242,8 @@ class Growth(object):
             answered = self.phase == ANSWERING
             self._skip(max(0, len(self.received) - marker_bytes_max))
             if self.skipped_bytes > limits.banner_bytes_max:
-                self._fail_for({"stage": "bootstrap", "text": "more than %d MB came that aren't an interpreter's answer"
-                                % (limits.banner_bytes_max >> 20)})
+                self._fail_for({"stage": "bootstrap", "remedy": _LOOK, "text":
+                                "more than %d MB came that aren't an interpreter's answer" % (limits.banner_bytes_max >> 20)})
             elif answered:
                 self._answer("output", data)
 
@@ -282,7 +285,8 @@ class Growth(object):
 
     def _still_there(self):
         # type: () -> None
-        self._fail_for({"stage": "bootstrap", "text": "it closed its output before a kernel ran there, and runs on"})
+        text = "it closed its output before a kernel ran there, and runs on"
+        self._fail_for({"stage": "bootstrap", "text": text, "remedy": _LOOK})
 
     def _ended(self, status):
         # type: (int) -> None
@@ -298,7 +302,7 @@ class Growth(object):
             text = "it ended before a kernel ran there"
             if before and self.said.data.strip():
                 text = "something else than a Python interpreter answered"
-            rule = {"stage": "bootstrap", "text": text}
+            rule = {"stage": "bootstrap", "text": text, "remedy": _LOOK}
         self._fail_for(rule, status)
 
     def _seen(self):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,9 @@ class Gardener:
 
     def grow(self, parent: Node | None, plan: dict[str, Any]) -> Node:
         """Begin to grow a node under ``parent`` (None: the controller). Returns at once."""
+        if parent is None and plan["shape"] == "socket" and not plan["python"] and getattr(sys, "frozen", False):
+            raise ValueError("this program is frozen, so its interpreter starts nothing but the program again: name "
+                             "another one, such as local(python=\"python3\")")
         with self.lock:
             count = self.names[plan["name"]] = self.names.get(plan["name"], 0) + 1
             plan["name"] += f"-{count}" if count > 1 else ""

@@ -165,6 +165,7 @@ class State:
         ended: "failed", "lost" or "closed", once it is.
         has: (form, name) of modules that were sent for it.
         cached: (form, name) of modules that it keeps, for itself or for descendants.
+        absent: how many names it was told that can't be had.
         installed: top-level names outside the standard library that can be imported there; None: not known yet.
         expected: what was installed there last time; None: never seen.
         offered: lists of what may be installed there, by the digests that the node was told.
@@ -189,6 +190,7 @@ class State:
         self.calls = 0
         self.has: set[tuple[str, str]] = set()
         self.cached: set[tuple[str, str]] = set()
+        self.absent = 0
         self.payloads: set[str] = set()
         self.installed: frozenset[str] | None = None
         self.expected: frozenset[str] | None = None

@@ -39,6 +39,8 @@ METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]
 WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "importlib.resources": RESOURCES,
          "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
+# What comes along with a part that is asked for: what it imports, and what is seldom used without it.
+TOGETHER = {"packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN}
 # What loads native modules.
 NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.
@@ -58,6 +60,10 @@ LATE = {KERNEL + module.name for module in pkgutil.iter_modules(kernel.__path__)
 NAMES_MAX = 100
 REQUEST_BYTES_MAX = 32_768
 WAITING_MAX = 1_000
+
+# Of how many names a node is remembered to know that they can't be had: a hostile one can ask for any number. It is told of
+# more each time.
+ABSENT_MAX = 20_000
 
 # Until it is known what is installed on a node, libraries are sent only if they come to no more than this; else they follow
 # when it has told: at the latest when it asks for the first of them.
@@ -107,6 +113,9 @@ class Shipper:
         state = node._state
         with self.lock:
             if not state.ended:
+                if node.parent is None and (state.form, KERNEL + "installed") not in state.has:
+                    # The part that tells has come with what followed the first call, so all of that has.
+                    state.has.update((state.form or "source", KERNEL + name) for name in FOLLOWING)
                 for closure in state.early:
                     self._send_closure(node, closure, state.form or "source")
 
@@ -168,7 +177,8 @@ class Shipper:
         try:
             form, names, target = values.decode(message.body)
             node = nodes[target]
-            if not self.core.routes.behind(target, message.link) or not isinstance(form, str) or not isinstance(names, list):
+            known = form in ("source", node._state.form, NATIVE_FORM, *DATA_FORMS)     # of others no account is kept
+            if not self.core.routes.behind(target, message.link) or not known or not isinstance(names, list):
                 raise ValueError
         except (ValueError, KeyError, TypeError, ProtocolError):
             self.core.refused += 1
@@ -210,7 +220,9 @@ class Shipper:
             if isinstance(name, str) and name in LATE:
                 needed[name] = None
                 if not given:
-                    self._send(node, form, {name: packing.late_records([name], form)[0]}, {})
+                    parts = [KERNEL + part for part in TOGETHER.get(name[len(KERNEL):], ())]
+                    parts = [name, *(part for part in parts if part != name and (form, part) not in node._state.has)]
+                    self._send(node, form, {part: packing.late_records([part], form)[0] for part in parts}, {})
                 continue
             # What it was called for says more of what is imported next; it was sent when the node had told.
             for closure in (*self._closures(name, node.id), *(e for e in node._state.early if name in e.library)):
@@ -247,7 +259,8 @@ class Shipper:
         lacking = [name for name in needed if (form, name) not in state.has]
         absent = self.server.absent(closure, form)
         if given:
-            state.has.update([(form, name) for name in lacking] + [("", name) for name in absent])
+            state.has.update([(form, name) for name in lacking])
+            self._note_absent(state, absent)
             return needed, absent
         records, refused = self.server.records(lacking, form)
         unasked = installed is None and not asked
@@ -278,17 +291,26 @@ class Shipper:
         hop_node = self.first_hop(node)
         hop = hop_node._state
         lacking = [record for name, record in records.items() if (form, name) not in hop.cached]
-        keys = [(form, name) for name in records]
-        if flags:   # else what is sent later, as control, may be there earlier: it can't rely on these
-            node._state.has.update(keys)
-            hop.cached.update(keys)
+        keys = [(form, name) for name in records if name[:2] != "*:"]   # a list of distributions: each one is another
         absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
-        node._state.has.update(("", name) for name in absent)
         if records or absent:
             self.sent += len(lacking)
             batch = codec.encode([node.id, form, list(records), lacking, absent])
             self.before_long(node, batch)
             self.core.send(hop_node.id, MODULES, batch, 0, flags)
+        # Not before it is sent: `for_call` of another thread looks without the lock, and sends its call at once.
+        if flags:   # else what is sent later, as control, may be there earlier: it can't rely on these
+            node._state.has.update(keys)
+            hop.cached.update(keys)
+        self._note_absent(node._state, absent)
+
+    @staticmethod
+    def _note_absent(state: State, names: Iterable[str]) -> None:
+        """Remember that a node was told that it can't have these."""
+        told = [("", name) for name in names]
+        state.absent += len(told)
+        if state.absent <= ABSENT_MAX:
+            state.has.update(told)
 
 
 def _installed(state: State) -> frozenset[str] | None:

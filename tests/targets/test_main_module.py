@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ import zipapp
 from pathlib import Path
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
+import ramet
 from support import needs, sources
 from support.source import TOP
 
@@ -90,6 +93,51 @@ def work():
 with ramet.Tree() as tree:
     print(tree.local(python={python!r}).call(work))
 '''
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_zipapp_that_holds_ramet_and_all_it_needs(tmp_path: Path, compiled: bool) -> None:
+    """Also for an interpreter of another version. Where ramet's own source was left out, the error says so."""
+    program = tmp_path / "program"
+    ignored = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(TOP / "src" / "ramet", program / "ramet", ignore=ignored)
+    shutil.copytree(Path(msgpack.__file__).parent, program / "msgpack", ignore=ignored)
+    sources.write(program, {"app/__init__.py": "", "__main__.py": """
+        import sys
+        import ramet
+        from app import work
+        if __name__ == "__main__":
+            with ramet.Tree() as tree:
+                for python in ([sys.executable, "-I", "-S"], sys.argv[1]):
+                    print(tree.local(python=python).call(work.here).split()[1])
+        """, "app/work.py": """
+        import inspect
+        def here():
+            return inspect.getsource(here)
+        """})  # fmt: skip
+    if compiled:
+        subprocess.run([sys.executable, "-m", "compileall", "-q", "-b", program], check=True)
+        for file in program.rglob("*.py"):
+            file.unlink()
+        archive = Path(shutil.make_archive(str(tmp_path / "program"), "zip", program))
+    else:
+        archive = tmp_path / "program.pyz"
+        zipapp.create_archive(program, archive)
+    done = subprocess.run([sys.executable, "-I", "-S", archive, needs.python("3.8")], cwd=tmp_path, text=True,
+                          capture_output=True, timeout=50)  # fmt: skip
+    if compiled:
+        assert "the source of ramet." in done.stderr and "keep ramet's .py files" in done.stderr
+    else:
+        assert done.stdout.split() == ["here():"] * 2, done.stderr
+
+
+def test_a_frozen_program_has_to_name_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyInstaller and others mark them: there ``sys.executable`` is the program."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with ramet.Tree() as tree:
+        with pytest.raises(ValueError, match="frozen.*name another one"):
+            tree.local()
+        assert tree.nodes == [] and tree.local(python=os.path.realpath(sys.executable)).call(os.getpid)
 
 
 @pytest.mark.parametrize("label", ["2.7", "3.6", "3.13", "same"])

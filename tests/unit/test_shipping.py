@@ -169,6 +169,44 @@ def test_parts_of_the_kernel_are_not_sent_in_a_form_that_is_only_remembered(tree
     assert node._state.has == {("source", "ramet.kernel.failures")}
 
 
+def kernel_parts(sent: Sent) -> set[str]:
+    """The kernel's parts that were sent since one last asked."""
+    batches, sent.batches = sent.batches, []
+    return {name.rpartition(".")[2] for _, _, records in batches for name in records}
+
+
+def test_what_followed_the_first_call_counts_when_it_has_shown_that_it_is_there(tree: ramet.Tree) -> None:
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    subject.form_known(node, "source")
+    subject.kernel_parts(node, shipping.FOLLOWING, 0)
+    assert kernel_parts(sent) == {*shipping.FOLLOWING}
+    subject.installed_known(node)
+    subject.kernel_parts(node, shipping.FOLLOWING)
+    assert kernel_parts(sent) == set()
+
+    _, other = nodes(tree)
+    other.parent = None
+    subject.form_known(other, "source")
+    subject.kernel_parts(other, shipping.UNFORESEEN)    # these can tell as well, before the others are there
+    subject.kernel_parts(other, shipping.FOLLOWING, 0)
+    kernel_parts(sent)
+    subject.installed_known(other)
+    node._state.cached.clear()
+    subject.kernel_parts(other, shipping.FOLLOWING)
+    assert kernel_parts(sent) == {*shipping.FOLLOWING} - {*shipping.UNFORESEEN}
+
+
+def test_parts_that_are_used_together_are_one_answer(tree: ramet.Tree) -> None:
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    subject.form_known(node, "source")
+    subject.kernel_parts(node, ["compat_late"])
+    kernel_parts(sent)
+    ask(subject, node, node, ["source", ["ramet.kernel.packages"], 1])
+    assert kernel_parts(sent) == {*shipping.RESOURCES} - {"compat_late"}
+
+
 @pytest.mark.parametrize("body", [
     b"", 7, ["source", ["large"]], [1, ["large"], 1], ["source", "large", 1], ["source", ["large"], 99],
     ["source", ["large"], []], b"x" * 40_000,

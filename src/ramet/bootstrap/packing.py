@@ -106,9 +106,9 @@ def _code(name: str, text: str, form: str) -> bytes | CodeType:
         return minify(text, name in CORE).rstrip("\n").encode()
     if form not in FORMS:
         raise ValueError(f"{form!r} can't be made here, only {' and '.join(FORMS)}")
-    spec = importlib.util.find_spec(name)
-    if spec and isinstance(spec.loader, InspectLoader) and spec.loader.get_source(name) == text:
-        code = cast(CodeType, spec.loader.get_code(name))   # the import system has compiled it before, and kept that
+    loader = _inspect_loader(name)
+    if loader and loader.get_source(name) == text:
+        code = cast(CodeType, loader.get_code(name))    # the import system has compiled it before, and kept that
     else:
         code = compile(text, name, "exec", dont_inherit=True)
     return slim.slim(code, _filename(name))
@@ -125,11 +125,18 @@ def _filename(name: str) -> str:
 
 def _source(name: str) -> str:
     """A module's source, from wherever it was imported: a folder, a zip file."""
-    spec = importlib.util.find_spec(name)
-    text = spec.loader.get_source(name) if spec and isinstance(spec.loader, InspectLoader) else None
+    loader = _inspect_loader(name)
+    text = loader.get_source(name) if loader else None
     if text is None:
-        raise ImportError(f"the source of {name} is missing; ramet needs it to start interpreters of other versions")
+        raise ImportError(f"the source of {name} is missing, and from its own source ramet makes what it sends: keep ramet's "
+                          ".py files in the program's archive or bundle (for PyInstaller: module_collection_mode)")
     return text
+
+
+def _inspect_loader(name: str) -> InspectLoader | None:
+    """A module's loader. Not by its class: what imports from zip files isn't registered as an InspectLoader."""
+    spec = importlib.util.find_spec(name)
+    return cast(InspectLoader, spec.loader) if spec and hasattr(spec.loader, "get_source") else None
 
 
 def _zip(data: bytes, level: int) -> bytes:

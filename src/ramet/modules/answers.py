@@ -52,12 +52,12 @@ class DataServer:
         if count & (count - 1) == 0:
             _log.warning("node %d asked for %.200r and doesn't get it: %s (refusal %d of this node)", node, name, reason, count)
 
-    # ------------------------------------------------------------------ package data
-
     def forget(self, node: int) -> None:
         """The node is gone."""
         self._refusals.pop(node, None)
         self._asked.pop(node, None)
+
+    # ------------------------------------------------------------------ package data
 
     def _package_data(self, name: str, node: int, grant: Grant) -> Data:
         asked = data.split(name)

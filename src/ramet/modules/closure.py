@@ -37,6 +37,9 @@ from ramet.modules.shelves import Shelves
 METADATA_MODULES = frozenset(("importlib.metadata", "importlib_metadata"))
 _OF_IMPORTLIB = frozenset(("importlib.metadata", "importlib.resources"))
 
+#: How many names are remembered that weren't found.
+_ABSENT_MAX = 10_000
+
 _NATIVE_ENDINGS = tuple(EXTENSION_SUFFIXES)
 
 #: Begins the reason of a module that is here but isn't sent; another reason begins with ABSENT.
@@ -109,6 +112,8 @@ class ClosureFinder:
         found = self._found.get(name) or self._absent.get(name)
         if found is None:
             found = find(name)
+            if len(self._absent) >= _ABSENT_MAX:    # a node may ask for any number of names
+                self._absent.clear()
             (self._absent if found.kind is Kind.ABSENT else self._found)[name] = found
         return found
 
@@ -251,8 +256,6 @@ class ClosureFinder:
                     yield whole     # not imported yet, or the import fails
             elif self.find(whole).kind is not Kind.ABSENT:
                 yield whole
-
-
 
 
 def _absolute(statement: scan.ImportStatement, package: str) -> str:

@@ -1,11 +1,14 @@
 """Exceptions of the program's own classes come back as these, without a line of theirs being run; and what isn't let in."""
 from __future__ import annotations
 
+import gc
+import os
 import pickle
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,32 @@ def test_a_class_that_was_sent_nowhere_stays_out() -> None:
     for odd in (5, [1], "x", {"__class__": 1}, {"args": 7}):
         made = unpack({**description, "fields": odd}, "evil", None, lambda *_: remote_errors.OutOfStock)
         assert isinstance(made, ramet.Error) and "__class__" not in vars(made)
+
+
+def test_those_of_classes_that_go_by_value() -> None:
+    """As what is typed in does. They aren't kept alive here."""
+    def make() -> tuple[type[OSError], Callable[[], None]]:
+        class Mine(OSError):
+            pass
+
+        def fail() -> None:
+            raise Mine(2, "gone") from Mine("first")
+        return Mine, fail
+
+    own, fail = make()
+    with ramet.Tree() as tree:
+        node = tree.local()
+        for _ in range(2):
+            with pytest.raises(own, match="gone") as caught:
+                node.call(fail)
+            assert caught.value.errno == 2 and isinstance(caught.value.__cause__, own)
+            assert isinstance(caught.value, ramet.RemoteError)
+        known = weakref.ref(own)
+        del own, fail, caught
+        node.call(os.getpid)
+        for _ in range(3):
+            gc.collect()
+        assert known() is None
 
 
 def test_one_of_a_script(tmp_path: Path) -> None:

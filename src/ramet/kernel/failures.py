@@ -30,7 +30,7 @@ def describe(error, depth=0):
     own = isinstance(error, Error)
     found = {
         "type": "ramet." + cls.__name__ if own else "%s.%s" % (cls.__module__, getattr(cls, "__qualname__", cls.__name__)),
-        "class": ["__main__" if cls.__module__ == compat.MAIN else cls.__module__, getattr(cls, "__qualname__", cls.__name__)],
+        "class": _class(cls),
         "bases": [base.__name__ for base in cls.__mro__ if base.__module__ == Exception.__module__],
         "text": _text(error),
         "args": [_plain(arg) for arg in getattr(error, "args", ())],
@@ -58,6 +58,18 @@ def describe(error, depth=0):
     if isinstance(group, tuple) and depth < CHAIN_MAX:
         found["group"] = [describe(one, depth + 1) for one in group[:100] if isinstance(one, BaseException)]
     return found
+
+
+def _class(cls):
+    # type: (type) -> List[str]
+    """How the controller knows a class: by module and name; by its number if it came by value."""
+    instances = sys.modules.get("ramet.kernel.instances")  # type: Any
+    try:
+        if cls in instances.by_value:
+            return [instances.BY_VALUE, instances.by_value[cls]]
+    except Exception:
+        pass    # the part isn't here, or the class has a metaclass with a mind of its own
+    return ["__main__" if cls.__module__ == compat.MAIN else cls.__module__, getattr(cls, "__qualname__", cls.__name__)]
 
 
 def _text(value):

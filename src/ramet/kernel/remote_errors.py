@@ -36,22 +36,27 @@ def class_for(bases, own=None):
     Args:
         own: a class of the program's own, which comes before those.
     """
-    base, key = own, own  # type: Any, Any
-    if own is None:
-        for key in bases:
-            base = getattr(BUILTINS, key, None) if isinstance(key, (str, compat.text)) else None
-            if isinstance(base, type) and issubclass(base, Exception) and key not in NEVER:
-                break
-        else:
-            base, key = None, ""
+    if own is not None:     # not kept in CLASSES, where it would never go: a cell of a notebook makes a new one each time
+        made = [known for known in type.__subclasses__(own) if known.__bases__ == (RemoteError, own)]
+        return made[0] if made else _class_of(own) or class_for(bases)
+    base, key = None, ""  # type: Any, Any
+    for name in bases:
+        found = getattr(BUILTINS, name, None) if isinstance(name, (str, compat.text)) else None
+        if isinstance(found, type) and issubclass(found, Exception) and name not in NEVER:
+            base, key = found, name
+            break
     if key not in CLASSES:
-        parents = (RemoteError,) if base is None else (RemoteError, base)
-        try:
-            CLASSES[key] = type("RemoteError", parents, {
-                "__module__": "ramet", "__str__": _text_of, "__reduce__": _reduce})
-        except TypeError:       # an exception group or another layout that can't be combined
-            CLASSES[key] = class_for(bases if own else [])
+        CLASSES[key] = _class_of(base) or class_for([])
     return CLASSES[key]
+
+
+def _class_of(base):
+    # type: (Any) -> Any
+    parents = (RemoteError,) if base is None else (RemoteError, base)
+    try:
+        return type("RemoteError", parents, {"__module__": "ramet", "__str__": _text_of, "__reduce__": _reduce})
+    except TypeError:       # an exception group or another layout that can't be combined
+        return None
 
 
 def _own_class(description, find_class):

@@ -45,22 +45,20 @@ class Caller:
 
         Args:
             wait: the caller will wait for it at once, so it takes the link before it sends: then the keeper isn't woken.
-                Whoever sets this calls ``call.give_back()`` when it is done waiting.
+                Whoever sets this calls ``call._give_back()`` when it is done waiting.
         """
         state, options = node._state, node._options
-        target, module = functions.describe(fn)
-        if not module and type(target) is FunctionType:
-            target, module = state.context.kept_target(target) or (target, "")
-        chunks, needs = self._encode(node, [target, list(args), kwargs, options])
+        chunks, module, needs = self._encode(node, fn, args, kwargs)
+        ready = _is_ready(state, module, options, needs)
+        if not ready:
+            self._check(state, module, needs)
         call: Call[Any] = Call(node, fn)
         state.calls += 1
         if options:
             self._bound(call, options)
-        if _is_ready(state, module, options, needs):
+        if ready:
             self._send(call, chunks, 0, wait)
         else:
-            self._check(state, module, needs)
-
             def send() -> None:
                 try:
                     self._prepare(node, module, options, needs)
@@ -73,10 +71,7 @@ class Caller:
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Send a call that wants no answer."""
         state, options = node._state, node._options
-        target, module = functions.describe(fn)
-        if not module and type(target) is FunctionType:
-            target, module = state.context.kept_target(target) or (target, "")
-        chunks, needs = self._encode(node, [target, list(args), kwargs, options])
+        chunks, module, needs = self._encode(node, fn, args, kwargs)
         if _is_ready(state, module, options, needs) and len(chunks) == 1:
             self.core.send(node.id, CALL, chunks, later=True)
             return
@@ -88,15 +83,18 @@ class Caller:
             self.core.send(node.id, CALL, chunks, flow=flow_of(options), later=True)
         self.gardener.when_known(node, send, lambda: None)
 
-    def _encode(self, node: Node, message: list[Any]) -> tuple[Any, Needs | None]:
-        """A call's body, and what it needs over there if it carries code."""
+    def _encode(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, str, Needs | None]:
+        """A CALL's body, the module that must be over there ("": none), and what else must be, if the body carries code."""
         context = node._state.context
+        target, module = functions.describe(fn)
+        if not module and type(target) is FunctionType:
+            target, module = context.kept_target(target) or (target, "")
         try:
-            chunks = encoded(message, context)
+            chunks = encoded([target, list(args), kwargs, node._options], context)
         except Exception:
             self.modules.coder.take_needs()     # of what it had met before
             raise
-        return chunks, self.modules.coder.take_needs() if context.rare else None
+        return chunks, module, self.modules.coder.take_needs() if context.rare else None
 
     def _check(self, state: State, module: str, needs: Needs | None) -> None:
         """Raises ModuleNotShippedError if what a call needs may not be sent."""

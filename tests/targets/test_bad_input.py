@@ -363,3 +363,4 @@ def test_a_forbidden_module(tree: ramet.Tree, node: ramet.Node, broken: Any) -> 
     for send in (node.call, node.start, node.cast):
         with pytest.raises(ramet.ModuleNotShippedError, match="sound"):
             send(broken("sound"))
+    assert node.stats()["calls"] == 0       # what wasn't sent isn't under way

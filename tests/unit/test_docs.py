@@ -111,6 +111,15 @@ def test_every_error_is_explained() -> None:
     assert coded - {"Error"} <= first_column((TOP / "docs/how-to/errors.md").read_text())
 
 
+def test_every_stage_is_named() -> None:
+    from ramet.kernel import errors
+    stages = set(re.findall('"([a-z-]+)"', errors.ConnectError.__doc__ or ""))
+    assert {"resolve", "escalate", "bootstrap"} <= stages
+    for page in "how-to/errors.md", "glossary.md":
+        line = next(line for line in (TOP / "docs" / page).read_text().splitlines() if "find-python" in line)
+        assert stages <= set(re.findall("[a-z-]+", line)), page
+
+
 def test_every_option_of_a_connector_is_explained() -> None:
     import inspect
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import concurrent.futures
 import dataclasses
 import enum
 import functools
@@ -380,6 +381,33 @@ def test_no_request_and_no_second_pickle(monkeypatch: pytest.MonkeyPatch) -> Non
         assert made == ["snapshot"]
         assert (tree.stats()["bytes_out"] - sent) / 2000 < 160
         assert tree._shipper.requests == 0
+
+
+def test_threads_that_call_the_same(same: ramet.Node) -> None:
+    """A node is told to take what it keeps only when that has been sent: not while another thread is about to."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            for number in range(60):
+                def work(answer: int = number) -> int:
+                    return answer
+                calls = [pool.submit(same.call, work) for _ in range(18)]
+                assert {call.result() for call in calls} == {number}
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_call_that_was_refused_leaves_nothing_behind(tree: ramet.Tree) -> None:
+    """The second time it would be kept over there; but then a module that it needs may not go."""
+    def work() -> int:
+        return int(remote.add(1))
+    node = tree.local().wait(20)
+    assert node.call(work) == 1
+    tree.modules.forbid("support.remote")
+    for _ in range(3):
+        with pytest.raises(ramet.ModuleNotShippedError, match="forbids"):
+            node.call(work)
 
 
 def test_a_node_keeps_no_more_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ class Destination(Protocol):
     form: str | None
     sure: bool
     up: bool
+    has: set[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -231,7 +232,8 @@ class CodeContext(Context):
     def kept_target(self, fn: FunctionType) -> tuple[str, str] | None:
         """What names a function as the target of a CALL that the node keeps, and its record. None if it doesn't."""
         carried = self.coder.current(fn)
-        if carried is None or not self._seen.get(carried.name):
+        # Another thread may be about to send the record, or it was never sent because the call was refused after all.
+        if carried is None or (self.destination.form or "", carried.name) not in self.destination.has:
             return None
         how = "shared" if carried.shared else "anew"
         return f"ramet.kernel.by_value:{how}.{carried.name.removeprefix(RECORD)}", carried.name

@@ -165,6 +165,7 @@ class State:
         ended: "failed", "lost" or "closed", once it is.
         has: (form, name) of modules that were sent for it.
         cached: (form, name) of modules that it keeps, for itself or for descendants.
+        followed: (form, name) of the kernel's parts that went behind the first call; in ``has`` once it is sure that they came.
         absent: how many names it was told that can't be had.
         installed: top-level names outside the standard library that can be imported there; None: not known yet.
         expected: what was installed there last time; None: never seen.
@@ -190,6 +191,7 @@ class State:
         self.calls = 0
         self.has: set[tuple[str, str]] = set()
         self.cached: set[tuple[str, str]] = set()
+        self.followed: set[tuple[str, str]] = set()
         self.absent = 0
         self.payloads: set[str] = set()
         self.installed: frozenset[str] | None = None

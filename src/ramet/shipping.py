@@ -115,7 +115,8 @@ class Shipper:
             if not state.ended:
                 if node.parent is None and (state.form, KERNEL + "installed") not in state.has:
                     # The part that tells has come with what followed the first call, so all of that has.
-                    state.has.update((state.form or "source", KERNEL + name) for name in FOLLOWING)
+                    state.has.update((state.form or "source", name) for _, name in state.followed)
+                    state.cached.update(state.followed)
                 for closure in state.early:
                     self._send_closure(node, closure, state.form or "source")
 
@@ -148,6 +149,8 @@ class Shipper:
             form = node._state.form if node._state.form and node._state.sure else "source"
             missing = [KERNEL + name for name in names if (form, KERNEL + name) not in node._state.has]
             if missing:
+                if not flags:
+                    node._state.followed.update((form, name) for name in missing)
                 records = packing.late_records(missing, form)
                 self._send(node, form, {str(record[0]): record for record in records}, {}, flags)
 

@@ -4,16 +4,21 @@ The library is made for the test, 300 KB of it when compressed; Django is taken 
 """
 from __future__ import annotations
 
+import collections
 import hashlib
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import ramet
+from ramet import codec
 from ramet.bootstrap import packing
+from ramet.kernel.core import MODULES, Core
 from support import needs, remote, sources
 from targets.test_round_trips import Flights
 
@@ -179,6 +184,32 @@ def test_twenty_nodes_at_once_get_each_module_once(own: ModuleType) -> None:
         assert tree.stats()["module_requests"] <= 20
         # biglib, biglib.parts and its parts, usesbig; less than 25 parts of the kernel
         assert 20 * (PARTS + 3) <= tree.stats()["modules_sent"] <= 20 * (PARTS + 3 + 25)
+
+
+def test_nothing_goes_twice_over_a_link(own: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even parts of the kernel, which follow the first call and are needed by others soon after. But in another form."""
+    carried: collections.Counter[tuple[int, str, str]] = collections.Counter()
+    send = Core.send
+
+    def counted(self: Core, dst: int, handle: int, chunks: Any, *rest: Any, **named: Any) -> bool:
+        if handle == MODULES and self.id == 0:
+            _, form, _, records, _ = codec.decode(b"".join(map(bytes, chunks)))
+            carried.update((dst, form, record[0]) for record in records)
+        return send(self, dst, handle, chunks, *rest, **named)
+    monkeypatch.setattr(Core, "send", counted)
+    with ramet.Tree() as tree:
+        hop = tree.local(python=BARE)
+        assert hop.call(remote.add, 1) == 1
+        deadline = time.monotonic() + 20
+        while hop._state.installed is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert hop.call(own.total) == PARTS
+        assert hop.options(lane="other").call(own.lazily, "biglib.late.two") == 42
+        nodes = [hop.local(python=BARE) for _ in range(3)]
+        assert [outcome.value for _, outcome in tree.each(nodes, own.total)] == [PARTS] * 3
+        assert nodes[0].options(lane="other").call(own.lazily, "biglib.late.deep.leaf") == 42
+        assert nodes[1].call(lambda: own.total() + 1) == PARTS + 1
+    assert carried and [key for key, times in carried.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("behind_a_hop", [False, True])

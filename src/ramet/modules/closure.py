@@ -112,9 +112,10 @@ class ClosureFinder:
         found = self._found.get(name) or self._absent.get(name)
         if found is None:
             found = find(name)
-            if len(self._absent) >= _ABSENT_MAX:    # a node may ask for any number of names
+            if len(self._absent) >= _ABSENT_MAX:    # a node may ask for any number of names, also below `os` or `ramet`
                 self._absent.clear()
-            (self._absent if found.kind is Kind.ABSENT else self._found)[name] = found
+            lasting = found.kind is not Kind.ABSENT and (found.kind not in (Kind.STANDARD, Kind.RAMET) or name in sys.modules)
+            (self._found if lasting else self._absent)[name] = found
         return found
 
     def closure(self, name: str) -> Closure:

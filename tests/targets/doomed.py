@@ -36,6 +36,7 @@ def begin(nodes, doing):
     """Set all nodes at it. Gives their calls."""
     for node in nodes:
         node.call(remote.pid)
+    time.sleep(0.2)         # they have been idle once
     fn, *args = DOING[doing] or (remote.pid,)
     calls = [node.start(fn, *args) for node in reversed(nodes)]     # one that hangs can't pass a call on
     if doing in ("idle", "raise", "subprocess"):

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import ramet
-from support import leaks, remote
+from support import leaks, needs, pythons, remote
 from support.source import TOP
 from targets import doomed
 from targets.sshd import HOST, Sshd
@@ -290,7 +290,7 @@ def test_ssh(doing: str, way: str, name: str, left: Callable[[], None], ssh: dic
 
 @moments_and_ways(["idle", "call", "gil", "flood"])
 def test_a_guardian(doing: str, way: str, name: str, left: Callable[[], None]) -> None:
-    """A node without a guardian goes on, or is lost with a word about it; either way nothing is left when the tree ends."""
+    """A node without a guardian is lost with a word about it, or goes on; either way nothing is left when the tree ends."""
     with tree(name, doing, None) as (nodes, calls):
         kill(guardian(nodes[0]), way)
         time.sleep(0.2)
@@ -307,6 +307,40 @@ def test_a_guardian(doing: str, way: str, name: str, left: Callable[[], None]) -
             assert gone or (doing == "flood" and isinstance(error, BrokenPipeError)), repr(error)
         assert time.monotonic() - began < GONE_S
         left()
+
+
+@pytest.mark.parametrize("doing", ["gil", "stopped", "subprocess"])
+def test_the_guardians_and_then_the_controller(doing: str, name: str, left: Callable[[], None]) -> None:
+    """Who could end a node that hangs is killed first; so the node is ended with it."""
+    needs_linux()
+    with controller(name, doing, None) as process:
+        named = {p.pid: p for p in leaks.processes() if f"(ramet:{name}-" in p.command}
+        guardians = [p.pid for p in named.values() if p.parent in named and p.command == named[p.parent].command]
+        assert len(guardians) == 2
+        for pid in guardians:
+            kill(pid)
+        kill(process.pid)
+        process.wait()
+        left()
+
+
+@pytest.mark.parametrize("label", pythons.labels([label for label, _ in pythons.interpreters()]))
+def test_a_guardian_of_any_python(label: str, name: str, left: Callable[[], None]) -> None:
+    needs_linux()
+    with ramet.Tree() as tree:
+        node = tree.local(python=needs.python(label), name=f"{name}-child")
+        node.call(remote.start_sleeper)
+        time.sleep(0.2)         # it has been idle once
+        call = node.start(remote.hang_with_the_gil)
+        time.sleep(0.2)
+        kill(guardian(node))
+        lost(call, name, "signal 9")
+        left()
+
+
+def needs_linux() -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("not on this machine: Linux, whose pipes tell of a reader's end by a signal")
 
 
 def test_a_node_while_it_connects(name: str, left: Callable[[], None], ssh: dict[str, Any] | None, rng: random.Random) -> None:

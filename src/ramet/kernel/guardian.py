@@ -13,6 +13,8 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
   it stops reading, so a writer waits; but when the node hasn't read for ``stall_s``, output is dropped, counted, and the
   count told in the stream when it flows again.
 
+Should the guardian itself be killed, the node's group is, too: see ``later.end_with_guardian``.
+
 ``start``, ``sweep`` and ``leave`` are for the node's main thread. Must not know what the bytes on the link mean.
 """
 import errno
@@ -37,7 +39,8 @@ stall_s = 5
 # after its parent's pid once in a while.
 look_s = -1 if hasattr(os, "register_at_fork") else 2
 
-life = []  # type: List[int]    # in a node: the pipe's write end, the guardian's pid
+# In a node: the pipe's write end, the guardian's pid; and what ``later`` put behind, to be called before a word is written.
+life = []  # type: List[Any]
 
 
 def start(link_fd, grace_s):
@@ -91,6 +94,8 @@ def sweep(word=b"s"):
     """End all other processes of the group. What was written is still passed on."""
     compat.signal.signal(15, compat.signal.SIG_IGN)     # see sweep_group
     try:
+        for disarm in life[2:]:
+            disarm()
         os.write(life[0], word)
     except (OSError, IndexError):
         pass    # somebody has killed it; this is a forked child

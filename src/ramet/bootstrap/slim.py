@@ -101,9 +101,13 @@ def lines_only(table: bytes) -> bytes:
             its_kind = _LINE_ONLY
         if same:
             units += (first & 7) + 1
+            continue
+        if 0 < units <= _UNITS_MAX:     # the usual case: what _write would do
+            out.append(0x80 | kind << 3 | units - 1)
+            out += step
         else:
             _write(out, kind, units, step)
-            units, kind, step = (first & 7) + 1, its_kind, its_step
+        units, kind, step = (first & 7) + 1, its_kind, its_step
     _write(out, kind, units, step)
     return bytes(out)
 

@@ -87,8 +87,22 @@ class Target:
         try:
             self.stop()
         finally:
-            wait_for(self._unmounted, 10, f"unmount all below {self.folder}")
+            # podman cleans up in the background after each container, and would make and mount the folder anew.
+            wait_for(lambda: not self._in_use(), 20, f"no program works in {self.folder}")
+            wait_for(self._removed, 10, f"nothing is mounted below {self.folder}, and it is gone")
+
+    def _in_use(self) -> bool:
+        """Whether a program has the folder in its command line."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.fsencode(f"{self.folder}/") in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return True
+        return False
+
+    def _removed(self) -> bool:
+        if self._unmounted():
             shutil.rmtree(self.folder, ignore_errors=True)
+        return not self.folder.exists()
 
     def _unmounted(self) -> bool:
         below = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]

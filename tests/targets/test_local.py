@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -235,11 +236,22 @@ def test_each_gives_outcomes_as_they_complete(tree: ramet.Tree) -> None:
 
 
 def test_map_over_a_node_that_is_gone_fails_at_once(tree: ramet.Tree) -> None:
+    """Every item is tried, one after the other: a call for each, and none inside of another."""
     node = tree.local()
     node.wait(30)
     node.kill()
+    while node.error is None:
+        time.sleep(0.01)
+    depths = []
+    start = node.start
+
+    def watched(fn: Any, *args: Any) -> Any:
+        depths.append(len(traceback.extract_stack(limit=150)))
+        return start(fn, *args)
+    node.start = watched  # type: ignore[method-assign]
     with pytest.raises((ramet.ClosedError, ramet.NodeLostError)):
-        list(tree.map(remote.add, range(20_000), [node]))
+        list(tree.map(remote.add, range(500), [node]))
+    assert len(depths) == 500 and max(depths) == min(depths)
 
 
 def test_map_spreads_items_over_nodes(tree: ramet.Tree) -> None:

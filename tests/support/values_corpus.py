@@ -2,6 +2,7 @@
 
 As a program: ``dump`` writes a JSON object {case: hex of the encoded value} of the cases that this Python can make, on
 stdout; ``load FILE ...`` reads such objects and writes for each {case: what is wrong with it}: empty if all is well.
+``echo`` reads lines of hex, and writes for each the value encoded anew, or "refused: ..." if this Python has no such type.
 """
 # ruff: noqa: UP003, UP025, SIM905
 import binascii
@@ -342,6 +343,17 @@ def load(dumped):
     return wrong
 
 
+def echo(digits):
+    """The value of these hex digits, as this Python sends it back."""
+    from ramet.kernel import values
+    from ramet.kernel.errors import ValueNotPortableError
+    try:
+        value = values.decode(binascii.unhexlify(digits.encode("ascii")), context(True))
+    except ValueNotPortableError as error:
+        return "refused: %s" % (" ".join(str(error).split()))
+    return binascii.hexlify(b"".join(values.encode(value))).decode("ascii")
+
+
 def prepare():
     """Fill NAMES. The kernel must be importable."""
     if not NAMES:
@@ -358,6 +370,10 @@ def main(argv):
     values_corpus.prepare()
     if argv[0] == "dump":
         json.dump(values_corpus.dump(), sys.stdout)
+    elif argv[0] == "echo":
+        for line in iter(sys.stdin.readline, ""):
+            sys.stdout.write(values_corpus.echo(line.strip()) + "\n")
+            sys.stdout.flush()
     else:
         found = []
         for name in argv[1:]:

@@ -13,6 +13,7 @@ if MYPY:
 
 CHAIN_MAX = 10      # causes of causes
 FRAMES_MAX = 100    # of a traceback, the innermost
+GROUP_MAX = 100     # members of an exception group
 FIELDS_MAX = 100    # of what an exception of one's own class holds
 ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen")
 
@@ -20,44 +21,66 @@ ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "se
 def pack(error):
     # type: (Any) -> List[Any]
     """Describe an exception, as chunks for a reply with the flag ERROR. Never raises, whatever the exception's methods do."""
-    return values.encode(describe(error))
+    try:
+        return values.encode(describe(error))
+    except BaseException:   # its class lies about itself: even so the node must live, and the caller hear of it
+        return values.encode({
+            "type": str(type.__dict__["__name__"].__get__(type(error))), "class": ["builtins", ""], "bases": [], "args": [],
+            "text": "(it can't be described: %s)" % sys.exc_info()[0].__name__,  # type: ignore[union-attr]
+            "attributes": {}, "frames": [], "own": False})
+
+
+def _got(error, name, default=None):
+    # type: (Any, str, Any) -> Any
+    """An attribute that may be a property with a mind of its own: one that exits, say."""
+    try:
+        return getattr(error, name, default)
+    except BaseException:
+        return default
 
 
 def describe(error, depth=0):
     # type: (Any, int) -> Dict[str, Any]
     """The exception as a dict; keys are in docs/protocol.md."""
     cls = type(error)
-    own = isinstance(error, Error)
+    own = issubclass(cls, Error)
     found = {
         "type": "ramet." + cls.__name__ if own else "%s.%s" % (cls.__module__, getattr(cls, "__qualname__", cls.__name__)),
         "class": _class(cls),
         "bases": [base.__name__ for base in cls.__mro__ if base.__module__ == Exception.__module__],
         "text": _text(error),
-        "args": [_plain(arg) for arg in getattr(error, "args", ())],
+        "args": [_plain(arg) for arg in _listed(_got(error, "args"))],
         "attributes": {},
         "frames": _frames(error),
         "own": own,
     }  # type: Dict[str, Any]
     for name in ATTRIBUTES:
-        value = error.__dict__.get(name) if own else getattr(error, name, None)
+        value = error.__dict__.get(name) if own else _got(error, name)
         if value is not None:
             found["attributes"][name] = _plain(value)
     if not own and cls.__module__ != Exception.__module__:
-        fields = getattr(error, "__dict__", None)
+        fields = _got(error, "__dict__")
         found["fields"] = dict([(key, _plain(value)) for key, value in list(fields.items())[:FIELDS_MAX]
                                 if isinstance(key, str) and key[:2] != "__"]) if type(fields) is dict else {}
-    notes = getattr(error, "__notes__", None)
-    if isinstance(notes, list):
+    notes = _listed(_got(error, "__notes__"))
+    if notes:
         found["notes"] = [_text(note) for note in notes]
     if depth < CHAIN_MAX:
         for key in "cause", "context":
-            linked = getattr(error, "__%s__" % key, None)
-            if linked is not None and not (key == "context" and getattr(error, "__suppress_context__", False)):
+            linked = _got(error, "__%s__" % key)
+            if issubclass(type(linked), BaseException) and not (key == "context" and _got(error, "__suppress_context__")):
                 found[key] = describe(linked, depth + 1)
-    group = getattr(error, "exceptions", None)
-    if isinstance(group, tuple) and depth < CHAIN_MAX:
-        found["group"] = [describe(one, depth + 1) for one in group[:100] if isinstance(one, BaseException)]
+        group = _listed(_got(error, "exceptions"))
+        if group and "BaseExceptionGroup" in found["bases"]:
+            found["message"] = _text(_got(error, "message", ""))    # the text counts the members as well
+            found["group"] = [describe(one, depth + 1) for one in group[:GROUP_MAX] if issubclass(type(one), BaseException)]
     return found
+
+
+def _listed(items):
+    # type: (Any) -> Any
+    """A real list or tuple, not what only looks like one; else nothing."""
+    return items if type(items) in (list, tuple) else ()
 
 
 def _class(cls):
@@ -75,11 +98,11 @@ def _class(cls):
 def _text(value):
     # type: (Any) -> Any
     try:
-        text = compat.text(value)
-    except Exception:
+        text = compat.text().join((compat.text(value),))    # no subclass
+    except BaseException:
         try:
             text = str(value)
-        except Exception:
+        except BaseException:
             text = "(its text can't be made: %s)" % sys.exc_info()[0].__name__  # type: ignore[union-attr]
     return text
 
@@ -88,14 +111,14 @@ def _plain(value):
     # type: (Any) -> Any
     try:
         values.encode(value)
-    except Exception:
+    except BaseException:
         return _text(value)
     return value
 
 
 def _frames(error):
     # type: (Any) -> List[List[Any]]
-    trace = getattr(error, "__traceback__", None)
+    trace = _got(error, "__traceback__")
     if trace is None and error is sys.exc_info()[1]:
         trace = sys.exc_info()[2]
     found = []

@@ -85,6 +85,20 @@ def _made(cls, text, group):
         return base.__new__(cls, text, group) if group else Exception.__new__(cls)
 
 
+def _put(error, name, value):
+    # type: (Any, str, Any) -> None
+    """Set an attribute past the class: a property of the program's own isn't run for what came from below."""
+    for base in type(error).__mro__:
+        slot = base.__dict__.get(name)
+        if base.__module__ == Exception.__module__ and hasattr(slot, "__set__"):
+            try:
+                slot.__set__(error, value)  # type: ignore[union-attr]
+            except (AttributeError, TypeError):
+                pass        # read-only on this class
+            return
+    error.__dict__[name] = value
+
+
 def unpack(description, node_name, source_line=None, find_class=None, depth=0):
     # type: (Any, str, Optional[Callable[[str, int], str]], Optional[Callable[[str, str], Any]], int) -> Error
     """Make the exception.
@@ -119,9 +133,9 @@ def _unpack(description, node_name, source_line, find_class, depth):
     cls = class_for(description["bases"], own_class)
     inner = description.get("group", ()) if depth < DEPTH_MAX else ()
     group = tuple([unpack(one, node_name, source_line, find_class, depth + 1) for one in inner])
-    error = _made(cls, text, group)
+    error = _made(cls, description.get("message", text) + "", group)
     Error.__init__(error)
-    error.args = tuple(description["args"])
+    _put(error, "args", tuple(description["args"]))
     fields = error.__dict__
     if own_class and issubclass(cls, own_class):
         fields.update((key, value) for key, value in description["fields"].items() if key[:2] != "__")
@@ -131,14 +145,11 @@ def _unpack(description, node_name, source_line, find_class, depth):
         error.msg = text    # tracebacks show this instead of str(error)
     for key, value in description["attributes"].items():
         if key in ("errno", "filename", "filename2", "strerror", "name"):
-            try:
-                setattr(error, key, value)
-            except (AttributeError, TypeError):
-                pass        # read-only on this class
+            _put(error, key, value)
     for key in "cause", "context":
         if key in description and depth < DEPTH_MAX:
             linked = unpack(description[key], node_name, source_line, find_class, depth + 1)
-            setattr(error, "__%s__" % key, linked)
+            _put(error, "__%s__" % key, linked)
     notes = list(description.get("notes", ()))
     if depth == 0:
         notes.append("In node %s, %s" % (node_name, fields["traceback_text"]))

@@ -1,0 +1,101 @@
+"""Functions that fail in odd ways, for nodes of every Python."""
+# ruff: noqa: F821
+
+
+class Liar(Exception):
+    """Everything that is asked of it ends the program, or tries to."""
+
+    def __str__(self):
+        raise SystemExit("str")
+
+    __unicode__ = __repr__ = __str__
+
+    @property
+    def args(self):
+        raise SystemExit("args")
+
+    @property
+    def errno(self):
+        raise SystemExit("errno")
+
+    __cause__ = 7
+    exceptions = ("these", "are", "none")
+
+
+class Meta(type):
+    """A class that lies about itself."""
+
+    @property
+    def __mro__(cls):
+        raise SystemExit("mro")
+
+    @property
+    def __module__(cls):
+        raise SystemExit("module")
+
+    def __instancecheck__(cls, other):
+        raise SystemExit("isinstance")
+
+
+LyingClass = Meta("LyingClass", (Exception,), {})
+
+
+class Unportable(object):
+    """Raises whatever is asked of it."""
+
+    def __repr__(self):
+        raise SystemExit("repr")
+
+    def __reduce__(self):
+        raise SystemExit("reduce")
+
+    @property
+    def __class__(self):
+        raise SystemExit("class")
+
+    def __getattr__(self, name):
+        raise KeyboardInterrupt(name)
+
+
+def raise_liar():
+    raise Liar("x")
+
+
+def raise_lying_class():
+    raise LyingClass("x")
+
+
+def raise_group():
+    inner = ExceptionGroup("inner", [KeyError("k")])
+    error = ExceptionGroup("many", [ValueError(1), FileNotFoundError(2, "gone", "/f"), inner])
+    error.add_note("a note")
+    raise error
+
+
+def raise_base_group():
+    raise BaseExceptionGroup("fatal", [KeyboardInterrupt(), SystemExit(3)])
+
+
+def raise_base(name):
+    raise {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit, "GeneratorExit": GeneratorExit}[name]("why")
+
+
+def unportable():
+    return [Unportable()]
+
+
+def generator():
+    yield 1
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def noted():
+    error = ValueError("outer")
+    error.__notes__ = ["one", "two"]
+    raise error

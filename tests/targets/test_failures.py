@@ -1,0 +1,92 @@
+"""Exceptions arrive whole: groups, notes, what isn't an Exception; and none of them, nor any result, ends the node."""
+from __future__ import annotations
+
+import builtins
+import traceback
+from collections.abc import Iterator
+
+import pytest
+
+import ramet
+from support import needs, remote_failures
+
+
+@pytest.fixture
+def tree() -> Iterator[ramet.Tree]:
+    with ramet.Tree() as tree:
+        yield tree
+
+
+@pytest.mark.parametrize("python", ["2.7", "3.6", "3.13"])
+def test_what_lies_about_itself_ends_nobody(tree: ramet.Tree, python: str) -> None:
+    node = tree.local(python=needs.python(python))
+    pid = node.facts["pid"]
+    with pytest.raises(ramet.RemoteError, match="text can't be made: SystemExit") as liar:
+        node.call(remote_failures.raise_liar)
+    assert liar.value.type_name.endswith("Liar") and "in raise_liar" in liar.value.traceback_text
+    with pytest.raises(ramet.RemoteError) as classless:
+        node.call(remote_failures.raise_lying_class)
+    assert "LyingClass" in classless.value.type_name
+    with pytest.raises((ramet.ValueNotPortableError, ramet.RemoteError)):
+        node.call(remote_failures.unportable)
+    with pytest.raises(ramet.ValueNotPortableError, match="return a list"):
+        node.call(remote_failures.generator)
+    with pytest.raises(ramet.ValueNotPortableError, match="nested more than"):
+        node.call(remote_failures.nested, 2000)
+    assert node.call(remote_failures.nested, 1) == [[]] and node.facts["pid"] == pid
+
+
+@pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit", "GeneratorExit"])
+def test_what_is_no_exception_arrives_as_a_plain_remote_error(tree: ramet.Tree, name: str) -> None:
+    node = tree.local()
+    with pytest.raises(ramet.RemoteError, match="why") as caught:
+        node.call(remote_failures.raise_base, name)
+    assert caught.value.type_name == f"builtins.{name}" and not isinstance(caught.value, getattr(builtins, name))
+    assert node.call(remote_failures.nested, 0) == []
+
+
+def test_notes_arrive_before_the_remote_traceback(tree: ramet.Tree) -> None:
+    with pytest.raises(ValueError, match="outer") as caught:
+        tree.local(name="web").call(remote_failures.noted)
+    notes: list[str] = caught.value.__notes__  # type: ignore[attr-defined]
+    assert notes[:2] == ["one", "two"] and notes[2].startswith("In node web, Traceback")
+    assert "raise error" in notes[2], "no source line"
+
+
+def test_an_exception_group_is_one_here(tree: ramet.Tree) -> None:
+    kind = getattr(builtins, "ExceptionGroup", None)
+    if kind is None:
+        needs.lacking("exception groups in this Python")
+    node = tree.local()
+    with pytest.raises(kind) as caught:
+        node.call(remote_failures.raise_group)
+    group = caught.value
+    assert isinstance(group, ramet.RemoteError) and group.message == "many" and str(group) == "many (3 sub-exceptions)"
+    assert all(map(isinstance, group.exceptions, [ValueError, FileNotFoundError, kind]))
+    gone, rest = group.split(FileNotFoundError)
+    assert gone.exceptions[0].filename == "/f" and gone.message == "many" and len(rest.exceptions) == 2
+    shown = "".join(traceback.format_exception(group))
+    assert "a note" in shown and "In node local" in shown and "raise error" in shown and "gone" in shown
+    with pytest.raises(ramet.RemoteError, match="fatal") as base:
+        node.call(remote_failures.raise_base_group)
+    assert not isinstance(base.value, builtins.BaseExceptionGroup)  # type: ignore[attr-defined,unused-ignore]
+
+
+def test_a_group_from_a_node_to_a_controller_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3.10 has no exception groups: it gets a plain RemoteError that holds their text and members."""
+    from ramet.kernel import remote_errors
+
+    class Old:
+        """The builtins of 3.10, as far as they matter."""
+
+        Exception, BaseException = Exception, BaseException
+
+    monkeypatch.setattr(remote_errors, "BUILTINS", Old)
+    monkeypatch.setattr(remote_errors, "CLASSES", {})
+    description = {"type": "builtins.ExceptionGroup", "class": ["builtins", "ExceptionGroup"], "text": "many (1 sub-exception)",
+                   "bases": ["ExceptionGroup", "BaseExceptionGroup", "Exception"], "args": ["many"], "attributes": {},
+                   "frames": [], "own": False, "message": "many"}
+    inner = dict(description, bases=["ValueError"], text="1")
+    error = remote_errors.unpack(dict(description, group=[inner]), "web")
+    assert type(error).__mro__[1] is ramet.RemoteError and str(error) == "many (1 sub-exception)"
+    assert [str(one) for one in error.exceptions] == ["1"]  # type: ignore[attr-defined]

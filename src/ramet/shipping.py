@@ -49,7 +49,7 @@ RARE = ("portable", "instances")
 BY_VALUE = (*RARE, "compat_late", "by_value")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
-FOLLOWING = (*UNFORESEEN, "facade", "later", "logs", "failures")
+FOLLOWING = (*UNFORESEEN, "facade", "kqueue", "ending", "later", "logs", "failures")
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

@@ -20,7 +20,7 @@ from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.hosts import Hosts
 from ramet.kernel import core as kernel_core
-from ramet.kernel import limits
+from ramet.kernel import kqueue, limits
 from ramet.kernel.core import Core, Message
 from ramet.kernel.errors import ClosedError
 from ramet.kernel.frames import DEAD
@@ -64,6 +64,7 @@ class Tree(Grower):
         self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
         self._loop = Loop(self._on_error)
+        kqueue.use(self._loop)
         self._core = Core(0, (), self._loop)
         self._nursery = Nursery(self._core, ModuleCache(), Payloads(), self._on_lost)
         self.modules = modules or ModuleServer()

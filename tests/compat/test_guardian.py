@@ -20,7 +20,7 @@ pytestmark = pytest.mark.parametrize(
 # A node: its link is descriptor 0 or what is named, it tells things on descriptor 3, and does as the code says.
 NODE = """
 import os, sys, time
-from ramet.kernel import compat, guardian, loop, output
+from ramet.kernel import compat, ending, guardian, loop, output
 link, tell, grace = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 guardian.stall_s = 1
 fds = guardian.start(link, grace)
@@ -178,9 +178,9 @@ def test_signals_to_the_group_do_not_reach_the_guardian(python: str) -> None:
 def test_node_leaves_by_itself(python: str) -> None:
     """Nothing is left then, no zombie of the guardian's either; subprocesses end before the node does."""
     code = SUBPROCESSES + """
-guardian.sweep()
+ending.sweep()
 statuses = [other.wait() for other in others]
-guardian.leave()
+ending.leave()
 try:
     os.waitpid(-1, 0)
 except OSError:
@@ -221,10 +221,10 @@ forwarder = output.Forwarder(the_loop, fds, lambda stream, data: got[stream].app
 compat.start_thread(the_loop.run, ())
 output.replace_standard_streams()
 def tell_all():
-    forwarder.finish(5)
+    ending.finish(forwarder, 5)
     for n in (1, 2):
         say(repr(b"".join(got[n]).decode("utf-8")).lstrip("u"))
-    guardian.leave()
+    ending.leave()
     os._exit(0)
 """
 
@@ -321,11 +321,11 @@ the_loop.running = True
 compat.start_thread(the_loop.run, ())
 time.sleep(.2)
 os.write(1, b"after")
-forwarder.finish(5)
+ending.finish(forwarder, 5)
 text = b"".join(got[1]).decode()
 note = text[text.index("["):text.index("]") + 1]
 say("%d %s" % (took, note)); say("%d %s" % (text.count("y"), text[-5:]))
-guardian.leave()
+ending.leave()
 os._exit(0)
 """
     with node(python, code) as it:
@@ -337,7 +337,7 @@ os._exit(0)
 
 
 def test_a_killed_guardian_hinders_nobody(python: str) -> None:
-    with node(python, "say(sys.stdin.readline()); time.sleep(.3); guardian.sweep(); guardian.leave(); os._exit(5)") as it:
+    with node(python, "say(sys.stdin.readline()); time.sleep(.3); ending.sweep(); ending.leave(); os._exit(5)") as it:
         os.kill(it.guardian, signal.SIGKILL)
         it.line()
         it.gone()
@@ -350,9 +350,9 @@ import subprocess
 other = subprocess.Popen(["sh", "-c", "echo started; sleep 100"])
 while not got[1]: time.sleep(.01)
 start = time.time()
-forwarder.finish(5)
+ending.finish(forwarder, 5)
 say(str(time.time() - start)); say(str(other.wait()))
-guardian.leave()
+ending.leave()
 os._exit(0)
 """
     with node(python, code) as it:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from ramet.kernel import kqueue
 from ramet.kernel import loop as loop_module
-from ramet.kernel.loop import Kqueue, Loop, Select
+from ramet.kernel.loop import Loop, Select
 
 
 class ModelQueue:
@@ -75,6 +76,7 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
 
     def made() -> Loop:
         loop = Loop(errors.append)
+        kqueue.use(loop)
         assert type(loop.poller).__name__ == {"kqueue": "Kqueue", "select": "Select"}.get(way, way)
         assert loop.shareable == (way in ("epoll", "kqueue"))
         return loop
@@ -193,7 +195,7 @@ def test_times_are_kept_in_order(running: Loop) -> None:
 def test_kqueue_is_told_of_changes_only(monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]) -> None:
     monkeypatch.setattr(select, "kqueue", ModelQueue, raising=False)
     monkeypatch.setattr(select, "kevent", kevent, raising=False)
-    queue = Kqueue()
+    queue = kqueue.Kqueue()
     fd = pair[0].fileno()
     queue.register(fd, 1)
     queue.modify(fd, 5)

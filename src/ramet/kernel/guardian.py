@@ -7,7 +7,7 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
   node, and one that holds the GIL in C code;
 - the node dies, seen by a pipe whose other end only the node holds: it SIGKILLs the group, so the node's subprocesses go,
   too;
-- the node wishes for it: ``sweep`` ends all others of the group, ``leave`` the guardian, which then isn't an orphan;
+- the node wishes for it: a word in that pipe ends all others of the group, or the guardian itself (late part ``ending``);
 - there is output. Descriptors 1 and 2 of the node are pipes that the guardian reads, so C code that prints while it holds
   the GIL never waits for a thread that needs it. It passes on what it reads through a second pipe each. When that is full
   it stops reading, so a writer waits; but when the node hasn't read for ``stall_s``, output is dropped, counted, and the
@@ -15,7 +15,7 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
 
 Should the guardian itself be killed, the node's group is, too: see ``later.end_with_guardian``.
 
-``start``, ``sweep`` and ``leave`` are for the node's main thread. Must not know what the bytes on the link mean.
+``start`` is for the node's main thread. Must not know what the bytes on the link mean.
 """
 import errno
 import os
@@ -87,30 +87,6 @@ def forget():
     if life:
         os.close(life[0])
         del life[:]
-
-
-def sweep(word=b"s"):
-    # type: (bytes) -> None
-    """End all other processes of the group. What was written is still passed on."""
-    compat.signal.signal(15, compat.signal.SIG_IGN)     # see sweep_group
-    try:
-        for disarm in life[2:]:
-            disarm()
-        os.write(life[0], word)
-    except (OSError, IndexError):
-        pass    # somebody has killed it; this is a forked child
-
-
-def leave():
-    # type: () -> None
-    """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
-    sweep(b"q")
-    try:
-        os.waitpid(life[1], 0)
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except (OSError, IndexError):
-        pass    # there are no more
 
 
 # ---------------------------------------------------------------------- in the guardian

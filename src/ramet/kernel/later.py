@@ -4,7 +4,7 @@ main thread is idle for the first time. Late part of the kernel.
 import os
 import sys
 
-from ramet.kernel import compat, compat_late, guardian, installed, limits
+from ramet.kernel import compat, compat_late, ending, guardian, installed, kqueue, limits
 
 MYPY = False
 if MYPY:
@@ -18,6 +18,7 @@ def begin(node):
     if "logging" in sys.modules and node.log_hook in sys.meta_path:     # it was imported before the hook was there
         node.log_hook.find_module("logging")
     end_with_guardian()
+    node.loop.call_soon(kqueue.use, node.loop)
     installed.tell()
 
 
@@ -55,12 +56,12 @@ def leave(node):
     try:
         compat_late.run_exit_handlers()
     finally:
-        node.output.finish(limits.guardian_grace_s)
+        ending.finish(node.output, limits.guardian_grace_s)
         parent = node.core.routes.parent
         for _ in range(100):
             parent.flush()
             if parent.dead or not parent.queue.size and not parent.tail:
                 break
             node.calls.waiter.wait(0.01)
-        guardian.leave()
+        ending.leave()
         os._exit(0)

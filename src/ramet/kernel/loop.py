@@ -48,37 +48,6 @@ class Select(object):
 Poll = getattr(select, "poll", Select)  # type: Any
 
 
-class Kqueue(object):
-    """kqueue with the methods of an epoll object. Thread-safe as far as ``Loop`` needs it: changes are under its lock."""
-
-    def __init__(self):
-        # type: () -> None
-        self.queue = select.kqueue()  # type: ignore[attr-defined]
-        self.close = self.queue.close
-        self.masks = {}  # type: Dict[int, int]
-        self.register = self.modify
-
-    def modify(self, fd, mask):
-        # type: (int, int) -> None
-        """Say anew what to wait for. A hang-up comes with what was asked for."""
-        for bit, filter in (IN, -1), (OUT, -2):     # EVFILT_READ, EVFILT_WRITE; then EV_ADD, EV_DELETE
-            if (mask ^ self.masks.get(fd, 0)) & bit:
-                self.queue.control([select.kevent(fd, filter, 1 if mask & bit else 2)], 0)  # type: ignore[attr-defined]
-        self.masks[fd] = mask
-
-    def unregister(self, fd):
-        # type: (int) -> None
-        """Wait for it no longer."""
-        self.modify(fd, 0)
-        del self.masks[fd]
-
-    def poll(self, seconds):
-        # type: (float) -> List[Any]
-        """[(descriptor, IN or OUT)] of those that are ready. A negative time: wait until one is."""
-        events = self.queue.control(None, 64, None if seconds < 0 else seconds)
-        return [(int(event.ident), IN if event.filter == -1 else OUT) for event in events]
-
-
 class Timer(object):
     """What ``Loop.call_later`` returns."""
 
@@ -105,9 +74,9 @@ class Loop(object):
     def __init__(self, on_error):
         # type: (Callable[[BaseException], Any]) -> None
         self.on_error = on_error
-        kind = getattr(select, "epoll", hasattr(select, "kqueue") and Kqueue)  # type: Any
-        self.shareable = bool(kind)     # may interests change while another thread waits?
-        self.poller = kind() if kind else Poll()
+        kind = getattr(select, "epoll", Poll)
+        self.shareable = kind is not Poll   # may interests change while another thread waits? ``kqueue.use`` turns it on
+        self.poller = kind()
         self.readers = {}  # type: Dict[int, Any]
         self.writers = {}  # type: Dict[int, Any]
         self.masks = {}  # type: Dict[int, int]

@@ -6,9 +6,8 @@ know how messages travel: it is given functions to send with.
 """
 import os
 import sys
-import time
 
-from ramet.kernel import compat, guardian, limits
+from ramet.kernel import compat, limits
 
 MYPY = False
 if MYPY:
@@ -33,7 +32,7 @@ class Forwarder(object):
         self.fds = list(fds)
         self.send = send
         self.backlog = backlog
-        self.finishing = False
+        self.finishing = False      # ``ending`` reads all that is left
         self.watch()
 
     def watch(self):
@@ -58,25 +57,6 @@ class Forwarder(object):
             self.loop.forget(fd)
             self.fds[n] = -1
             os.close(fd)
-
-    def finish(self, seconds):
-        # type: (float) -> None
-        """End the node's other processes, and return when all that was written is sent, or time is up. Main thread.
-
-        Descriptors 1 and 2 can't be written to after this.
-        """
-        self.finishing = True
-        end = compat.monotonic() + seconds
-        for file in sys.stdout, sys.stderr:
-            try:
-                file.flush()
-            except Exception:
-                pass    # it is somebody's own, and broken
-        guardian.sweep()
-        os.dup2(0, 1)
-        os.dup2(0, 2)
-        while max(self.fds) >= 0 and compat.monotonic() < end:
-            time.sleep(0.001)
 
 
 def replace_standard_streams():

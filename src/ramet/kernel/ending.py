@@ -1,0 +1,54 @@
+"""The end of a node's output and of its guardian. Late part of the kernel: ``later`` needs it. Main thread."""
+import os
+import sys
+import time
+
+from ramet.kernel import compat, guardian
+
+MYPY = False
+if MYPY:
+    from ramet.kernel.output import Forwarder
+
+
+def finish(forwarder, seconds):
+    # type: (Forwarder, float) -> None
+    """End the node's other processes, and return when all that was written is sent, or time is up.
+
+    Descriptors 1 and 2 can't be written to after this.
+    """
+    forwarder.finishing = True
+    end = compat.monotonic() + seconds
+    for file in sys.stdout, sys.stderr:
+        try:
+            file.flush()
+        except Exception:
+            pass    # it is somebody's own, and broken
+    sweep()
+    os.dup2(0, 1)
+    os.dup2(0, 2)
+    while max(forwarder.fds) >= 0 and compat.monotonic() < end:
+        time.sleep(0.001)
+
+
+def sweep(word=b"s"):
+    # type: (bytes) -> None
+    """End all other processes of the group. What was written is still passed on."""
+    compat.signal.signal(15, compat.signal.SIG_IGN)     # see guardian.sweep_group
+    try:
+        for disarm in guardian.life[2:]:
+            disarm()
+        os.write(guardian.life[0], word)
+    except (OSError, IndexError):
+        pass    # somebody has killed it; this is a forked child
+
+
+def leave():
+    # type: () -> None
+    """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
+    sweep(b"q")
+    try:
+        os.waitpid(guardian.life[1], 0)
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except (OSError, IndexError):
+        pass    # there are no more

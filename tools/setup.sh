@@ -26,7 +26,7 @@ apt_install() (
     chmod 755 $policy
   fi
   export DEBIAN_FRONTEND=noninteractive
-  apt=(apt-get -o DPkg::Lock::Timeout=400 -qq)
+  apt=(apt-get -o DPkg::Lock::Timeout=400 -qq ${APT_MORE[@]+"${APT_MORE[@]}"})
   "${apt[@]}" install -y --no-install-recommends "$@" < /dev/null > /dev/null 2>&1 && exit 0
   "${apt[@]}" update < /dev/null > /dev/null     # the package lists are missing or old
   "${apt[@]}" install -y --no-install-recommends "$@" < /dev/null > /dev/null && exit 0
@@ -107,14 +107,41 @@ setup_controllers() {
 TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps busybox:busybox-static
          sudo:sudo doas:opendoas"
 # What containers need besides: some hundred MB.
-CONTAINERS="podman:podman runc:runc dockerd:docker.io lxc-start:lxc systemd-nspawn:systemd-container buildah:buildah"
+CONTAINERS="podman:podman runc:runc dockerd:docker.io lxc-start:lxc systemd-nspawn:systemd-container buildah:buildah
+            lxd:lxd lxc:lxd-client kubectl:kubernetes-client debootstrap:debootstrap"
+INCUS="incusd:incus-base incus:incus-client"
+
+# Debian 12 has Incus in its backports only. They are read with package lists of our own: what the machine knows stays as it was,
+# and nothing that is installed later comes from there by accident.
+setup_incus() {
+  local programs packages apt code mirror
+  # shellcheck disable=SC2086     # a list of words on purpose
+  if ! missing $INCUS || ! can_apt || apt-cache show incus-base > /dev/null 2>&1; then setup_targets $INCUS; return; fi
+  code=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+  # shellcheck disable=SC2016     # apt's own placeholders
+  mirror=$(apt-get indextargets --no-release-info --format '$(CREATED_BY)|$(RELEASE)|$(COMPONENT)|$(SITE)' |
+    sed -n "s/^Packages|$code|main|//p" | head -n 1)
+  apt=$(mktemp -d)
+  mkdir -p "$apt/lists/partial" "$apt/parts"
+  cp /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list "$apt/parts/" 2> /dev/null || true
+  printf '%s\n' 'Types: deb' "URIs: $mirror" "Suites: $code-backports" 'Components: main' \
+    'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' > "$apt/parts/backports.sources"
+  # Without the two that are empty apt would write the machine's own cache anew from these lists.
+  APT_MORE=(-o Dir::Etc::sourceparts="$apt/parts" -o Dir::State::lists="$apt/lists" -o Dir::Cache::pkgcache=
+    -o Dir::Cache::srcpkgcache= -t "$code-backports")
+  apt-get -qq "${APT_MORE[@]}" update < /dev/null > /dev/null 2>&1 || true
+  # shellcheck disable=SC2086
+  setup_targets $INCUS
+  APT_MORE=()
+  rm -rf "$apt"
+}
 
 # missing PROGRAM:PACKAGE...: sets `programs` and `packages` to those that aren't here
 missing() {
   local pair
   packages='' programs=''
   for pair; do
-    if ! PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" > /dev/null; then
+    if ! PATH=$PATH:/usr/sbin:/sbin:/usr/libexec/incus command -v "${pair%%:*}" > /dev/null; then
       programs+=" ${pair%%:*}" packages+=" ${pair#*:}"
     fi
   done
@@ -140,6 +167,7 @@ case ${1:-} in
   targets)
     is_root || say "not root: tests that need root are skipped, and nothing is installed"
     # shellcheck disable=SC2086     # lists of words on purpose
-    setup_targets $TARGETS ${2:+$CONTAINERS} ;;
+    setup_targets $TARGETS ${2:+$CONTAINERS}
+    if [ -n "${2:-}" ]; then setup_incus; fi ;;
   *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

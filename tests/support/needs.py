@@ -9,7 +9,8 @@ import pytest
 
 from support import pythons
 
-_SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin"
+# The last is where Debian keeps the daemon of Incus.
+_SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin:/usr/libexec/incus"
 
 
 def lacking(what: str) -> None:

@@ -122,12 +122,18 @@ class Target:
         """Stop it."""
 
 
-class Podman(Target):
-    """Containers ``bare`` and ``full``, and the image ``localhost/rmt-bb``. ``env`` is for whoever runs podman."""
+class Storage(Target):
+    """What Podman and Buildah have in common: images and containers of their own. ``env`` is for whoever runs them."""
 
-    programs = ("podman", "runc")
+    program = ""
+    programs: tuple[str, ...] = ("runc",)
 
-    def start(self) -> None:
+    def __init__(self) -> None:
+        self.programs = (self.program, "runc")
+        super().__init__()
+
+    def settings(self) -> None:
+        """Write their configuration."""
         limits = {name: resource.getrlimit(which)[1] for name, which in
                   (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))}  # fmt: skip
         most = {"nofile": 16384, "nproc": 9000}
@@ -140,17 +146,46 @@ class Podman(Target):
             f'[storage]\ndriver = "overlay"\ngraphroot = "{self.folder}/root"\nrunroot = "{self.folder}/run"\n')
         self.env = {"CONTAINERS_CONF": f"{self.folder}/containers.conf", "PATH": PATH,
                     "CONTAINERS_STORAGE_CONF": f"{self.folder}/storage.conf"}  # fmt: skip
-        self.podman("import", "-q", "-", "localhost/rmt-bb", stdin=self.tar())
-        for name, more in (("bare", ()), ("full", ("-v", "/usr:/usr:ro"))):
-            self.podman("run", "-d", "--name", name, "--pull=never", *more, "localhost/rmt-bb", "sleep", "1000000")
 
-    def podman(self, *argv: str, stdin: bytes | None = None) -> str:
-        """Run podman."""
-        return run("podman", *argv, stdin=stdin, env=self.env)
+    def use(self, *argv: str, stdin: bytes | None = None) -> str:
+        """Run the program."""
+        return run(self.program, *argv, stdin=stdin, env=self.env)
+
+
+class Podman(Storage):
+    """Containers ``bare`` and ``full``, and the image ``localhost/rmt-bb``."""
+
+    program = "podman"
+
+    def start(self) -> None:
+        self.settings()
+        self.use("import", "-q", "-", "localhost/rmt-bb", stdin=self.tar())
+        for name, more in (("bare", ()), ("full", ("-v", "/usr:/usr:ro"))):
+            self.use("run", "-d", "--name", name, "--pull=never", *more, "localhost/rmt-bb", "sleep", "1000000")
 
     def stop(self) -> None:
         with contextlib.suppress(RuntimeError, AttributeError):
-            self.podman("rm", "-af", "-t", "0")
+            self.use("rm", "-af", "-t", "0")
+
+
+class Buildah(Storage):
+    """Working containers ``bare`` and ``full``, which are the same, and the image ``rmt-bb``.
+
+    Nothing runs in them but what is started there; the host's /usr is lent to that, or not.
+    """
+
+    program = "buildah"
+
+    def start(self) -> None:
+        self.settings()
+        self.use("from", "--name", "full", "scratch")
+        self.use("copy", "-q", "full", str(self.image), "/")
+        self.use("commit", "-q", "full", "rmt-bb")
+        self.use("from", "--name", "bare", "--pull-never", "rmt-bb")
+
+    def stop(self) -> None:
+        with contextlib.suppress(RuntimeError, AttributeError):
+            self.use("rm", "-a")
 
 
 class Docker(Target):
@@ -168,36 +203,38 @@ class Docker(Target):
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": PATH})  # fmt: skip
         wait_for(lambda: not subprocess.run(["docker", "-H", self.host, "info"], capture_output=True).returncode, 30,
                  "dockerd answers: " + str(self.folder / "log"))
-        self.docker("import", "-", "rmt-bb", stdin=self.tar())
+        self.use("import", "-", "rmt-bb", stdin=self.tar())
         for name, more in (("bare", ()), ("full", ("-v", "/usr:/usr:ro"))):
-            self.docker("run", "-d", "--name", name, "--network=none", *more, "rmt-bb", "sleep", "1000000")
+            self.use("run", "-d", "--name", name, "--network=none", *more, "rmt-bb", "sleep", "1000000")
 
-    def docker(self, *argv: str, stdin: bytes | None = None) -> str:
+    def use(self, *argv: str, stdin: bytes | None = None) -> str:
         """Run the client."""
         return run("docker", "-H", self.host, *argv, stdin=stdin)
 
     def stop(self) -> None:
         with contextlib.suppress(RuntimeError):
-            for id in self.docker("ps", "-aq").split():
-                self.docker("rm", "-f", id)
+            for id in self.use("ps", "-aq").split():
+                self.use("rm", "-f", id)
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(20)
 
 
 class Lxc(Target):
-    """The container ``full`` in the folder ``path``."""
+    """The containers ``bare`` and ``full`` in the folder ``path``."""
 
     programs = ("lxc-start", "lxc-attach", "lxc-stop")
 
     def start(self) -> None:
         self.path = self.folder
-        (self.folder / "full").mkdir()
         self.folder.chmod(0o755)
-        (self.folder / "full/config").write_text(
-            f"lxc.uts.name = full\nlxc.rootfs.path = dir:{self.image}\nlxc.net.0.type = empty\n"
-            "lxc.mount.auto = proc:mixed sys:ro\nlxc.init.cmd = /bin/sleep 1000000\nlxc.apparmor.profile = unconfined\n"
-            "lxc.tty.max = 0\nlxc.pty.max = 1024\nlxc.autodev = 1\nlxc.mount.entry = /usr usr none bind,ro 0 0\n")
-        run("lxc-start", "-P", str(self.folder), "-n", "full", "-d", "-o", str(self.folder / "log"))
+        for name, more in (("bare", ""), ("full", "lxc.mount.entry = /usr usr none bind,ro 0 0\n")):
+            (self.folder / name).mkdir()
+            (self.folder / name / "config").write_text(
+                f"lxc.uts.name = {name}\nlxc.rootfs.path = dir:{self.image}\nlxc.net.0.type = empty\n"
+                "lxc.mount.auto = proc:mixed sys:ro\nlxc.init.cmd = /bin/sleep 1000000\nlxc.apparmor.profile = unconfined\n"
+                f"lxc.tty.max = 0\nlxc.pty.max = 1024\nlxc.autodev = 1\n{more}")
+            run("lxc-start", "-P", str(self.folder), "-n", name, "-d", "-o", str(self.folder / "log"))
 
     def stop(self) -> None:
-        subprocess.run(["lxc-stop", "-P", str(self.folder), "-n", "full", "-k"], capture_output=True)
+        for name in ("bare", "full"):
+            subprocess.run(["lxc-stop", "-P", str(self.folder), "-n", name, "-k"], capture_output=True)

@@ -1,27 +1,27 @@
-"""Podman, Docker and LXC for real, and what needs no daemon: chroot, unshare, nsenter, nspawn.
+"""Podman, Docker, LXC, LXD, Incus and Buildah for real, and what needs no daemon: chroot, unshare, nsenter, nspawn.
 
 Each: grow, call, own module, a chain through it, no Python there, gone in mid-call, nothing left behind.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ramet import ClosedError, ConnectError, Node, NodeLostError, PythonNotFoundError, Tree
+from ramet import ClosedError, ConnectError, NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
-from support import needs, remote
-from targets.containers import Docker, Lxc, Podman, busybox_root, run
-
-PYTHON = "/usr/bin/python3"
+from support import leaks, needs, remote
+from targets.containers import busybox_root, run
+from targets.kinds import PYTHON, TARGETS, Kind
 
 
 @pytest.fixture
@@ -30,35 +30,14 @@ def tree() -> Iterator[Tree]:
         yield grown
 
 
-class Kind:
-    """One kind of container, as the tests need it."""
-
-    def __init__(self, name: str, target: Any) -> None:
-        self.name = name
-        self.target = target
-        self.options: dict[str, Any] = {}
-        self.env: dict[str, str] = getattr(target, "env", {})
-        if name == "docker":
-            self.options = {"host": target.host}
-            self.env = {"DOCKER_HOST": target.host}
-        elif name == "lxc":
-            self.options = {"lxcpath": target.path}
-
-    def grow(self, tree: Tree, container: str | None = "full", **options: Any) -> Node:
-        """A node in a container."""
-        grower = tree.local(env=self.env, name="grower") if self.name == "podman" else tree
-        node = getattr(grower, self.name)(container, **{"python": PYTHON, **self.options, **options})
-        assert isinstance(node, Node)
-        return node
-
-
 @pytest.fixture(scope="module")
 def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
-    with {"podman": Podman, "docker": Docker, "lxc": Lxc}[request.param]() as target:
+    with TARGETS[request.param]() as target:
         yield Kind(request.param, target)
 
 
-every_kind = pytest.mark.parametrize("kind", ["podman", "docker", "lxc"], indirect=True, scope="module")
+every_kind = pytest.mark.parametrize("kind", list(TARGETS), indirect=True, scope="module")
+with_processes = pytest.mark.parametrize("kind", [name for name in TARGETS if name != "buildah"], indirect=True, scope="module")
 with_images = pytest.mark.parametrize("kind", ["podman", "docker"], indirect=True, scope="module")
 
 
@@ -78,6 +57,24 @@ def root() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+def in_space(space: str) -> list[str]:
+    """The command lines of all processes in a namespace of process ids."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/ns/pid") == space:
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def gone(left: Callable[[], Collection[Any]], seconds: float = 15) -> bool:
+    """Whether what there is becomes nothing in time."""
+    end = time.monotonic() + seconds
+    while left() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not left()
+
+
 @every_kind
 def test_a_node_in_a_container(tree: Tree, kind: Kind) -> None:
     node = kind.grow(tree)
@@ -94,7 +91,7 @@ def test_the_search_for_a_python(tree: Tree, kind: Kind) -> None:
 
 @every_kind
 def test_no_such_container(tree: Tree, kind: Kind) -> None:
-    with pytest.raises(ConnectError, match="no such container") as caught:
+    with pytest.raises(ConnectError, match="no such (container|instance)") as caught:
         kind.grow(tree, "nothing").wait(60)
     assert caught.value.stage == "start"
     assert "remedy" in str(caught.value)
@@ -103,38 +100,83 @@ def test_no_such_container(tree: Tree, kind: Kind) -> None:
 @every_kind
 @pytest.mark.parametrize("python", ["/no/such/python", None])
 def test_no_python_in_there(tree: Tree, kind: Kind, python: str | None) -> None:
-    options: dict[str, Any] = {"python": python}
-    if kind.name == "lxc":
-        options = {"python": "/no/such/python"}     # this one has only a container with a Python
-    with pytest.raises(PythonNotFoundError):
-        kind.grow(tree, "full" if kind.name == "lxc" else "bare", **options).wait(60)
+    with pytest.raises(PythonNotFoundError) as caught:
+        kind.grow(tree, "bare", python=python).wait(60)
+    assert caught.value.stage in ("start", "find-python")
+    assert "python=" in str(caught.value)
+
+
+@every_kind
+def test_a_chain_through_it(tree: Tree, kind: Kind) -> None:
+    """From a node here into the container, and from there on."""
+    child = kind.grow(kind.grower(tree)).local(name="within")
+    further = child.local()
+    assert further.call(os.path.exists, "/bin/busybox")
+    assert further.call(remote.from_own_module) == remote.from_own_module()
+    assert [node.name for node in (further.parent, further.parent.parent)] == ["within", "full"]
 
 
 @every_kind
 def test_killed_in_mid_call(tree: Tree, kind: Kind) -> None:
     """Nothing is left in there: the guardian in the container ends the node when its link is cut."""
-    watcher, node = kind.grow(tree), kind.grow(tree)
-    pid = node.call(os.getpid)
+    node = kind.grow(tree)
+    space = node.call(os.readlink, "/proc/self/ns/pid")
     call = node.start(time.sleep, 60)
     node.kill()
     with pytest.raises((ClosedError, NodeLostError)):
         call.result(20)
-    end = time.monotonic() + 10
-    while watcher.call(os.path.exists, f"/proc/{pid}") and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not watcher.call(os.path.exists, f"/proc/{pid}")
+    assert gone(lambda: [there for there in in_space(space) if "(ramet:" in there])
 
 
-@with_images
+@with_processes
+def test_gone_in_mid_call(kind: Kind, leak_check: Any) -> None:
+    """The container ends, with all that runs in it."""
+    with Tree() as tree:
+        node = kind.grow(tree).wait(60)
+        call = node.start(time.sleep, 600)
+        kind.end("full")
+        with pytest.raises(NodeLostError):
+            call.result(60)
+        with pytest.raises(ConnectError, match="run") as caught:
+            kind.grow(tree).wait(60)
+        assert caught.value.stage == "start"
+        assert "start" in str(caught.value).partition("remedy: ")[2]
+    left = leaks.leaked(leak_check.before)
+    assert not left, left.describe()
+    kind.begin("full")
+    leak_check.accept()
+    with Tree() as tree:
+        assert kind.grow(tree).call(remote.add, 2, 3) == 5
+
+
+@every_kind
 def test_options(tree: Tree, kind: Kind) -> None:
-    node = kind.grow(tree, user="nobody", workdir="/tmp", env={"RMT": "yes"})
-    assert node.call(os.getuid) == 65534
+    by_number = kind.name in ("lxc", "lxd", "incus")
+    who: dict[str, Any] = {"uid": 65534, "gid": 65534} if by_number else {"user": "nobody"}
+    node = kind.grow(tree, workdir="/tmp", env={"RMT": "yes and no"}, **who)
+    assert node.call(os.getuid) == node.call(os.getgid) == 65534
     assert node.call(os.getcwd) == "/tmp"
-    assert node.call(os.getenv, "RMT") == "yes"
-    with pytest.raises(ConnectError, match="no such account"):
-        kind.grow(tree, user="rmtnobody").wait(60)
-    with pytest.raises(ConnectError, match="folder"):
-        kind.grow(tree, workdir="/no/such/folder").wait(60)
+    assert node.call(os.getenv, "RMT") == "yes and no"
+    if not by_number:
+        with pytest.raises(ConnectError, match="no such account"):
+            kind.grow(tree, user="rmtnobody").wait(60)
+    if kind.name != "buildah":      # makes it
+        with pytest.raises(ConnectError, match="folder"):
+            kind.grow(tree, workdir="/no/such/folder").wait(60)
+    with pytest.raises(ConnectError, match="doesn't take its options"):
+        kind.grow(tree, **{f"{kind.name}_args": ["--no-such-option"]}).wait(60)
+
+
+@pytest.mark.parametrize("kind", ["lxd", "incus"], indirect=True, scope="module")
+def test_what_an_instance_may_lack(tree: Tree, kind: Kind) -> None:
+    with pytest.raises(ConnectError, match="no such remote"):
+        kind.grow(tree, "far:full").wait(60)
+    with pytest.raises(ConnectError, match="no such (project|instance)"):     # LXD 5.0 says only "Instance not found"
+        kind.grow(tree, project="nothing").wait(60)
+    elsewhere = tree.local(env={**kind.env, kind.target.folder_variable: str(kind.target.folder)})
+    with pytest.raises(ConnectError, match="daemon can't be reached") as caught:
+        kind.grow(elsewhere).wait(60)
+    assert "see that it runs" in str(caught.value)
 
 
 @with_images
@@ -142,7 +184,7 @@ def test_a_container_of_its_own(tree: Tree, kind: Kind) -> None:
     """Made from an image for the node, and gone with it."""
     more = ["--pull=never", "-v", "/usr:/usr:ro"] + (["--network=none"] if kind.name == "docker" else [])
     image = "rmt-bb" if kind.name == "docker" else "localhost/rmt-bb"
-    listed = kind.target.docker if kind.name == "docker" else kind.target.podman
+    listed = kind.target.use
     before = set(listed("ps", "-aq").split())
     for python in (PYTHON, None):
         node = kind.grow(tree, None, image=image, python=python, **{f"{kind.name}_args": more})

@@ -17,6 +17,7 @@ from ramet.grower import Grower
 from support import source
 
 PYTHON = "/usr/bin/python3"
+IN_TMP = 'sh -c cd -- "$1" && shift && exec "$@" sh /tmp'
 #: What the first stage is made of stands behind these words.
 COMMANDS: list[tuple[str, dict[str, Any], str]] = [
     ("sudo", {}, "sudo -n --"),
@@ -37,10 +38,13 @@ COMMANDS: list[tuple[str, dict[str, Any], str]] = [
     ("kubectl", {"pod": "deployment/app", "container": "c", "namespace": "n", "context": "x", "kubeconfig": "/k"},
      "kubectl --kubeconfig /k --context x --namespace n exec -i deployment/app --container c --"),
     ("lxc", {"container": "c", "uid": 0, "lxcpath": "/var/lib/lxc"}, "lxc-attach -n c -P /var/lib/lxc -u 0 --clear-env --"),
+    ("lxc", {"container": "c", "workdir": "/tmp", "env": {"A": "b", "C": "d e"}},
+     f"lxc-attach -n c --clear-env -- {IN_TMP} env A=b C=d e"),
     ("lxd", {"container": "far:c", "uid": 5, "workdir": "/tmp", "project": "p"},
-     "lxc --project p exec far:c -T --user 5 --cwd /tmp --"),
+     "lxc --project p exec far:c -T --user 5 -- " + IN_TMP),
     ("incus", {"container": "c", "env": {"A": "b"}}, "incus exec c -T --env A=b --"),
-    ("jail", {"container": "j", "username": "www"}, "jexec -U www j"),
+    ("kubectl", {"pod": "p", "workdir": "/tmp"}, f"kubectl exec -i p -- {IN_TMP}"),
+    ("jail", {"container": "j", "username": "www", "env": {"A": "b"}}, "jexec -U www j env A=b"),
     ("machinectl", {"container": "m", "user": "db"}, "systemd-run --machine=m --pipe --quiet --collect --wait --uid db --"),
     ("nspawn", {"container": "/srv/root", "read_only": True},
      "systemd-nspawn --quiet --pipe --as-pid2 --register=no --keep-unit --directory /srv/root --read-only --"),

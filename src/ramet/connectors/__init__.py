@@ -212,3 +212,16 @@ def variables(env: Mapping[str, str] | None, option: str = "--env") -> list[str]
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"env= maps names to texts here (a variable can't be taken away); not {key!r}")
     return [word for key, value in (env or {}).items() for word in (option, f"{key}={value}")]
+
+
+def beginning_in(workdir: str | os.PathLike[str] | None, env: Mapping[str, str] | None = None) -> list[str]:
+    """Words before a command that start it in a folder and with more variables, for programs with no options for that.
+
+    Raises:
+        TypeError: env isn't a mapping of texts to texts.
+    """
+    named = variables(env)[1::2]
+    words = ["env", *named] if named else []
+    if workdir is None:
+        return words
+    return ["sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", os.fspath(workdir), *words]

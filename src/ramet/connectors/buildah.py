@@ -26,7 +26,7 @@ def plan(
     Args:
         container: its name or id, as ``buildah from`` gives it.
         user: in the container, ``name[:group]`` or ids.
-        workdir: the folder in there to start in.
+        workdir: the folder in there to start in; it is made if it isn't there.
         env: more variables. They show in the arguments of the program: not for secrets.
         isolation: oci, rootless or chroot.
         buildah_args: more arguments, behind ``run``.
@@ -45,11 +45,13 @@ def plan(
 
 
 _EXITS = exits("start", None, [
-    ("ConnectError", "container not known|no container with name|no such container|could not find",
+    ("ConnectError", "container not known|no container with (name|ID)|no such container|could not find",
      "there is no such container", "see the names: buildah containers"),
-    ("PythonNotFoundError", "executable file[^\n]{1,300}not found|No such file or directory",
+    ("PythonNotFoundError", "executable file[^\n]{1,300}not found|exec: |[Nn]o such file or directory",
      "there is no such program in there", "say where an interpreter is: python="),
     ("ConnectError", "unable to find user|no matching entries in passwd|unknown user",
      "there is no such account in there", "check user="),
+    ("ConnectError", "unrecognized isolation type|set --network other than host", "it can't be isolated in that way",
+     "check isolation="),
     ("ConnectError", "unknown (shorthand )?flag", "buildah doesn't take its options", "see buildah_args="),
 ])  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts, variables
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, beginning_in, behind, options, texts, variables
 from ramet.connectors.lxd import rules
 
 
@@ -39,8 +39,8 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable.
     """
-    own = options({"--user": uid, "--group": gid, "--cwd": workdir})
+    own = options({"--user": uid, "--group": gid})
     head = [os.fspath(incus_path), *options({"--project": project}), "exec", argument("container", container), "-T", *own,
-            *variables(env), *texts("incus_args", incus_args), "--"]  # fmt: skip
+            *variables(env), *texts("incus_args", incus_args), "--", *beginning_in(workdir)]  # fmt: skip
     return behind(f"incus {container}", head, container.rpartition(":")[2], name, python, connect_timeout_s,
                   rules=rules("incus", "incus"))  # fmt: skip

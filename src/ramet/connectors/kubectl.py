@@ -2,16 +2,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import exits
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, beginning_in, behind, options, texts
+from ramet.connectors.rules import NO_FOLDER, exits
 
 
 def plan(
     pod: str,
     *,
     container: str | None = None,
+    workdir: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
     namespace: str | None = None,
     context: str | None = None,
     kubeconfig: str | os.PathLike[str] | None = None,
@@ -26,6 +28,8 @@ def plan(
     Args:
         pod: its name, or ``deployment/NAME`` and the like: then one of its pods.
         container: which of the pod's. Default: the first, or the one that the pod names.
+        workdir: the folder in there to start in.
+        env: more variables. They show in the arguments of the program: not for secrets.
         namespace, context, kubeconfig: instead of those of kubectl's configuration.
         kubectl_args: more arguments, behind ``exec``.
         kubectl_path: the program.
@@ -38,11 +42,12 @@ def plan(
     """
     own = options({"--kubeconfig": kubeconfig, "--context": context, "--namespace": namespace})
     head = [os.fspath(kubectl_path), *own, "exec", "-i", argument("pod", pod),
-            *options({"--container": container}), *texts("kubectl_args", kubectl_args), "--"]
+            *options({"--container": container}), *texts("kubectl_args", kubectl_args), "--",
+            *beginning_in(workdir, env)]  # fmt: skip
     return behind(f"kubectl {pod}", head, pod.rpartition("/")[2], name, python, connect_timeout_s, rules=_EXITS)
 
 
-_EXITS = exits("start", None, [
+_EXITS = [*NO_FOLDER, *exits("start", None, [
     ("ConnectError", "pods? \"[^\n]{1,300}\" not found|[a-z.]+ \"[^\n]{1,300}\" not found|no (pods|resources) found",
      "there is no such pod", "see the names: kubectl get pods; check namespace= and context="),
     ("ConnectError", "container [^\n]{1,300} (is not valid for|not found in) pod|container not found",
@@ -59,4 +64,4 @@ _EXITS = exits("start", None, [
     ("PythonNotFoundError", "executable file[^\n]{1,300}not found|no such file or directory: unknown|exec: \"[^\n]{1,300}\": ",
      "there is no such program in there: no Python, or no sh to look for one", "say where an interpreter is: python="),
     ("ConnectError", "unknown (shorthand )?flag", "kubectl doesn't take its options", "see kubectl_args="),
-])  # fmt: skip
+])]  # fmt: skip

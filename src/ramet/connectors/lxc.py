@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import exits
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, beginning_in, behind, options, texts
+from ramet.connectors.rules import NO_FOLDER, exits
 
 
 def plan(
@@ -13,6 +13,8 @@ def plan(
     *,
     uid: int | None = None,
     gid: int | None = None,
+    workdir: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
     keep_env: bool = False,
     lxcpath: str | os.PathLike[str] | None = None,
     lxc_args: Sequence[str] = (),
@@ -26,6 +28,8 @@ def plan(
     Args:
         container: its name.
         uid, gid: who to be in there. Default: root.
+        workdir: the folder in there to start in.
+        env: more variables. They show in the arguments of the program: not for secrets.
         keep_env: hand on the growing node's environment; else it is cleared.
         lxcpath: the folder of the containers.
         lxc_args: more arguments.
@@ -38,11 +42,12 @@ def plan(
         TypeError, ValueError: an option is unusable.
     """
     head = [os.fspath(lxc_path), *options({"-n": argument("container", container), "-P": lxcpath, "-u": uid, "-g": gid,
-                                           "--clear-env": not keep_env}), *texts("lxc_args", lxc_args), "--"]  # fmt: skip
+                                           "--clear-env": not keep_env}), *texts("lxc_args", lxc_args), "--",
+            *beginning_in(workdir, env)]  # fmt: skip
     return behind(f"lxc {container}", head, container, name, python, connect_timeout_s, rules=_EXITS)
 
 
-_EXITS = exits("start", None, [
+_EXITS = [*NO_FOLDER, *exits("start", None, [
     ("ConnectError", "[Ff]ailed to get (the )?init pid|is not running|[Cc]onnection refused|Failed to get the container",
      "there is no such container that runs", "see the names and what runs: lxc-ls --fancy; start it: lxc-start"),
     ("ConnectError", "[Pp]ermission denied|[Oo]peration not permitted|Insufficent privileges|Insufficient privileges",
@@ -50,4 +55,4 @@ _EXITS = exits("start", None, [
     ("PythonNotFoundError", "[Nn]o such file or directory[^\n]*[Ff]ailed to exec|[Ff]ailed to exec",
      "there is no such program in there", "say where an interpreter is: python="),
     ("ConnectError", "(invalid|unrecognized) option", "lxc-attach doesn't take its options", "see lxc_args="),
-])  # fmt: skip
+])]  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts, variables
-from ramet.connectors.rules import Rule, exits
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, beginning_in, behind, options, texts, variables
+from ramet.connectors.rules import NO_FOLDER, Rule, exits
 
 
 def plan(
@@ -39,24 +39,28 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable.
     """
-    own = options({"--user": uid, "--group": gid, "--cwd": workdir})
+    own = options({"--user": uid, "--group": gid})
     head = [os.fspath(lxd_path), *options({"--project": project}), "exec", argument("container", container), "-T", *own,
-            *variables(env), *texts("lxd_args", lxd_args), "--"]  # fmt: skip
+            *variables(env), *texts("lxd_args", lxd_args), "--", *beginning_in(workdir)]  # fmt: skip
     return behind(f"lxd {container}", head, container.rpartition(":")[2], name, python, connect_timeout_s,
                   rules=rules("lxd", "lxc"))  # fmt: skip
 
 
 def rules(connector: str, program: str) -> list[Rule]:
     """What it means when the client ends before an interpreter runs; Incus says the same."""
-    return exits("start", None, [
-        ("ConnectError", "[Ii]nstance not found|[Nn]ot [Ff]ound|not found",
-         "there is no such instance", f"see the names: {program} list"),
-        ("ConnectError", "is not running|stopped", "the instance doesn't run", f"start it: {program} start"),
-        ("ConnectError", "[Pp]ermission denied|don't have the needed permissions",
-         "this account may not talk to the daemon", f"grow it from a root node: node.sudo().{connector}(...)"),
+    return [*NO_FOLDER, *exits("start", None, [
         ("PythonNotFoundError", "[Cc]ommand not found|executable file not found",
          "there is no such program in there", "say where an interpreter is: python="),
-        ("ConnectError", "connect: |[Cc]onnection refused|[Ff]ailed to connect|no such file or directory",
-         "the daemon can't be reached", "see that it runs"),
         ("ConnectError", "unknown (shorthand )?flag", f"{program} doesn't take its options", f"see {connector}_args="),
-    ])
+        ("ConnectError", "[Tt]he remote \"[^\n]{1,300}\" doesn't exist",
+         "there is no such remote", f"see the names: {program} remote list"),
+        ("ConnectError", "[Pp]roject not found", "there is no such project", f"see the names: {program} project list"),
+        ("ConnectError", "[Ii]nstance not found|^Error: [Nn]ot [Ff]ound",
+         "there is no such instance", f"see the names: {program} list; check project="),
+        ("ConnectError", "is not running|is stopped", "the instance doesn't run", f"start it: {program} start"),
+        ("ConnectError", "is frozen", "the instance is frozen", f"let it go on: {program} start"),
+        ("ConnectError", "[Pp]ermission denied|don't have the needed permissions|not authorized",
+         "this account may not talk to the daemon", f"grow it from a root node: node.sudo().{connector}(...)"),
+        ("ConnectError", "connect: |[Cc]onnection refused|[Ff]ailed to connect|daemon doesn't appear to be started",
+         "the daemon can't be reached", "see that it runs"),
+    ])]  # fmt: skip

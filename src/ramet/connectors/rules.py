@@ -75,3 +75,8 @@ NO_PYTHON = exits("find-python", 1, [
     ("PythonNotFoundError", ": command not found$|: No such file or directory$", "there is no such program over there",
      "say where a Python is: python="),
 ])  # fmt: skip
+
+#: What a shell says that can't enter the folder of ``connectors.beginning_in``.
+NO_FOLDER = exits("start", [1, 2], [
+    ("ConnectError", "^sh: [^\n]{0,20}cd: ", "the folder can't be entered", "check workdir="),
+])  # fmt: skip

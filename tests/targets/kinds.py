@@ -1,0 +1,69 @@
+"""Every kind of container that commands can be run in, in one form for the tests: how to grow in one, end it, look into it."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ramet import Node, Tree
+from targets.containers import Buildah, Docker, Lxc, Podman, run
+from targets.instances import Incus, Lxd
+
+PYTHON = "/usr/bin/python3"
+
+TARGETS: dict[str, Callable[[], Any]] = {
+    "podman": Podman, "docker": Docker, "lxc": Lxc, "lxd": Lxd, "incus": Incus, "buildah": Buildah,
+}  # fmt: skip
+#: Kind -> the words of its program that end a running container at once, and that start it anew.
+_ENDING = {"podman": ("kill", "start"), "docker": ("kill", "start"), "lxd": ("stop -f", "start"), "incus": ("stop -f", "start")}
+
+
+class Kind:
+    """One kind of container: ``full`` has a Python, ``bare`` has none.
+
+    Args:
+        name: its connector's.
+        target: what of ``TARGETS`` is up.
+
+    Attributes:
+        options: for the connector, so that it finds the tests' own daemon or folder.
+        env: the same for programs that take it from their environment.
+    """
+
+    def __init__(self, name: str, target: Any) -> None:
+        self.name = name
+        self.target = target
+        self.options: dict[str, Any] = {}
+        self.env: dict[str, str] = getattr(target, "env", {})
+        if name == "docker":
+            self.options = {"host": target.host}
+            self.env = {"DOCKER_HOST": target.host}
+        elif name == "lxc":
+            self.options = {"lxcpath": target.path}
+        elif name == "buildah":
+            self.options = {"buildah_args": ["-v", "/usr:/usr:ro"]}
+
+    def grower(self, tree: Tree) -> Node:
+        """A node whose programs find the tests' own daemon."""
+        return tree.local(env=self.env, name="grower")
+
+    def grow(self, tree: Tree | Node, container: str | None = "full", **options: Any) -> Node:
+        """A node in a container."""
+        grower = self.grower(tree) if isinstance(tree, Tree) and self.name not in ("docker", "lxc") else tree
+        mine = {} if container == "bare" and self.name == "buildah" else self.options
+        node = getattr(grower, self.name)(container, **{"python": PYTHON, **mine, **options})
+        assert isinstance(node, Node)
+        return node
+
+    def end(self, container: str) -> None:
+        """End a container at once, from outside."""
+        if self.name == "lxc":
+            run("lxc-stop", "-P", str(self.target.path), "-n", container, "-k")
+        else:
+            self.target.use(*_ENDING[self.name][0].split(), container)
+
+    def begin(self, container: str) -> None:
+        """Start it again."""
+        if self.name == "lxc":
+            run("lxc-start", "-P", str(self.target.path), "-n", container, "-d")
+        else:
+            self.target.use(_ENDING[self.name][1], container)

@@ -217,3 +217,10 @@ def run_exit_handlers():
             finish()
     if "atexit" in sys.modules:
         sys.modules["atexit"]._run_exitfuncs()
+
+
+def prepare_classes(space):
+    # type: (Any) -> None
+    """Let classes without a base be made in a namespace as in Python 3."""
+    if compat.PY2:
+        space["__metaclass__"] = type

@@ -36,6 +36,7 @@ BUILTINS = int.__module__
 BY_VALUE = "ramet.by_value"     # (wire) stands for the module of a class that came by value; its name then is a number
 
 by_value = {}  # type: Any   # such classes, and what the ancestor that sent them calls them
+by_number = {}  # type: Any  # the same ones that came as source, while they are in use
 
 _mro = type.__dict__["__mro__"].__get__
 _namespace = type.__dict__["__dict__"].__get__
@@ -100,7 +101,8 @@ def find(ctx, module, name, base):
         if not ctx.trusted and not isinstance(found, type) and module != BY_VALUE:
             raise ValueNotPortableError("%s.%s isn't loaded here" % (module, name))
         try:
-            found = ctx.find_class(module, name)
+            known = by_number.get(name) if ctx.trusted and module == BY_VALUE else None
+            found = known or ctx.find_class(module, name)
         except Exception as error:
             raise ValueNotPortableError("%s.%s: %s: %s" % (module, name, type(error).__name__, error))
     if not isinstance(found, type) or base not in _mro(found):
@@ -110,38 +112,50 @@ def find(ctx, module, name, base):
     return found
 
 
-def pack(value, kind):
-    # type: (Any, Any) -> Optional[Tuple[bytes, Any]]
-    """Kind and items of an instance; None if it is none of these."""
+def is_known(value):
+    # type: (Any) -> bool
+    """Whether an instance is of these kinds."""
+    enum, kind = sys.modules.get("enum"), type(value)
+    return bool(enum and isinstance(value, enum.Enum) or isinstance(value, BaseException)
+                or isinstance(value, tuple) and isinstance(lookup(kind, "_fields"), tuple)
+                or isinstance(lookup(kind, "__dataclass_fields__"), dict) and not isinstance(value, type))
+
+
+def pack(value, kind, name=wire_name):
+    # type: (Any, Any, Callable[[Any], Tuple[str, str]]) -> Optional[Tuple[bytes, Any]]
+    """Kind and items of an instance; None if it is none of these.
+
+    Args:
+        name: gives what a class is called on the wire.
+    """
     enum = sys.modules.get("enum")
     if enum and isinstance(value, enum.Enum):
-        return _pack_enum(value, kind)
+        return _pack_enum(value, name(kind), lookup(kind, "_member_map_"))
     if isinstance(value, tuple) and isinstance(lookup(kind, "_fields"), tuple):
         if attributes(value):
             raise ValueNotPortableError("a namedtuple with other attributes than its items can't travel")
-        return b"N", wire_name(kind) + tuple(value)
+        return b"N", name(kind) + tuple(value)
     if isinstance(value, BaseException):
-        return _pack_exception(value, kind)
+        return _pack_exception(value, kind, name(kind))
     if isinstance(lookup(kind, "__dataclass_fields__"), dict) and not isinstance(value, type):
         foreign = [base.__name__ for base in _mro(kind) if not base.__flags__ & HEAP and base is not object]
         if foreign:
             raise ValueNotPortableError("a dataclass that is also a %s can't travel" % foreign[0])
-        return b"O", wire_name(kind) + tuple(x for pair in attributes(value).items() for x in pair)
+        return b"O", name(kind) + tuple(x for pair in attributes(value).items() for x in pair)
     return None
 
 
-def _pack_enum(value, kind):
-    # type: (Any, Any) -> Tuple[bytes, Any]
-    members = lookup(kind, "_member_map_")
+def _pack_enum(value, name, members):
+    # type: (Any, Tuple[str, str], Any) -> Tuple[bytes, Any]
     if members.get(value._name_) is value:
-        return b"E", wire_name(kind) + (value._name_,)
+        return b"E", name + (value._name_,)
     if type(value._value_) in compat.integers:
-        return b"e", wire_name(kind) + (value._value_,)
+        return b"e", name + (value._value_,)
     raise ValueNotPortableError("%s isn't a member of its class" % value._name_)
 
 
-def _pack_exception(value, kind):
-    # type: (Any, Any) -> Tuple[bytes, Any]
+def _pack_exception(value, kind, name):
+    # type: (Any, Any, Tuple[str, str]) -> Tuple[bytes, Any]
     reduced = _native_base(kind).__reduce__(value)
     args = list(reduced[1])
     if isinstance(value, UnicodeDecodeError):
@@ -150,7 +164,7 @@ def _pack_exception(value, kind):
     state.pop("args", None)
     if isinstance(value, (AttributeError, NameError)) and getattr(value, "name", None) is not None:
         state["name"] = value.name      # not in 3.11's __reduce__
-    return b"X", wire_name(kind) + (
+    return b"X", name + (
         tuple(args), getattr(value, "__cause__", None), getattr(value, "__context__", None),
         getattr(value, "__suppress_context__", False)) + tuple(x for pair in state.items() for x in pair)
 

@@ -13,14 +13,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import secrets
 import sys
 import threading
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from inspect import CO_COROUTINE
 from types import FunctionType, MethodType
 from typing import Any, Protocol
 
+from ramet.kernel import instances
 from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.instances import BY_VALUE
 from ramet.kernel.values import Context
@@ -92,6 +95,7 @@ class Coder:
         self._numbers: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
         self._classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
         self._count = itertools.count(1)
+        self._name = secrets.token_hex(4)   # a node may get classes of a program above it that has numbers of its own
         self._lock = threading.RLock()
         self._gathered = threading.local()
         self.files: set[str] = set()    # of functions that were sent: their lines may be shown in tracebacks
@@ -103,7 +107,7 @@ class Coder:
         with self._lock:
             number = self._numbers.get(cls)
             if number is None:
-                number = self._numbers[cls] = str(next(self._count))
+                number = self._numbers[cls] = f"{next(self._count)}.{self._name}"
                 self._classes[number] = cls
             return number
 
@@ -135,6 +139,12 @@ class Coder:
                 return b"C", ("name", named[0])
         elif not isinstance(value, functools.partial) and not is_by_value(type(value)):
             return None
+        if (context.form not in (None, BYTECODE_FORM) and not isinstance(value, CODE) and is_by_value(type(value))
+                and instances.is_known(value)):
+            # its class by itself, which the node keeps after the second of its instances
+            self._gathered.needs = needs
+            kind, items = instances.pack(value, type(value), lambda cls: (BY_VALUE, self.number_of(cls))) or (b"", ())
+            return b"C", ("instance", type(value), kind.decode(), *items)
         needs.coroutines |= bool(getattr(getattr(value, "__code__", None), "co_flags", 0) & CO_COROUTINE)
         items = self._items(value, context, needs)
         self._gathered.needs = needs
@@ -170,7 +180,7 @@ class Coder:
             if known is not None:
                 return known
             try:
-                snapshot = Snapshot(value, None)
+                snapshot = Snapshot(value, None, self.number_of)
             except NotSimpleError:
                 pass
             else:
@@ -186,19 +196,17 @@ class Coder:
 
     def _by_source(self, value: Any, context: CodeContext) -> tuple[Carried | None, str]:
         """Something by value for a node that doesn't; or None, and why not."""
-        if type(value) is not FunctionType:
-            name = getattr(value, "__name__", type(value).__name__)
-            return None, (f"{name} goes by value, and only functions do that to another Python than {sys.version.split()[0]}: "
-                          "put it into a module")
         try:
-            snapshot = Snapshot(value, context)
+            snapshot = Snapshot(value, context, self.number_of)
         except ValueNotPortableError as error:
-            return None, (f"{value.__qualname__.rpartition('.')[2]} can't go to another Python than "
+            name = value.__qualname__.rpartition(".")[2] if hasattr(value, "__qualname__") else f"a {type(value).__name__}"
+            return None, (f"{name} can't go to another Python than "
                           f"{sys.version.split()[0]}: {error}; put it into a module")
-        self._note(value)
+        self._note(value, snapshot.files)
         return Carried("functions", snapshot.data, frozenset(snapshot.modules)), ""
 
-    def _note(self, value: Any) -> None:
+    def _note(self, value: Any, files: Iterable[str] = ()) -> None:
+        self.files.update(files)
         code = getattr(getattr(value, "__func__", value), "__code__", None)
         if code is not None:
             self.files.add(code.co_filename)

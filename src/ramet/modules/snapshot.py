@@ -1,7 +1,8 @@
-"""Functions as plain data: their code, and what it uses of variables around it, as these are now.
+"""Functions and classes as plain data: their code, and what it uses of variables around it, as these are now.
 
 Two ways: marshalled code, for the same bytecode, where all that is captured is immutable, a module, importable by name, or a
-function handled alike (else ``pickling`` takes over); or source, for any other Python, where it may be any portable value.
+function handled alike (else ``pickling`` takes over); or source, for any other Python, where it may be any portable value, a
+class, or an instance of one.
 What the node makes of it is in ``kernel.by_value``. Any thread.
 """
 from __future__ import annotations
@@ -10,15 +11,16 @@ import dis
 import functools
 import marshal
 import sys
-from collections.abc import Iterator
-from types import CellType, CodeType, FunctionType, ModuleType
+from collections.abc import Callable, Iterable, Iterator
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from ramet import codec
+from ramet.kernel import instances
 from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.values import Context
-from ramet.modules import scan, source_text
-from ramet.modules.named import CODE, by_name, typed_in
+from ramet.modules import class_source, scan, source_text
+from ramet.modules.named import CODE, by_name, is_by_value, typed_in
 
 Reference = list[Any]
 
@@ -35,27 +37,36 @@ class NotSimpleError(Exception):
 
 
 class Snapshot:
-    """A function and those that it uses.
+    """A function, class or instance, and what it uses.
 
     Args:
         context: how captured values are encoded; None: marshalled code, and nothing captured that could change.
+        number_of: gives the number by which a class is known from then on.
 
     Attributes:
         modules: what must be importable over there.
+        files: where classes among it are defined.
         shared: neither these functions nor anything else can change what they captured.
     """
 
-    def __init__(self, fn: FunctionType, context: Context | None) -> None:
+    def __init__(self, thing: Any, context: Context | None, number_of: Callable[[type], str] | None = None) -> None:
         self.context = context
+        self.number_of = number_of
         self.modules: set[str] = set()
+        self.files: set[str] = set()
         self.shared = context is None
         self._functions: list[list[Any]] = []
         self._cells: list[Reference] = []
         self._spaces: list[dict[str, Reference]] = []
         self._numbers: dict[int, int] = {}
         self._looks: list[list[Any]] = []       # of each function: see _look
-        self._add(fn)
-        self.data = b"".join(codec.encode([self._functions, self._cells, self._spaces], context, "captured"))
+        self._classes: list[list[Any]] = []     # each behind those that its statement needs
+        self._met: dict[type, str] = {}
+        self._open: set[int] = set()            # ids of instances that are being described
+        self._keep: list[CellType] = []
+        meant = self._refer(thing, "it")
+        whole = [self._functions, self._cells, self._spaces, self._classes, meant]
+        self.data = b"".join(codec.encode(whole, context, "captured"))
 
     def is_current(self, fn: FunctionType) -> bool:
         """Whether the function that this is of, and those that it uses, look the same now.
@@ -93,7 +104,7 @@ class Snapshot:
         space = self._space(fn.__globals__)
         numbers = [self._cell(cell, f"closure variable {name!r} of {what}")
                    for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True)]
-        self._globals(fn, space, what)
+        self._names(globals_of(code), fn.__globals__, space, what, code)
         defaults = None if fn.__defaults__ is None else [
             self._refer(value, f"default {position} of {what}") for position, value in enumerate(fn.__defaults__)]
         named = {name: self._refer(value, f"default of {name!r} of {what}")
@@ -135,12 +146,13 @@ class Snapshot:
                 self.modules.add(namespace["__package__"])
         return number
 
-    def _globals(self, fn: FunctionType, space: int, what: str) -> None:
-        for name in globals_of(fn.__code__):
-            value = fn.__globals__.get(name, _MISSING)
+    def _names(self, names: Iterable[str], namespace: dict[str, Any], space: int, what: str, code: CodeType | None) -> None:
+        """Take up globals."""
+        for name in names:
+            value = namespace.get(name, _MISSING)
             if value is not _MISSING and name not in self._spaces[space] and name != "__builtins__":
                 self._spaces[space][name] = []      # while it is looked at: it may use itself
-                self._spaces[space][name] = self._refer(value, f"global {name!r}, which {what} uses,", fn.__code__)
+                self._spaces[space][name] = self._refer(value, f"global {name!r}, which {what} uses,", code)
 
     # ------------------------------------------------------------------ what it captured
 
@@ -159,11 +171,91 @@ class Snapshot:
                 return ["f", self._add(value)]
         if self.context is None:
             raise NotSimpleError(what)
+        if isinstance(value, type) and is_by_value(value):
+            return ["c", self._class(value)]
+        if _of_typing(value):
+            return ["n", f"typing:{value._name}"]
+        return (self._method(value, what) or self._partial(value, what) or self._instance(value, what)
+                or self._value(value, what))
+
+    def _value(self, value: Any, what: str) -> Reference:
+        """A value, encoded by itself if it is made of classes that must be there first."""
+        within = _Within(self)
         try:
-            codec.encode(value, self.context, what)
+            encoded = codec.encode(value, within, what)
         except RecursionError:
             raise ValueNotPortableError(f"{what}: it holds itself")
-        return ["v", value]
+        return ["b", b"".join(encoded), sorted(within.used)] if within.used else ["v", value]
+
+    def _method(self, value: Any, what: str) -> Reference | None:
+        if not isinstance(value, MethodType):
+            return None
+        return ["p", self._refer(value.__self__, f"what {value.__name__}, {what}, is a method of"), value.__name__]
+
+    def _partial(self, value: Any, what: str) -> Reference | None:
+        if type(value) is not functools.partial:
+            return None
+        return ["a", *(self._refer(part, f"of a partial, {what},") for part in (value.func, *value.args)),
+                {name: self._refer(part, f"{name!r} of a partial, {what},") for name, part in value.keywords.items()}]
+
+    def _instance(self, value: Any, what: str) -> Reference | None:
+        """An instance of a class that goes along, which is nothing but its attributes. None for the kinds of ``instances``."""
+        cls = type(value)
+        if not is_by_value(cls) or instances.is_known(value):
+            return None
+        if not class_source.is_plain(cls):
+            raise ValueNotPortableError(f"{what}: a {cls.__name__} is more than its attributes, or has a way of its own to be "
+                                        "copied")
+        number = self._class(cls)
+        if id(value) in self._open:
+            raise ValueNotPortableError(f"{what}: it holds itself")
+        self._open.add(id(value))
+        state = {name: self._refer(content, f"attribute {name!r} of a {cls.__name__}, {what},")
+                 for name, content in instances.attributes(value).items()}
+        self._open.discard(id(value))
+        return ["o", number, state]
+
+    # ------------------------------------------------------------------ a class
+
+    def _class(self, cls: type) -> str:
+        """Describe a class, unless that is done or under way; its number."""
+        if cls in self._met:
+            return self._met[cls]
+        assert self.number_of is not None
+        number = self._met[cls] = self.number_of(cls)
+        found = class_source.text_of(cls)
+        self.files.add(found.filename)
+        space = self._space(found.space)
+        free: dict[str, int] = {}
+        since: dict[str, Reference] = {}
+        inside: list[list[str]] = []
+        entry = [number, cls.__name__, cls.__qualname__, cls.__module__, found.text, found.filename, found.wrapped,
+                 found.futures, free, space, since, inside]
+        what = cls.__name__
+        for name, value in found.values.items():
+            cell = CellType(value)
+            self._keep.append(cell)
+            free[name] = self._cell(cell, f"{name!r}, which {what} uses")
+        for is_early in (True, False):
+            for name, cell in found.cells.items():
+                if (name in found.first) is is_early:
+                    free[name] = self._cell(cell, f"closure variable {name!r} of {what}")
+            if is_early:
+                self._names(found.early, found.space, space, what, found.code)
+                self._names((name for name in found.noted if _of_typing(found.space.get(name))), found.space, space, what, None)
+                self._classes.append(entry)
+                for name, inner in class_source.nested(cls):
+                    self._met[inner] = self.number_of(inner)
+                    inside.append([name, self._met[inner]])
+        self._names(found.late, found.space, space, what, found.code)
+        if found.code is not None:
+            self.modules.update(_imported(found.code, found.space.get("__package__")))
+        for name, value in class_source.set_since(cls, found):
+            try:
+                since[name] = self._refer(value, f"attribute {name!r} of {what}")
+            except ValueNotPortableError:
+                pass    # it is what the statement makes it there
+        return number
 
     def _module(self, module: ModuleType, what: str, code: CodeType | None) -> Reference:
         name = module.__name__
@@ -173,6 +265,29 @@ class Snapshot:
                  if other.startswith(name + ".") and code is not None and set(other.split(".")[1:]) <= set(_names(code))]
         self.modules.update([name, *inner])
         return ["m", name, inner]
+
+
+class _Within(Context):
+    """How values are encoded that may hold classes of a snapshot, and instances of these."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+        self.used: set[str] = set()
+
+    def _name(self, cls: type) -> tuple[str, str]:
+        number = self.snapshot._class(cls)
+        self.used.add(number)
+        return instances.BY_VALUE, number
+
+    def pack(self, value: Any) -> Any:
+        """The encoder meets a value that isn't of the standard library."""
+        if isinstance(value, type) and is_by_value(value):
+            return b"C", ("made", self._name(value)[1])
+        if is_by_value(type(value)) and instances.is_known(value):
+            return instances.pack(value, type(value), self._name)
+        outer: Any = self.snapshot.context
+        return outer.pack(value) if hasattr(outer, "pack") else None
 
 
 class _Inner:
@@ -194,6 +309,12 @@ def _look(fn: FunctionType) -> list[Any]:
     if fn.__defaults__:
         look += fn.__defaults__
     return look
+
+
+def _of_typing(value: Any) -> bool:
+    """Whether it is one of the words for annotations that aren't classes, such as ``ClassVar``."""
+    name = getattr(value, "_name", None) if type(value).__module__ == "typing" else None
+    return isinstance(name, str) and getattr(sys.modules["typing"], name, None) is value
 
 
 def _content(cell: CellType) -> Any:

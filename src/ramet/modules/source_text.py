@@ -11,6 +11,7 @@ import linecache
 import sys
 from collections.abc import Iterator
 from types import CodeType, FunctionType
+from typing import Any
 
 from ramet.kernel.errors import ValueNotPortableError
 
@@ -24,7 +25,7 @@ def text_of(fn: FunctionType) -> tuple[str, bool]:
         ValueNotPortableError: it can't be had, or isn't unmistakable; the text says why.
     """
     filename = fn.__code__.co_filename
-    text = "".join(_lines(filename, fn.__globals__))
+    text = "".join(lines_of(filename, fn.__globals__))
     if not text:
         raise ValueNotPortableError(f"its source isn't known ({filename})")
     return _find(fn.__code__, filename, text)
@@ -42,7 +43,7 @@ def _find(code: CodeType, filename: str, text: str) -> tuple[str, bool]:
     also = "".join(f"\nimport {name}" for name in imported)
     for node in definitions.get((code.co_name, code.co_firstlineno), ()):
         text, wrapped = _cut(node, lines, code.co_freevars)
-        if _is_same(_compiled(text + also, wrapped, code.co_name), code):
+        if is_same(_compiled(text + also, wrapped, code.co_name), code):
             fitting[_bare(text)] = text, wrapped
     if not fitting:
         raise ValueNotPortableError(f"its source isn't in {filename}, line {code.co_firstlineno}, any more: that was "
@@ -53,7 +54,8 @@ def _find(code: CodeType, filename: str, text: str) -> tuple[str, bool]:
     return next(iter(fitting.values()))
 
 
-def _lines(filename: str, namespace: dict[str, object]) -> list[str]:
+def lines_of(filename: str, namespace: dict[str, Any]) -> list[str]:
+    """The lines of a source, as far as Python knows them; also what was given behind ``-c``."""
     if filename == "<string>" and not linecache.getlines(filename):
         return _command_line().splitlines(True)
     return linecache.getlines(filename, namespace)
@@ -130,14 +132,14 @@ def _compiled(text: str, wrapped: bool, name: str) -> CodeType | None:
     return found
 
 
-def _is_same(code: CodeType | None, wanted: CodeType) -> bool:
+def is_same(code: CodeType | None, wanted: CodeType) -> bool:
     """Whether two code objects do the same, wherever they stand."""
     if code is None or (code.co_code, code.co_names, code.co_varnames, code.co_freevars) != (
             wanted.co_code, wanted.co_names, wanted.co_varnames, wanted.co_freevars):
         return False
     ours, theirs = list(_constants(code)), list(_constants(wanted))
     return len(ours) == len(theirs) and all(
-        _is_same(one, other) if isinstance(one, CodeType) and isinstance(other, CodeType)
+        is_same(one, other) if isinstance(one, CodeType) and isinstance(other, CodeType)
         else type(one) is type(other) and one == other for one, other in zip(ours, theirs, strict=True))
 
 

@@ -21,6 +21,7 @@ from ramet.kernel.errors import (
 )
 from ramet.kernel.facade import ANY, here, register
 from ramet.node import Node
+from ramet.retrying import Retry
 from ramet.tree import Tree
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "ProtocolError",
     "PythonNotFoundError",
     "RemoteError",
+    "Retry",
     "Tree",
     "ValueNotPortableError",
     "here",

@@ -6,16 +6,59 @@ thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ramet.connecting import Connecting, Progress, Spread, Step, connect_all
 from ramet.connectors import Plan, check_plan, registry, spec
+from ramet.retrying import Retry, retry_from
 
 if TYPE_CHECKING:
     import os
 
     from ramet.node import Node
     from ramet.tree import Tree
+
+Connector = str | Plan | Callable[..., Plan]
+
+
+def _planned(connector: Connector, args: Sequence[Any], options: Mapping[str, Any]) -> Plan:
+    if isinstance(connector, Mapping):
+        return check_plan(connector)
+    function = registry.find(connector) if isinstance(connector, str) else connector
+    return check_plan(function(*args, **options))
+
+
+def _steps(text: str, retry: Retry | None) -> list[Step]:
+    """What a spec leads to, step by step.
+
+    Args:
+        retry: for the steps that don't say for themselves.
+    """
+    found = []
+    for connector, options in spec.parse(text):
+        own = options.pop("retry", retry)
+        try:
+            found.append((_planned(connector, (), options), retry_from(own)))
+        except TypeError as error:
+            raise ValueError(f"{text!r}: {connector}: {error}") from error
+    return found
+
+
+def _target(target: str, connector: Connector | None, options: Mapping[str, Any], retry: Retry) -> list[Step]:
+    """One target of many."""
+    if connector is None:
+        if options:
+            raise TypeError(f"options such as {next(iter(options))}= stand in the specs themselves")
+        return _steps(target, retry)
+    if connector == "ssh" and isinstance(target, str) and target.partition(":")[0] in registry.names():
+        raise ValueError(f"{target!r} is a spec, not a host: give connector=None for specs")
+    first = registry.TARGETS.get(connector) if isinstance(connector, str) else None     # by name: local takes it no other way
+    return [(_planned(connector, () if first else (target,), {**options, first: target} if first else options), retry)]
+
+
+def _node_or_none(grower: Any) -> Node | None:
+    return grower if grower is not grower._tree else None
 
 
 class Grower:
@@ -24,20 +67,19 @@ class Grower:
     _tree: Tree
     id: int
 
-    def grow(self, connector: str | Plan | Callable[..., Plan], *args: Any, **options: Any) -> Node:
+    def grow(self, connector: Connector, *args: Any, **options: Any) -> Node:
         """Grow a node by any connector: the way for those that are somebody's own.
 
         Args:
             connector: its name, its function, or the plan that it has made (see docs/how-to/own-connector.md).
-            args, options: what the function takes.
+            args, options: what the function takes; and for all connectors ``retry``: how often to try again what may be
+                better the next time, as a number or a ``ramet.Retry``. Calls wait as long.
 
         Raises:
             ValueError: there is no such connector, or its plan is broken. TypeError: it has no such option.
         """
-        if isinstance(connector, Mapping):
-            return self._tree._grow(self, check_plan(connector))
-        function = registry.find(connector) if isinstance(connector, str) else connector
-        return self._tree._grow(self, check_plan(function(*args, **options)))
+        retry = retry_from(options.pop("retry", None))
+        return self._tree._grow(self, _planned(connector, args, options), retry)
 
     def connect(self, text: str) -> Node:
         """Grow several nodes, one through the other, from one string such as ``"ssh:user@web1:2222/sudo:root"``.
@@ -49,13 +91,62 @@ class Grower:
             ValueError: the string names no connector, or an option that it doesn't have.
         """
         grower: Any = self
-        for connector, options in spec.parse(text):
-            try:
-                grower = grower.grow(connector, **options)
-            except TypeError as error:
-                raise ValueError(f"{text!r}: {connector}: {error}") from error
+        for plan, retry in _steps(text, None):
+            grower = self._tree._grow(grower, plan, retry)
         node: Node = grower
         return node
+
+    def connect_all(self, targets: Iterable[str], connector: Connector | None = "ssh", *, timeout: float | None = None,
+                    retry: int | Retry | None = None, on_progress: Progress | None = None, **options: Any) -> Connecting:
+        """Grow many nodes. One that can't be reached spoils nothing.
+
+        Args:
+            targets: hosts; or whatever else the connector takes first.
+            connector: how, as ``grow`` takes it; None: the targets are specs, as ``connect`` takes them.
+            timeout: seconds that all may take together; what isn't connected then is given up. Each one's own time,
+                ``connect_timeout_s``, counts from when it is its turn.
+            retry: how often to try one again, and when; see ``grow``.
+            on_progress: called with (how many are over, how many there are, node, error or None) for each that is connected, or
+                can't be. Called by any thread; must not block.
+            options: what the connector takes, for all of them.
+
+        Returns:
+            At once, a ``Connecting``: iterate for (node, Outcome) as they connect, or wait for all with ``result()``. Calls may
+            be made on its ``nodes`` at once.
+
+        Raises:
+            ValueError, TypeError: a target or an option is unusable; nothing is grown then.
+        """
+        self._tree._check_open()
+        again = retry_from(retry)
+        steps = [_target(target, connector, options, again) for target in targets]
+        return connect_all(self._tree, _node_or_none(self), steps, timeout, on_progress)
+
+    def spread(self, targets: Iterable[str], connector: Connector | None = "ssh", *, via: Iterable[Node | str] = (),
+               fanout: int = 32, timeout: float | None = None, retry: int | Retry | None = None,
+               on_progress: Progress | None = None, **options: Any) -> Connecting:
+        """Grow many nodes through one another: those that are connected grow the next ones.
+
+        What they need, the kernel and modules, passes each link once. A host that can't be reached holds up nobody; if one is
+        lost, those that were to connect through it do so through another.
+
+        Args:
+            targets, connector, timeout, retry, on_progress, options: as ``connect_all`` takes them; a spec has one step.
+            via: nodes, or specs of nodes, that grow the first of them. Default: this one does.
+            fanout: how many nodes one of them grows at most.
+
+        Returns:
+            At once, a ``Connecting``; its ``nodes`` come to be one after the other.
+        """
+        self._tree._check_open()
+        again = retry_from(retry)
+        steps = [_target(target, connector, options, again) for target in targets]
+        if any(len(chain) > 1 for chain in steps):
+            raise ValueError("a spec for spread() has one step: what leads to it is for via=")
+        nodes = [self.connect(one) if isinstance(one, str) else one for one in via]
+        if any(node._tree is not self._tree for node in nodes):
+            raise ValueError("via= takes nodes of this tree")
+        return Spread(self._tree, _node_or_none(self), nodes, [chain[0] for chain in steps], fanout, timeout, on_progress)
 
     # ------------------------------------------------------------------ machines
 

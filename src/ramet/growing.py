@@ -9,32 +9,27 @@ import itertools
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec, hosts
 from ramet.bootstrap import packing
-from ramet.connectors import registry
+from ramet.gates import Gates
 from ramet.hosts import Hosts
-from ramet.kernel import failures, frames, remote_errors, values
-from ramet.kernel.core import CONFIG, END, GROW, ROUTE, Message
+from ramet.kernel import frames, remote_errors, values
+from ramet.kernel.core import CONFIG, END, GROW, ROUTE
 from ramet.kernel.diagnosis import connect_error
-from ramet.kernel.errors import ConnectError, Error
+from ramet.kernel.errors import ConnectError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.node import Node
+from ramet.retrying import Retry, may_pass
 from ramet.shipping import FOLLOWING, GROWING
 
 if TYPE_CHECKING:
+    from ramet.connecting import Spread
     from ramet.kernel.links import Link
     from ramet.tree import Tree
-
-# What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
-WISHED_CHILDREN_MAX = 10_000
-
-# What a list of what is installed may weigh at most, and how long news of hosts are gathered before they are written down.
-INSTALLED_BYTES_MAX = 200_000
-SAVE_AFTER_S = 1.0
-
 
 class Payloads(dict[str, bytes]):
     """Loader and kernel by form, each made when it is first needed."""
@@ -49,7 +44,7 @@ class Payloads(dict[str, bytes]):
 class Gardener:
     """Grows nodes for one tree and notes what becomes of them."""
 
-    def __init__(self, tree: Tree, hosts: Hosts) -> None:
+    def __init__(self, tree: Tree, hosts: Hosts, connecting_max: int) -> None:
         self.tree = tree
         self.hosts = hosts
         self.core = tree._core
@@ -57,36 +52,70 @@ class Gardener:
         self.nodes = tree._nodes
         self.lock = threading.RLock()
         self.ids = itertools.count(1)
-        self.saving = False
+        self.gates = Gates(connecting_max, self.core.loop.call_soon)
+        self.spreads: weakref.WeakSet[Spread] = weakref.WeakSet()
         self.names: dict[str, int] = {}
         self.links: dict[int, Link] = {}     # of the controller's children
         self.past_bytes = {"bytes_in": 0, "bytes_out": 0}
 
     # ------------------------------------------------------------------ growing
 
-    def grow(self, parent: Node | None, plan: dict[str, Any]) -> Node:
-        """Begin to grow a node under ``parent`` (None: the controller). Returns at once."""
+    def grow(self, parent: Node | None, plan: dict[str, Any], retry: Retry) -> Node:
+        """Begin to grow a node under ``parent`` (None: the controller) as soon as its turn comes. Returns at once."""
         if parent is None and plan["shape"] == "socket" and not plan["python"] and getattr(sys, "frozen", False):
             raise ValueError("this program is frozen, so its interpreter starts nothing but the program again: name "
                              "another one, such as local(python=\"python3\")")
+        node = self._new(parent, plan)
+        node._state.retry = retry
+        self._line_up(node, plan)
+        return node
+
+    def refused(self, parent: Node | None, plan: dict[str, Any], error: ConnectError) -> Node:
+        """A node that isn't even tried."""
+        node = self._new(parent, plan)
+        self.failed(node, error)
+        return node
+
+    def _new(self, parent: Node | None, plan: dict[str, Any]) -> Node:
         with self.lock:
             count = self.names[plan["name"]] = self.names.get(plan["name"], 0) + 1
             plan["name"] += f"-{count}" if count > 1 else ""
             node = Node(self.tree, next(self.ids), plan["name"], parent, plan["what"])
             self.nodes[node.id] = node
-        form = self._recall(node, plan)
-        config = self._config(node)
+            return node
+
+    def _line_up(self, node: Node, plan: dict[str, Any]) -> None:
+        """Wait for a place among those that connect from the same node."""
+        if not node._state.ended:
+            self.gates.enter(_above(node), node.id, lambda: self._begin(node, plan))
+
+    def _begin(self, node: Node, plan: dict[str, Any]) -> None:
+        """It is a node's turn."""
+        parent = node.parent
         if parent is None:
-            link = self.nursery.grow(node.id, plan, config, lambda error: self.grown(node, plan, error),
-                                     lambda found: self.known(node, "source" if form == "source" else found))
-            with self.lock:
-                if not node._state.ended:
-                    self.links[node.id] = link
+            if self._taken_up(node):
+                self._grow_here(node, plan)
         else:
-            self.when_known(parent, lambda: self._grow_there(parent, node, plan, config, form),
-                            lambda: self.failed(node, ConnectError(
-                                f"{plan['what']} can't be started: {parent._state.failure(parent.name)}", "start")))
-        return node
+            self.when_known(parent, lambda: self._grow_there(parent, node, plan), lambda: self._parent_gone(parent, node))
+
+    def _parent_gone(self, parent: Node, node: Node) -> None:
+        node._state.closing |= parent._state.closing
+        self.failed(node, ConnectError(f"{node.what} can't be started: {parent._state.failure(parent.name)}", "start"))
+
+    def _taken_up(self, node: Node) -> bool:
+        """Whether a node may be started: from here on there is something to end. Else it was closed while it waited."""
+        with self.lock:
+            node._state.waits = node._state.closing
+            return not (node._state.closing or node._state.ended)
+
+    def _grow_here(self, node: Node, plan: dict[str, Any]) -> None:
+        form = self._recall(node, plan)
+        link = self.nursery.grow(node.id, plan, self._config(node), lambda error: self.grown(node, plan, error),
+                                 lambda found: self.known(node, "source" if form == "source" else found))
+        with self.lock:
+            if not node._state.ended:
+                self.links[node.id] = link
+        self._cut_if_closed(node)
 
     def _recall(self, node: Node, plan: dict[str, Any]) -> str | None:
         """Take to hand what is remembered of where a plan leads. Returns the form of code that was taken there, or None."""
@@ -108,12 +137,12 @@ class Gardener:
             config["installed"] = list(node._state.offered)
         return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))[0]
 
-    def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any], config: bytes, form: str | None) -> None:
-        """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once.
-
-        Args:
-            form: in which the node took code the last time, or None.
-        """
+    def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any]) -> None:
+        """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""
+        if not self._taken_up(node):
+            return
+        form = self._recall(node, plan)     # in which it took code the last time
+        config = self._config(node)
         self.tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING))     # what follows its own call, children get, too
         self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id), parent.id)
         above = parent.parent
@@ -133,25 +162,63 @@ class Gardener:
                 if not isinstance(error, ConnectError):
                     error = ConnectError(f"{plan['what']} can't be started: {error}", "start")
             self.grown(node, plan, error)
+            if error is None:
+                known()
+
+        def known() -> None:
+            if plan["python"] is None and plan["shape"] == "socket" and parent._state.sure:
+                self.known(node, parent._state.form or "source")    # it is the same interpreter
+            else:
+                self.known(node, form or "source", form is None)
         self.core.ask(parent.id, GROW, codec.encode([node.id, plan, config, payloads]), answered, CONTROL)
-        if plan["python"] is None and plan["shape"] == "socket" and parent._state.sure:
-            self.known(node, parent._state.form or "source")    # it is the same interpreter
-        else:
-            self.known(node, form or "source", form is None)
+        self._cut_if_closed(node)
+        if not node._state.retry.times:     # else calls wait until it is sure that this time it is grown
+            known()
 
     def grown(self, node: Node, plan: dict[str, Any], error: ConnectError | None) -> None:
         """A node's kernel runs, or it could not be grown. One that runs says HELLO at once; if not, nothing ever comes."""
-        if error is not None:
-            self.failed(node, error)
-        else:
+        self.gates.leave(_above(node), node.id)
+        if error is None:
             self.core.loop.call_later(plan["timeout_s"], self._check_up, node, plan)
+        elif not self._again(node, plan, error):
+            self.failed(node, error)
+
+    def _again(self, node: Node, plan: dict[str, Any], error: Any) -> bool:
+        """Whether a node that couldn't be grown is tried once more. Nothing was sent to it yet, so nothing is lost.
+
+        It is when all that there was of it is gone, and the message that says so has passed: ``lost`` goes on then.
+        """
+        state = node._state
+        wait_s = None if state.open or state.closing or state.ended or not may_pass(error) else state.retry.wait_s(state.tried)
+        if wait_s is None:
+            return False
+        state.tried += 1
+        state.next_try = lambda: self.core.loop.call_later(wait_s, self._line_up, node, plan)
+        state.last_error = error
+        return True
+
+    def lost(self, node: Node, reason: str) -> None:
+        """The link to a node is closed, or to one above it."""
+        state = node._state
+        with self.lock:
+            next_try, state.next_try = state.next_try, None
+            state.waits = next_try is not None and not state.closing
+        if state.waits and next_try is not None:
+            self._put_down(node)
+            next_try()
+        else:
+            self.gone(node, reason)
 
     def _check_up(self, node: Node, plan: dict[str, Any]) -> None:
         if not node._state.up and not node._state.ended:
-            self.failed(node, connect_error(plan, {
+            self.give_up(node, connect_error(plan, {
                 "stage": "bootstrap", "text": f"its kernel said that it runs, and then nothing within {plan['timeout_s']:g} s",
                 "remedy": "allow more time: connect_timeout_s="}))
-            self._cut(node)
+
+    def give_up(self, node: Node, error: ConnectError) -> None:
+        """End a node that isn't up yet, with an error."""
+        self.failed(node, error)
+        self._cut(node)
 
     def known(self, node: Node, form: str, sure: bool = True) -> None:
         """A node's interpreter is known: send what was held back. It waits in the link behind the kernel.
@@ -190,59 +257,6 @@ class Gardener:
         else:
             send()
 
-    def on_hello(self, message: Message) -> None:
-        """A node is up: [facts]."""
-        node = self.nodes.get(message.src)
-        facts = codec.decode(message.body)
-        if node is None or not isinstance(facts, dict) or node._state.up:
-            return
-        node._state.facts = facts
-        node._state.up = True
-        self.tree._shipper.form_known(node, hosts.form_in(facts))
-        node._state.connected.set_result(None)
-
-    def on_installed(self, message: Message) -> None:
-        """A node tells what is installed there, once: a list of names, or the digest of one that was offered to it."""
-        node = self.nodes.get(message.src)
-        if node is None or node._state.installed is not None or len(message.body) > INSTALLED_BYTES_MAX:
-            self.core.refused += 1
-            return
-        state, told = node._state, codec.decode(message.body)
-        known = state.offered.get(told) if isinstance(told, bytes) else None
-        if known is None and not hosts.is_list(told):
-            self.core.refused += 1
-            return
-        state.installed = self.hosts.note(state.host, hosts.form_in(state.facts), told if known is None else None, known)
-        state.offered = {}
-        self.core.loop.call_soon(self.tree._shipper.installed_known, node)
-        if self.hosts.changed and not self.saving:
-            self.saving = True
-            self.core.loop.call_later(SAVE_AFTER_S, self._save)
-
-    def _save(self) -> None:
-        self.saving = False
-        self.hosts.save()
-
-    def on_wish(self, message: Message) -> None:
-        """Code in a node wishes for a child: [connector, options]. It is planned from nothing else, and grown there."""
-        node = self.nodes.get(message.src)
-        try:
-            connector, options = codec.decode(message.body)
-            if node is None or connector not in registry.TARGETS or len(self.nodes) > WISHED_CHILDREN_MAX:
-                raise Error(f"no node can be grown by {connector!r} on a node's wish")
-            child = node.grow(connector, **options)
-        except Exception as error:
-            self.core.reply(message, failures.pack(error), ERROR)
-            return
-
-        def connected(future: Any) -> None:
-            error = future.exception()
-            if error is None:
-                self.core.reply(message, codec.encode([child.id, child.name]))
-            else:
-                self.core.reply(message, failures.pack(error), ERROR)
-        child._state.connected.add_done_callback(connected)
-
     # ------------------------------------------------------------------ losing and ending
 
     def failed(self, node: Node, error: Any) -> None:
@@ -258,6 +272,7 @@ class Gardener:
             if state.ended:
                 return
             state.reason = reason
+            state.waits = False
             state.ended = "closed" if state.closing and how == "lost" else how
             held, state.held = state.held, []
         for dead in held:
@@ -269,6 +284,7 @@ class Gardener:
                 child._state.closing |= state.closing
                 named = f"node {node.name}: "
                 self.gone(child, reason if reason.startswith(named) else named + reason)
+        self.gates.leave(_above(node), node.id)
         self._forget(node)
 
     def _forget(self, node: Node) -> None:
@@ -276,6 +292,10 @@ class Gardener:
         self.tree._display.flush(node.id)
         self.tree.modules.forget(node.id)
         self.nodes.pop(node.id, None)
+        self._put_down(node)
+
+    def _put_down(self, node: Node) -> None:
+        """Keep of a link that is closed only what it has counted."""
         link = self.links.pop(node.id, None)
         if link is not None:
             for which in self.past_bytes:
@@ -284,7 +304,11 @@ class Gardener:
     def close(self, node: Node, kill: bool) -> None:
         """End a node: by asking it, or by cutting its link."""
         node._state.closing = True
-        if kill or not node._state.up:
+        with self.lock:
+            waits = node._state.waits
+        if waits:
+            self.gone(node, "it was closed before it was connected")
+        elif kill or not node._state.up:
             self._cut(node)
         else:
             self.core.tell(node.id, END, [])
@@ -297,9 +321,22 @@ class Gardener:
         else:
             self.core.tell(node.parent.id, END, [node.id])
 
+    def _cut_if_closed(self, node: Node) -> None:
+        """Another thread may have closed a node while it was being started: what it cut wasn't there yet."""
+        if node._state.closing or node._state.ended:
+            self._cut(node)
+
     def _make_sure(self, node: Node) -> None:
         if not node._state.ended:
             self.close(node, kill=True)
+
+    def close_waiting(self) -> None:
+        """The tree is closed: nothing is running of those that wait for their turn, so nobody tells of their end."""
+        for spread in list(self.spreads):
+            spread.closed()
+        for node in list(self.nodes.values()):
+            if node._state.waits:
+                self.close(node, kill=True)
 
     def abandon(self) -> None:
         """In a forked child: close the descriptors of all links, without a word to anybody."""
@@ -317,3 +354,8 @@ class Gardener:
     def bytes_total(self, which: str) -> int:
         """Bytes over all links to children, those that are gone included."""
         return self.past_bytes[which] + sum(int(getattr(link, which)) for link in list(self.links.values()))
+
+
+def _above(node: Node) -> int:
+    """The number of the node that grows this one."""
+    return 0 if node.parent is None else node.parent.id

@@ -15,6 +15,7 @@ from ramet.call import Call
 from ramet.grower import Grower
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
 from ramet.modules.by_value import CodeContext
+from ramet.retrying import Retry
 
 if TYPE_CHECKING:
     from ramet.kernel.core import Message
@@ -173,6 +174,11 @@ class State:
         early: closures with libraries that calls asked for before it was known what is installed there.
         host: the digest of how it is reached; see ``hosts``.
         sure: ``form`` isn't a forecast.
+        waits: nothing is running of it: it waits until it is its turn to connect, or for its next try.
+        retry: how often it is tried again, and when.
+        tried: how often it was.
+        last_error: why the last try failed.
+        next_try: begins the wait for its next try, once all that there was of it is gone; None if there is none.
         requests: MODULE_REQUESTs that came from it, or through it, and wait for their answers.
     """
 
@@ -200,6 +206,11 @@ class State:
         self.early: list[Closure] = []
         self.host = b""
         self.sure = False
+        self.waits = True
+        self.retry = Retry(0)
+        self.tried = 0
+        self.last_error: ConnectError | None = None
+        self.next_try: Callable[[], Any] | None = None
         self.requests: collections.deque[Message] = collections.deque()
 
     def failure(self, name: str) -> Error:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ramet.calling import Caller
 from ramet.display import Display
+from ramet.gates import CONNECTING_MAX
 from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.hosts import Hosts
@@ -30,7 +31,9 @@ from ramet.kernel.nursery import Nursery
 from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
+from ramet.retrying import Retry
 from ramet.shipping import Shipper
+from ramet.told import Told
 
 T = TypeVar("T")
 
@@ -47,14 +50,18 @@ class Tree(Grower):
         modules: who may have which modules: a ``ModuleServer`` of this tree's own (``ModuleServer(Policy(strict=True))``, say).
         remember: keep in your cache directory what was installed on which host, so that next time all that a first call
             needs goes along with it. Hosts are kept by a digest. False: nothing is read or written there.
+        connecting_max: how many nodes connect at a time from this program, and from each node that grows others; the rest
+            wait for their turn. Calls may be made on all of them.
         close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
     """
 
     def __init__(self, *, on_output: Callable[[Node, int, str], None] | None = None,
                  log_level: int = logging.INFO, modules: ModuleServer | None = None, remember: bool = True,
-                 close_grace_s: float = limits.close_grace_s) -> None:
+                 connecting_max: int = CONNECTING_MAX, close_grace_s: float = limits.close_grace_s) -> None:
         if not close_grace_s >= 0:
             raise ValueError(f"close_grace_s must be a number of seconds, 0 or more, not {close_grace_s!r}")
+        if isinstance(connecting_max, bool) or not isinstance(connecting_max, int) or connecting_max < 1:
+            raise ValueError(f"connecting_max must be a whole number, 1 or more, not {connecting_max!r}")
         self.id = 0
         self._tree = self
         self._close_grace_s = close_grace_s
@@ -70,13 +77,15 @@ class Tree(Grower):
         self.modules = modules or ModuleServer()
         self._display = Display(self._nodes, on_output)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
-        self._gardener = Gardener(self, Hosts(on_disk=remember))
+        hosts = Hosts(on_disk=remember)
+        self._told = told = Told(self, hosts)
+        self._gardener = Gardener(self, hosts, connecting_max)
         self._caller = Caller(self)
         self._core.handlers.update({
-            kernel_core.HELLO: self._gardener.on_hello, kernel_core.INSTALLED: self._gardener.on_installed,
+            kernel_core.HELLO: told.on_hello, kernel_core.INSTALLED: told.on_installed,
             kernel_core.MODULE_REQUEST: lambda message: self._shipper.on_request(message, self._nodes),
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
-            kernel_core.WISH: self._gardener.on_wish, kernel_core.CALL: self._refuse})
+            kernel_core.WISH: told.on_wish, kernel_core.CALL: self._refuse})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
         self._keeper.start()
         _TREES.add(self)
@@ -109,9 +118,12 @@ class Tree(Grower):
         return [node for node in list(self._nodes.values()) if not node._state.ended]
 
     def stats(self) -> dict[str, int]:
-        """Counts since the start: bytes and messages over the controller's links, modules sent, frames refused."""
+        """Counts: nodes, those of them that connect or wait for their turn; and since the start bytes and messages over the
+        controller's links, modules sent, frames refused."""
+        connecting, waiting = self._gardener.gates.counts()
         return {
-            "nodes": len(self.nodes), "bytes_out": self._gardener.bytes_total("bytes_out"),
+            "nodes": len(self.nodes), "connecting": connecting, "waiting": waiting,
+            "bytes_out": self._gardener.bytes_total("bytes_out"),
             "bytes_in": self._gardener.bytes_total("bytes_in"), "messages_out": self._core.messages_out,
             "messages_in": self._core.messages_in, "modules_sent": self._shipper.sent,
             "module_requests": self._shipper.requests, "refused": self._core.refused}
@@ -129,6 +141,7 @@ class Tree(Grower):
             self._closed = True
         for node in self.nodes:
             node._state.closing = True
+        self._gardener.close_waiting()
         gone = threading.Event()
         self._loop.call_soon(self._nursery.end_all, gone.set)
         self.modules.save()
@@ -169,9 +182,9 @@ class Tree(Grower):
         if self._closed:
             raise ClosedError("the tree is closed")
 
-    def _grow(self, parent: Grower, plan: dict[str, Any]) -> Node:
+    def _grow(self, parent: Grower, plan: dict[str, Any], retry: Retry) -> Node:
         self._check_open()
-        return self._gardener.grow(parent if isinstance(parent, Node) else None, plan)
+        return self._gardener.grow(parent if isinstance(parent, Node) else None, plan, retry)
 
     def _close_node(self, node: Node, kill: bool) -> None:
         if self._closed or self._forgotten or node._state.ended:
@@ -189,10 +202,10 @@ class Tree(Grower):
         self._core.reply(message, [b"calls go down the tree only: no node may call functions in the program"], DEAD)
 
     def _on_lost(self, ids: list[int], reason: str) -> None:
-        for id in ids:
+        for id in sorted(ids):      # ancestors first
             node = self._nodes.get(id)
             if node is not None:
-                self._gardener.gone(node, reason)
+                self._gardener.lost(node, reason)
 
     def _on_error(self, error: BaseException) -> None:
         """A callback of the loop failed: a bug in ramet or in the user's ``on_output``."""

@@ -104,12 +104,12 @@ def test_what_is_no_list_of_names_is_refused(told: object) -> None:
         node = ramet.Node(tree, 1, "one", None, "test")
         tree._nodes[1] = node
         node._state.offered = {hosts.digest_of(NAMES): frozenset(NAMES)}
-        tree._gardener.on_installed(message(1, told))
+        tree._told.on_installed(message(1, told))
         assert node._state.installed is None and tree.stats()["refused"] == 1
-        tree._gardener.on_installed(message(1, hosts.digest_of(NAMES)))
+        tree._told.on_installed(message(1, hosts.digest_of(NAMES)))
         assert node._state.installed == frozenset(NAMES)
-        tree._gardener.on_installed(message(1, ["other"]))      # once only
-        tree._gardener.on_installed(message(2, NAMES))          # no such node
+        tree._told.on_installed(message(1, ["other"]))      # once only
+        tree._told.on_installed(message(2, NAMES))          # no such node
         assert node._state.installed == frozenset(NAMES) and tree.stats()["refused"] == 3
         tree._nodes.clear()
 

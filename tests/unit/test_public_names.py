@@ -21,6 +21,7 @@ NAMES = [
     "ProtocolError",
     "PythonNotFoundError",
     "RemoteError",
+    "Retry",
     "Tree",
     "ValueNotPortableError",
     "here",

@@ -52,6 +52,7 @@ def _step(step: str, spec: str) -> tuple[str, dict[str, Any]]:
     except ValueError as error:
         raise _error(spec, str(error)) from error
     first = registry.TARGETS.get(connector) or next(iter(kinds), "")
+    kinds = {**kinds, "retry": "int="}      # of all connectors
     options: dict[str, Any] = {}
     if target:
         options.update(_ssh_target(target, spec) if connector == "ssh" else {first: unquote(target)})

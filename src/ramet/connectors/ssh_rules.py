@@ -54,8 +54,10 @@ _WHEN_IT_ENDS: list[tuple[str, str, list[str], str, str]] = [
     ("HostKeyError", "authenticate", ["Host key verification failed", "No [^\n]{1,200} host key is known for"],
      _UNKNOWN_HOST["text"], _UNKNOWN_HOST["remedy"]),
     ("ConnectError", "resolve",
-     ["[Cc]ould not resolve hostname", "[Nn]ame or service not known", "nodename nor servname",
-      "[Tt]emporary failure in name resolution", "No address associated"],
+     ["[Tt]emporary failure in name resolution"], "the name service didn't answer",
+     "check the name service of the machine that connects"),
+    ("ConnectError", "resolve",
+     ["[Cc]ould not resolve hostname", "[Nn]ame or service not known", "nodename nor servname", "No address associated"],
      "there is no host of the name {host}", "check the name, and the name service of the machine that connects"),
     ("AuthenticationError", "authenticate", ["UNPROTECTED PRIVATE KEY", "bad permissions"],
      "the key was not used: others may read its file", "chmod 600 the identity file"),
@@ -77,7 +79,7 @@ _WHEN_IT_ENDS: list[tuple[str, str, list[str], str, str]] = [
      "the host allows no more sessions on the shared connection", "raise MaxSessions there"),
     ("ConnectError", "start", ["kex_exchange_identification", "ssh_exchange_identification", "banner (exchange|line)"],
      "what listens at {where} isn't an SSH server, or it takes no more connections now",
-     "check the port; for many connections at once raise MaxStartups there"),
+     "check the port; if many connect to it at once, or through it: Tree(connecting_max=10), or raise MaxStartups there"),
     ("ConnectError", "start", ["[Nn]o matching [^\n]{1,200} found", "Unable to negotiate"],
      "client and host have no method in common", "allow an older one: ssh_args=['-o', 'HostKeyAlgorithms=...']"),
     ("ConnectError", "start", ["Cannot execute command-line and remote command"],
@@ -92,6 +94,13 @@ _WHEN_IT_ENDS: list[tuple[str, str, list[str], str, str]] = [
     ("ConnectError", "start", [""], "ssh failed", "see what it says by hand, with -v"),
 ]  # fmt: skip
 
+#: Causes that may pass by themselves, so that another try may help.
+_MAY_PASS = {
+    "the name service didn't answer", "nobody listens at {where}", "no answer from {where}", "no way leads to {where}",
+    "the host allows no more sessions on the shared connection", "the connection to {where} was lost",
+    "what listens at {where} isn't an SSH server, or it takes no more connections now",
+}  # fmt: skip
+
 
 def exit_rules(host: str, port: int | None, secrets: Mapping[str, str]) -> list[Rule]:
     """What it means when ssh ends with its own status, 255, by what it said; the first that matches counts."""
@@ -105,7 +114,7 @@ def exit_rules(host: str, port: int | None, secrets: Mapping[str, str]) -> list[
     words = {"host": host, "where": host if port is None else f"{host}, port {port}", "denied": denied, "remedy": remedy}
     rules: list[Rule] = [
         {"on": "exit", "status": 255, "match": "|".join(patterns), "error": error, "stage": stage,
-         "text": cause.format_map(words), "remedy": hint.format_map(words)}
+         "text": cause.format_map(words), "remedy": hint.format_map(words), "again": cause in _MAY_PASS}
         for error, stage, patterns, cause, hint in _WHEN_IT_ENDS
     ]  # fmt: skip
     rules.append({"on": "exit", "status": 1, "match": "account is (currently )?not available|nologin", "stage": "start",

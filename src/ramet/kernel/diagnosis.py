@@ -29,6 +29,8 @@ _CAUSES = {
     errno.ENOMEM: ("there is no memory for one more process", "grow fewer nodes on this machine"),
     errno.E2BIG: ("the command line and the environment are too long", "give fewer or shorter arguments, or a smaller env"),
 }
+# What may pass when other processes end.
+_MAY_PASS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ELOOP)
 
 # What an exit status means when no rule of the plan's says more: in the order of a dialogue's "exit" rules.
@@ -57,7 +59,7 @@ def connect_error(plan, rule, status=None, seen=""):
     """The error for a connection that failed, without any secret in it.
 
     Args:
-        rule: with "error", "stage", "text", "remedy", as a dialogue's rule.
+        rule: with "error", "stage", "text", "remedy", "again", as a dialogue's rule.
         status: how the program ended, negative for a signal; None if it didn't.
         seen: the last lines.
     """
@@ -80,7 +82,10 @@ def connect_error(plan, rule, status=None, seen=""):
     kind = getattr(errors, rule.get("error", ""), None)
     if not (isinstance(kind, type) and issubclass(kind, errors.ConnectError)):
         kind = errors.ConnectError
-    return kind(dialogue.mask("\n  ".join(parts), secrets), stage, seen)
+    error = kind(dialogue.mask("\n  ".join(parts), secrets), stage, seen)
+    if rule.get("again"):
+        error.__dict__["again"] = True      # no attribute of the class: that is in the core, where each byte counts
+    return error
 
 
 def start_error(plan, error):
@@ -89,7 +94,7 @@ def start_error(plan, error):
     number = getattr(error, "errno", None)
     words = dialogue.to_text(dialogue.to_bytes(getattr(error, "strerror", None) or str(error)))
     text, remedy = _CAUSES.get(number or 0, ("the program %s can't be started: %s" % (" ".join(_words(plan)[:1]), words), ""))
-    rule = {"text": text, "remedy": remedy}
+    rule = {"text": text, "remedy": remedy, "again": number in _MAY_PASS}  # type: Rule
     folder = plan.get("cwd")
     if folder and number in _NOT_THERE and not os.access(dialogue.to_bytes(folder), os.X_OK):
         rule["text"] = "the folder %s can't be entered: %s" % (folder, words)

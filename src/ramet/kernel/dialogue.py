@@ -15,6 +15,7 @@ max        how often this rule may send (1). The same question once more means t
 error      the class to fail with, by its name in ``ramet.kernel.errors``
 stage      where that is in connecting
 text       the cause in words, with the rule's ``remedy``
+again      true: it may pass by itself, so it is worth another try
 status     only "exit": the exit status, or a list of them; any if it is missing
 =========  ============================================================================================================
 

@@ -20,6 +20,7 @@ class ConnectError(Error):
     Attributes:
         stage: where it failed: "resolve", "start", "authenticate", "escalate", "find-python" or "bootstrap".
         seen: the last lines that the other side said, as text (may be empty).
+        again: there, and true, if it may pass by itself, so that another try may help (``retry=``).
     """
 
     def __init__(self, message="", stage="start", seen=""):

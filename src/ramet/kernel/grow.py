@@ -277,7 +277,7 @@ class Growth(object):
     def _too_late(self):
         # type: () -> None
         what = "no interpreter answered" if self.phase == ANSWERING else "the kernel did not start over there"
-        rule = {"text": "%s within %g s" % (what, self.plan["timeout_s"]),
+        rule = {"text": "%s within %g s" % (what, self.plan["timeout_s"]), "again": True,
                 "remedy": "see the last lines, if there are any; or allow more time: connect_timeout_s="}
         if (self.said.data + self.received).strip():
             rule["stage"] = "bootstrap"

@@ -126,7 +126,7 @@ def _unpack(description, node_name, source_line, find_class, depth):
         if isinstance(own, type) and issubclass(own, Error):
             error = own(text)  # type: Any
             for key, value in description.get("attributes", {}).items():
-                if key in ("stage", "seen", "name"):
+                if key in ("stage", "seen", "name", "again"):
                     setattr(error, key, value)
             return error  # type: ignore[no-any-return]
     own_class = _own_class(description, find_class)

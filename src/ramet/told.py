@@ -1,0 +1,90 @@
+"""What nodes tell of themselves and wish for: HELLO, INSTALLED, WISH. All of it is checked: a node may be hostile.
+
+Must not know how nodes are grown. It runs on whichever thread reads a link.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ramet import codec, hosts
+from ramet.connectors import registry
+from ramet.hosts import Hosts
+from ramet.kernel import failures
+from ramet.kernel.core import Message
+from ramet.kernel.errors import Error
+from ramet.kernel.frames import ERROR
+
+if TYPE_CHECKING:
+    from ramet.tree import Tree
+
+# What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
+WISHED_CHILDREN_MAX = 10_000
+
+# What a list of what is installed may weigh at most, and how long news of hosts are gathered before they are written down.
+INSTALLED_BYTES_MAX = 200_000
+SAVE_AFTER_S = 1.0
+
+
+class Told:
+    """Takes what the nodes of one tree tell."""
+
+    def __init__(self, tree: Tree, hosts: Hosts) -> None:
+        self.tree = tree
+        self.hosts = hosts
+        self.core = tree._core
+        self.nodes = tree._nodes
+        self.saving = False
+
+    def on_hello(self, message: Message) -> None:
+        """A node is up: [facts]."""
+        node = self.nodes.get(message.src)
+        facts = codec.decode(message.body)
+        if node is None or not isinstance(facts, dict) or node._state.up:
+            return
+        node._state.facts = facts
+        node._state.up = True
+        self.tree._shipper.form_known(node, hosts.form_in(facts))
+        node._state.connected.set_result(None)
+
+    def on_installed(self, message: Message) -> None:
+        """A node tells what is installed there, once: a list of names, or the digest of one that was offered to it."""
+        node = self.nodes.get(message.src)
+        if node is None or node._state.installed is not None or len(message.body) > INSTALLED_BYTES_MAX:
+            self.core.refused += 1
+            return
+        state, told = node._state, codec.decode(message.body)
+        known = state.offered.get(told) if isinstance(told, bytes) else None
+        if known is None and not hosts.is_list(told):
+            self.core.refused += 1
+            return
+        state.installed = self.hosts.note(state.host, hosts.form_in(state.facts), told if known is None else None, known)
+        state.offered = {}
+        self.core.loop.call_soon(self.tree._shipper.installed_known, node)
+        if self.hosts.changed and not self.saving:
+            self.saving = True
+            self.core.loop.call_later(SAVE_AFTER_S, self._save)
+
+    def _save(self) -> None:
+        self.saving = False
+        self.hosts.save()
+
+    def on_wish(self, message: Message) -> None:
+        """Code in a node wishes for a child: [connector, options]. It is planned from nothing else, and grown there."""
+        node = self.nodes.get(message.src)
+        try:
+            connector, options = codec.decode(message.body)
+            if node is None or connector not in registry.TARGETS or len(self.nodes) > WISHED_CHILDREN_MAX:
+                raise Error(f"no node can be grown by {connector!r} on a node's wish")
+            child = node.grow(connector, **options)
+        except Exception as error:
+            self.core.reply(message, failures.pack(error), ERROR)
+            return
+
+        def connected(future: Any) -> None:
+            error = future.exception()
+            if error is None:
+                self.core.reply(message, codec.encode([child.id, child.name]))
+            else:
+                self.core.reply(message, failures.pack(error), ERROR)
+        child._state.connected.add_done_callback(connected)

@@ -17,6 +17,7 @@ from ramet.kernel.errors import (
     ProtocolError,
     PythonNotFoundError,
     RemoteError,
+    ServiceError,
     ValueNotPortableError,
 )
 from ramet.kernel.facade import ANY, here, register
@@ -44,6 +45,7 @@ __all__ = [
     "PythonNotFoundError",
     "RemoteError",
     "Retry",
+    "ServiceError",
     "Tree",
     "ValueNotPortableError",
     "here",

@@ -15,12 +15,14 @@ from ramet import codec, functions
 from ramet.call import Call
 from ramet.kernel import limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL
-from ramet.kernel.errors import Error, ProtocolError, ValueNotPortableError
+from ramet.kernel.errors import Error, ProtocolError, ServiceError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
+from ramet.kernel.proxies import NONE, SERVICE
 from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
-from ramet.shipping import KERNEL, LANES, RARE
+from ramet.service import Service
+from ramet.shipping import KERNEL, LANES, RARE, SERVICES
 
 if TYPE_CHECKING:
     from ramet.tree import Tree
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 RARE_LAST = KERNEL + RARE[-1]
 # From so many calls on that a node has under way, further ones are gathered: nobody waits for the first of them alone.
 GATHERED_FROM = 4
+# What users call places in a CALL message, and in a request for a service.
+PLAIN = ("arguments[0]", "the function"), ("arguments[1]", "arguments"), ("arguments[2]", "arguments")
+REQUEST = ("arguments[2]", "arguments"), ("arguments[3]", "arguments")
 
 
 class Caller:
@@ -83,6 +88,26 @@ class Caller:
             self.core.send(node.id, CALL, chunks, flow=flow_of(options), later=True)
         self.gardener.when_known(node, send, lambda: None)
 
+    def request(self, node: Node, service: str, method: Any, args: Any, kwargs: Any) -> Call[Any]:
+        """Ask a service of a node for something: a method of it, or None for what it is like."""
+        state = node._state
+        name = None if method is None else method.__name__
+        chunks = encoded([service, name, list(args), kwargs], state.context, REQUEST)
+        needs = self.modules.coder.take_needs() if state.context.rare else None
+        self._check(state, "", needs)
+        call: Call[Any] = Call(node, method or Service.__dir__)
+        state.calls += 1
+        self._bound(call, node._options)
+
+        def send() -> None:
+            try:
+                self._prepare(node, "", {}, needs)
+            except Exception as error:
+                call._settle(None, error)
+            self._send(call, chunks, 0, False, SERVICE)
+        self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
+        return call
+
     def _encode(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, str, Needs | None]:
         """A CALL's body, the module that must be over there ("": none), and what else must be, if the body carries code."""
         context = node._state.context
@@ -90,7 +115,7 @@ class Caller:
         if not module and type(target) is FunctionType:
             target, module = context.kept_target(target) or (target, "")
         try:
-            chunks = encoded([target, list(args), kwargs, node._options], context)
+            chunks = encoded([target, list(args), kwargs, node._options], context, PLAIN)
         except Exception:
             self.modules.coder.take_needs()     # of what it had met before
             raise
@@ -98,14 +123,16 @@ class Caller:
 
     def _check(self, state: State, module: str, needs: Needs | None) -> None:
         """Raises ModuleNotShippedError if what a call needs may not be sent."""
-        if module and not module.startswith(RECORD):
+        if module and not module.startswith((RECORD, KERNEL)):
             self.modules.check(module)
         for other in needs.modules_for(state.form or BYTECODE_FORM) if needs else ():
             self.modules.check(other)
 
     def _prepare(self, node: Node, module: str, options: dict[str, Any], needs: Needs | None) -> None:
         """See to it that the node has what the call needs."""
-        if module and not module.startswith(RECORD):
+        if module.startswith(KERNEL):
+            self.shipper.kernel_parts(node, SERVICES)
+        elif module and not module.startswith(RECORD):
             self.shipper.for_call(node, module)
         if needs:
             self.shipper.for_values(node, needs.modules_for(node._state.form or "source"), needs.records)
@@ -114,7 +141,7 @@ class Caller:
         if node._state.context.rare:
             self.shipper.kernel_parts(node, RARE)
 
-    def _send(self, call: Call[Any], chunks: Any, flow: int, wait: bool) -> None:
+    def _send(self, call: Call[Any], chunks: Any, flow: int, wait: bool, handle: int = CALL) -> None:
         if call._answered:      # cancelled before it could be sent
             call.node._state.calls -= 1
             return
@@ -124,7 +151,7 @@ class Caller:
         if wait:
             call._borrow()
         later = not wait and call.node._state.calls > GATHERED_FROM
-        call._handle = self.core.ask(id, CALL, chunks, call._reply, 0, flow, later)
+        call._handle = self.core.ask(id, handle, chunks, call._reply, 0, flow, later)
         if call._answered:      # by a cancel meanwhile
             self.stop(call)
 
@@ -148,6 +175,8 @@ class Caller:
         try:
             if flags & DEAD:
                 reason = bytes(body).decode("utf-8", "replace")
+                if body == NONE:
+                    raise ServiceError(f"node {node.name} serves nothing")
                 if reason.startswith("refused: "):      # the node lives, but doesn't take this
                     raise ProtocolError(f"node {node.name} {reason}")
                 if not state.ended and not state.closing:
@@ -165,8 +194,11 @@ class Caller:
             call._settle(None, ProtocolError(f"node {node.name} sent a result that can't be read: {error!r}"))
 
 
-def encoded(message: list[Any], context: values.Context) -> Any:
+def encoded(message: list[Any], context: values.Context, names: tuple[tuple[str, str], ...]) -> Any:
     """A call's body.
+
+    Args:
+        names: what the user calls what errors name by its place in the message.
 
     Raises:
         ValueNotPortableError: something in it can't travel: its text names the path as the user knows it.
@@ -175,7 +207,7 @@ def encoded(message: list[Any], context: values.Context) -> Any:
         chunks = codec.encode(message, context, root="arguments")
     except ValueNotPortableError as error:
         path = error.args[0]
-        for ours, theirs in (("arguments[0]", "the function"), ("arguments[1]", "arguments"), ("arguments[2]", "arguments")):
+        for ours, theirs in names:
             if path.startswith(ours):
                 raise ValueNotPortableError(theirs + path.removeprefix(ours)) from None
         raise

@@ -133,6 +133,8 @@ class Gardener:
             ancestors.append(one.id)
             one = one.parent
         config = {"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level}
+        if self.tree._core.routes.one_way:
+            config["one_way"] = True
         if node._state.offered:
             config["installed"] = list(node._state.offered)
         return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))[0]

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ramet.call import Call
 from ramet.grower import Grower
+from ramet.kernel import services
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
 from ramet.modules.by_value import CodeContext
 from ramet.retrying import Retry
+from ramet.service import Service
 
 if TYPE_CHECKING:
     from ramet.kernel.core import Message
@@ -95,6 +97,38 @@ class Node(Grower):
         view._options = {key: value for key, value in (("timeout", timeout), ("lane", lane)) if value is not None}
         view._options = {**self._options, **view._options}
         return view
+
+    # ------------------------------------------------------------------ services
+
+    def serve(self, name: str, thing: Any, allow: Any, **options: Any) -> Service:
+        """Let nodes call methods of an object over there.
+
+        Args:
+            name: of the service, unique in the node.
+            thing: a class or a function of no arguments, to be called over there (or a ``functools.partial``), or an instance
+                that can travel. Its methods without an underscore are exposed.
+            allow: who may call them: "ancestors", "subtree" (what lies below the node), "anyone", a node, or several of these.
+            methods: names of those to expose, instead of all.
+            shared: names of methods of which equal requests that come while one runs get that one's result.
+            lanes: a dict of method's name -> lane: requests of one lane run one after the other.
+            threads: how many requests may run at a time, 1 to 16; default 8.
+
+        Returns:
+            The service, as it is seen from here.
+
+        Raises:
+            ValueError (as a RemoteError): that name is taken, or an option is wrong. RemoteError: ``thing`` could not be made.
+        """
+        self.call(services.serve_here, name, thing, {"allow": services.ids_of(allow), **options})
+        return Service(self, name)
+
+    def withdraw(self, name: str) -> None:
+        """Serve it no longer: what runs ends as it would, what waits is refused. Raises KeyError (as a RemoteError)."""
+        self.call(services.withdraw_here, name)
+
+    def service(self, name: str) -> Service:
+        """A service of this node. Asks nobody: whether it is there turns out at the first request."""
+        return Service(self, name)
 
     def pipeline(self) -> Pipeline:
         """A ``with`` block whose calls are sent without waiting; when one fails, those behind it don't run."""

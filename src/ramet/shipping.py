@@ -34,6 +34,8 @@ UNFORESEEN = ("compat_late", "fragments", "installed", "unforeseen")
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
            "grow", "nursery")  # fmt: skip
 LANES = ("lanes",)
+# What serves objects to other nodes.
+SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
 # What is asked for data and metadata of packages.
 METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]

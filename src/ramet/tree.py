@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ramet import codec
 from ramet.calling import Caller
 from ramet.display import Display
 from ramet.gates import CONNECTING_MAX
@@ -21,13 +22,14 @@ from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.hosts import Hosts
 from ramet.kernel import core as kernel_core
-from ramet.kernel import kqueue, limits
+from ramet.kernel import kqueue, limits, proxies, services
 from ramet.kernel.core import Core, Message
 from ramet.kernel.errors import ClosedError
 from ramet.kernel.frames import DEAD
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.nursery import Nursery
+from ramet.kernel.values import Context
 from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
@@ -52,12 +54,15 @@ class Tree(Grower):
             needs goes along with it. Hosts are kept by a digest. False: nothing is read or written there.
         connecting_max: how many nodes connect at a time from this program, and from each node that grows others; the rest
             wait for their turn. Calls may be made on all of them.
+        one_way: nodes talk up and down the tree only: messages from one branch to another are refused on the way, by the
+            nearest node that both have above them. Without it, siblings can use each other's services and channels.
         close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
     """
 
     def __init__(self, *, on_output: Callable[[Node, int, str], None] | None = None,
                  log_level: int = logging.INFO, modules: ModuleServer | None = None, remember: bool = True,
-                 connecting_max: int = CONNECTING_MAX, close_grace_s: float = limits.close_grace_s) -> None:
+                 connecting_max: int = CONNECTING_MAX, one_way: bool = False,
+                 close_grace_s: float = limits.close_grace_s) -> None:
         if not close_grace_s >= 0:
             raise ValueError(f"close_grace_s must be a number of seconds, 0 or more, not {close_grace_s!r}")
         if isinstance(connecting_max, bool) or not isinstance(connecting_max, int) or connecting_max < 1:
@@ -73,6 +78,7 @@ class Tree(Grower):
         self._loop = Loop(self._on_error)
         kqueue.use(self._loop)
         self._core = Core(0, (), self._loop)
+        self._core.routes.one_way = one_way
         self._nursery = Nursery(self._core, ModuleCache(), Payloads(), self._on_lost)
         self.modules = modules or ModuleServer()
         self._display = Display(self._nodes, on_output)
@@ -107,6 +113,27 @@ class Tree(Grower):
             The results in the order of the items. A failed item raises when its turn comes.
         """
         return map_over(fn, list(items), list(nodes))
+
+    # ------------------------------------------------------------------ services
+
+    def serve(self, name: str, thing: object, allow: Any, **options: Any) -> None:
+        """Let nodes call methods of an object of this program: ``ramet.here().controller.service(name)`` over there.
+
+        What they send is data only; who may send is ``allow``: "subtree" or "anyone", a node, or several of these.
+        Options as for ``Node.serve``. Methods run on threads of their own, up to ``threads`` at a time.
+
+        Raises:
+            ValueError: that name is taken, or an option is wrong.
+        """
+        self._check_open()
+        services.of(self._core, self._context_of, codec).add(name, thing, services.ids_of(allow), **options)
+
+    def withdraw(self, name: str) -> None:
+        """Serve it no longer: what runs ends as it would, what waits is refused. Raises KeyError."""
+        services.of(self._core, self._context_of, codec).remove(name)
+
+    def _context_of(self, id: int) -> Context:
+        return self._nodes[id]._state.context
 
     def node(self, id: int) -> Node:
         """The node with that number. Raises KeyError."""
@@ -145,6 +172,8 @@ class Tree(Grower):
         gone = threading.Event()
         self._loop.call_soon(self._nursery.end_all, gone.set)
         self.modules.save()
+        if proxies.SERVICE in self._core.handlers:
+            services.of(self._core, self._context_of, codec).close()
         if threading.current_thread() is not self._keeper:
             gone.wait(self._close_grace_s * 2 + 1)
             self._loop.stop()

@@ -22,6 +22,7 @@ NAMES = [
     "PythonNotFoundError",
     "RemoteError",
     "Retry",
+    "ServiceError",
     "Tree",
     "ValueNotPortableError",
     "here",

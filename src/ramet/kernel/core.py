@@ -213,7 +213,7 @@ class Core(object):
                 self.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
         else:
             out = routes.link_to(dst)
-            if out is None or out is link:
+            if out is None or out is link or routes.one_way and routes.parent not in (link, out):
                 if not flags & (DEAD | CONTINUES):
                     self._dead(src, reply_to, "there is no node %d" % dst)
             else:

@@ -82,6 +82,10 @@ class ModuleNotShippedError(Error, compat.ModuleMissing):
     """A module that is needed over there can't be sent: its text says why and what to do."""
 
 
+class ServiceError(Error, LookupError):
+    """A service isn't there, not for the node that asked, or can't take a request now."""
+
+
 class ValueNotPortableError(Error, TypeError):
     """A value can't travel. The text names the path to the culprit, such as ``result['a'][3]``."""
 

@@ -5,7 +5,7 @@ Calls go down only: a node may call functions in nodes below it. Any thread; cal
 
 from ramet.kernel import compat, descent, remote_errors, values
 from ramet.kernel import core as core_module
-from ramet.kernel.errors import NodeLostError, ValueNotPortableError
+from ramet.kernel.errors import NodeLostError, ServiceError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False
@@ -37,11 +37,27 @@ class Peer(object):
         """Run a function there; nothing comes back."""
         self._node.core.send(self.id, core_module.CALL, values.encode([_name(fn), list(args), kwargs, {}]))
 
+    def service(self, name):
+        # type: (str) -> Any
+        """A service of that node: an object whose methods are requests to it, which block.
+
+        Requests raise RemoteError: what the method raised. ServiceError: there is no such service for this node, or it is busy.
+        NodeLostError: that node is gone, or this tree lets nodes talk up and down only.
+        """
+        from ramet.kernel import proxies
+
+        def request(method, args, kwargs):
+            # type: (Any, Any, Any) -> Any
+            return self._ask(proxies.SERVICE, [name, method, list(args), kwargs])
+        return proxies.ServiceProxy(name, self.name, request)
+
     def _ask(self, handle, value):
         # type: (int, Any) -> Any
         node = self._node
         flags, body = node.core.request(self.id, handle, value)
         if flags & DEAD:
+            if bytes(body) == b"refused: 21":   # proxies.NONE
+                raise ServiceError("%s has no services" % self.name)
             raise NodeLostError("%s doesn't answer: %s" % (self.name, bytes(body).decode("utf-8", "replace")))
         if flags & ERROR:
             raise remote_errors.unpack(values.decode(body), self.name)
@@ -89,6 +105,18 @@ class Here(object):
         # type: (str, **Any) -> Peer
         """Grow a child by any of ramet's connectors, "sudo" say; waits until it is up. Options as for its ``plan``, by name."""
         return self._wish(connector, options)
+
+    def serve(self, name, thing, allow, **options):
+        # type: (str, Any, Any, **Any) -> None
+        """Let other nodes call methods of an object. Options as for ``Node.serve``."""
+        from ramet.kernel import services
+        services.of(self._node.core, self._node.context).add(name, thing, services.ids_of(allow), **options)
+
+    def withdraw(self, name):
+        # type: (str) -> None
+        """Serve it no longer. Raises KeyError."""
+        from ramet.kernel import services
+        services.of(self._node.core, self._node.context).remove(name)
 
     def _wish(self, connector, options):
         # type: (str, Dict[str, Any]) -> Peer

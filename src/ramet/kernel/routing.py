@@ -24,7 +24,10 @@ class Routes(object):
         ancestors: ids from the parent to the controller (0).
         parent: the link upwards; None in the controller.
         down: descendant's id -> link to the child behind which it lies.
+        one_way: messages go up and down only: nothing is passed on from one child to another.
     """
+
+    one_way = False
 
     def __init__(self, id, ancestors=()):
         # type: (int, Iterable[int]) -> None

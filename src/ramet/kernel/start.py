@@ -32,6 +32,7 @@ class Self(object):
         self.core.handlers.update({
             core.CALL: self.calls.arrive, core.CANCEL: self.calls.cancel, core.END: self.on_end,
             core.MODULES: self.on_modules, core.GROW: self.on_family, core.MODULE_REQUEST: self.on_family})
+        self.core.routes.one_way = "one_way" in config
         link = self.core.routes.parent = links.Link(self.loop, self.core.on_frame, self.on_orphan)
         compat.start_thread(self.loop.run, ())
         link.open(parent_fds[0], parent_fds[1], data)

@@ -1,0 +1,161 @@
+"""Services without a tree: who is admitted, who waits, and that each request is answered once."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ramet.kernel import services, values
+from ramet.kernel.core import Message
+from ramet.kernel.frames import ERROR
+from ramet.kernel.routing import Routes
+
+
+class Core:
+    """Collects replies."""
+
+    def __init__(self) -> None:
+        self.routes = Routes(7, (3, 0))
+        self.routes.parent = "up"
+        self.routes.down = {8: "down"}
+        self.handlers: dict[int, Any] = {}
+        self.replies: dict[int, list[Any]] = {}
+        self.changed = threading.Condition()
+
+    def reply(self, message: Message, chunks: Any, flags: int = 0) -> None:
+        with self.changed:
+            value = values.decode(b"".join(chunks))
+            self.replies.setdefault(message.reply_to, []).append(value["text"] if flags & ERROR else value)
+            self.changed.notify_all()
+
+    def wait(self, count: int) -> dict[int, list[Any]]:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.replies) >= count, 30), self.replies
+            return self.replies
+
+
+class Thing:
+    """Tells who ran, and can be held up."""
+
+    def __init__(self) -> None:
+        self.ran: list[Any] = []
+        self.gate = threading.Event()
+
+    def run(self, tag: Any) -> Any:
+        self.ran.append(tag)
+        return tag
+
+    def hold(self, tag: Any) -> Any:
+        self.ran.append(tag)
+        assert self.gate.wait(30)
+        return tag
+
+
+@pytest.fixture
+def core() -> Core:
+    return Core()
+
+
+@pytest.fixture
+def ours(core: Core) -> Iterator[services.Services]:
+    made = services.of(core, lambda id: values.Context())  # type: ignore[arg-type]
+    yield made
+    made.close()
+    for thread in threading.enumerate():
+        if thread.name == "ramet-service":
+            thread.join(10)
+
+
+def ask(ours: services.Services, number: int, *request: Any, src: int = 0, authority: int | None = None) -> None:
+    body = b"".join(values.encode([*request[:2], list(request[2:]), {}]))
+    ours.arrive(Message(src, src if authority is None else authority, services.SERVICE, number, 0, "up", body))
+
+
+@pytest.mark.parametrize(("allow", "src", "authority", "admitted"), [
+    ("ancestors", 0, 0, True), ("ancestors", 3, 3, True), ("ancestors", 8, 8, False), ("ancestors", 4, 4, False),
+    ("subtree", 8, 8, True), ("subtree", 0, 0, False), ("subtree", 4, 4, False), ("anyone", 4, 4, True),
+    (4, 4, 4, True), (4, 5, 5, False), (["subtree", 4], 8, 8, True), (["subtree", 4], 4, 4, True), ([4, 5], 3, 3, False),
+    (4, 4, 5, False), (4, 5, 4, False),
+])
+def test_who_is_admitted(core: Core, ours: services.Services, allow: Any, src: int, authority: int, admitted: bool) -> None:
+    thing = Thing()
+    ours.add("t", thing, allow)
+    ask(ours, 1, "t", "run", 5, src=src, authority=authority)
+    said = core.wait(1)[1]
+    assert thing.ran == ([5] if admitted else [])
+    assert said == [5] if admitted else "no service" in said[0]
+
+
+def test_senders_take_turns(core: Core, ours: services.Services) -> None:
+    """One that asks a hundred times doesn't keep another one waiting: with one thread, the latter is the second to be run."""
+    thing = Thing()
+    ours.add("t", thing, "anyone", threads=1)
+    services_threads, ours.threads = services.THREADS_MAX, services.THREADS_MAX - 1     # room for one thread
+    assert services_threads > 1
+    ask(ours, 1, "t", "hold", "first", src=4)
+    while not thing.ran:
+        pass
+    for n in range(100):
+        ask(ours, 10 + n, "t", "run", n, src=4)
+    ask(ours, 200, "t", "run", "other", src=5)
+    thing.gate.set()
+    core.wait(102)
+    assert thing.ran.index("other") <= 3
+    ours.threads -= services.THREADS_MAX - 1
+
+
+def test_every_request_is_answered_once(core: Core, ours: services.Services) -> None:
+    thing = Thing()
+    ours.add("t", thing, "anyone", threads=3, shared=["hold"], lanes={"run": "a"})
+    for n in range(60):
+        ask(ours, n, "t", "hold" if n % 3 else "run", n % 7, src=n % 5)
+    ask(ours, 100, "t", "nothing")
+    ask(ours, 101, "u", "run", 1)
+    ours.arrive(Message(0, 0, services.SERVICE, 102, 0, "up", b"\xc1"))
+    ours.arrive(Message(0, 0, services.SERVICE, 103, 0, "up", b"".join(values.encode([1, [2], 3]))))
+    ask(ours, 104, "t", ["run"], 3)
+    ask(ours, 105, ["t"], "run", 3)
+    thing.gate.set()
+    found = core.wait(66)
+    assert all(len(said) == 1 for said in found.values())
+    assert [found[n][0] for n in range(60)] == [n % 7 for n in range(60)]
+    assert not ours.loads and not ours.bytes and not ours.waiting
+
+
+def test_what_waits_is_refused_when_the_service_is_withdrawn(core: Core, ours: services.Services) -> None:
+    thing = Thing()
+    ours.add("t", thing, "anyone", threads=1, shared=["hold"])
+    for n in range(10):
+        ask(ours, n, "t", "hold", n % 2)
+    while len(ours.served["t"].twins) < 2 or sum(map(len, ours.served["t"].twins.values())) < 8:
+        pass
+    ours.remove("t")
+    refused = {n: said for n, said in core.wait(5).items() if "no service" in str(said)}
+    assert len(refused) == 5
+    thing.gate.set()
+    assert len(core.wait(10)) == 10 and thing.ran in ([0], [1])
+
+
+def test_too_much_of_one_sender_is_refused_and_others_are_not(core: Core, ours: services.Services) -> None:
+    thing = Thing()
+    ours.add("t", thing, "anyone", threads=2)
+    for n in range(services.REQUESTS_MAX + 20):
+        ask(ours, n, "t", "hold", n, src=4)
+    assert len([1 for said in core.wait(20).values() if "too many" in said[0]]) == 20
+    ask(ours, 1000, "t", "run", "x" * services.BYTES_MAX, src=5)        # one alone may be as large as it likes
+    ask(ours, 1001, "t", "run", 1, src=5)
+    assert "too many" in core.wait(21)[1001][0]
+    thing.gate.set()
+    core.wait(services.REQUESTS_MAX + 22)
+
+
+@pytest.mark.parametrize("options", [{"methods": ["_x"]}, {"methods": ["no"]}, {"shared": ["no"]}, {"lanes": {"no": "a"}},
+                                     {"threads": 0}, {"threads": 99}])
+def test_wrong_options(ours: services.Services, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no|threads"):
+        ours.add("t", Thing(), "anyone", **options)
+    for allow in "everybody", [], ["anyone", None]:
+        with pytest.raises(ValueError, match="allow must be"):
+            ours.add("t", Thing(), allow)

@@ -105,7 +105,7 @@ setup_controllers() {
 
 # program:package
 TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps busybox:busybox-static
-         sudo:sudo doas:opendoas"
+         sudo:sudo doas:opendoas google-authenticator:libpam-google-authenticator dropbear:dropbear-bin"
 # What containers need besides: some hundred MB.
 CONTAINERS="podman:podman runc:runc dockerd:docker.io lxc-start:lxc systemd-nspawn:systemd-container buildah:buildah
             lxd:lxd lxc:lxd-client kubectl:kubernetes-client debootstrap:debootstrap"

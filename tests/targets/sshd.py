@@ -1,7 +1,9 @@
 """An sshd of the tests' own: a free port of the loopback, keys in a folder of its own, a throwaway account where we are root.
 
-    with Sshd(folder) as sshd:
+    with Sshd() as sshd:
         tree.ssh("127.0.0.1", **sshd.by_key())
+    with Sshd(["MaxSessions 1"], ["Match User x", "ForceCommand false"]) as strict:
+        ...
 
 As root there is an account with a password (``sshd.user``, ``sshd.password``) whose login shell can be changed; else
 sshd runs as the user who runs the tests, and takes keys only. Neither the user's ~/.ssh nor known hosts play a part.
@@ -18,6 +20,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,11 @@ def free_port() -> int:
 class Sshd:
     """One server. Use it in ``with``.
 
+    Args:
+        before: lines of its configuration, in place of the usual ones with the same first word.
+        behind: lines behind all others, such as ``Match`` blocks.
+        pam: the text of a PAM service of its own, in place of the machine's "sshd".
+
     Attributes:
         port: where it listens.
         user: who to log in as: the throwaway account, or who runs the tests.
@@ -84,8 +92,9 @@ class Sshd:
         client: the path of a client configuration for it, for ``ssh -F``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Sequence[str] = (), behind: Sequence[str] = (), pam: str | None = None) -> None:
         self.program = needs.program("sshd")
+        self.before, self.behind, self.pam = before, behind, pam
         needs.program("ssh")
         self.keygen = needs.program("ssh-keygen")
         self.root = os.geteuid() == 0
@@ -98,6 +107,7 @@ class Sshd:
         self.home = self.folder / "home" if self.root else None
         self.process: subprocess.Popen[bytes] | None = None
         self._has_account = False
+        self._service = Path("/etc/pam.d", f"{self.user}-sshd")
 
     def __enter__(self) -> Sshd:
         try:
@@ -108,18 +118,34 @@ class Sshd:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_sessions()
         if self.process is not None:
             self.process.terminate()
             self.process.wait()
-        for process in leaks.processes():       # sessions that are still there
-            if f"sshd: {self.user}" in process.command:
-                with contextlib.suppress(OSError):
-                    os.kill(process.pid, signal.SIGKILL)
         if self._has_account:
-            deadline = time.monotonic() + 5
-            while subprocess.run(["userdel", self.user], capture_output=True).returncode and time.monotonic() < deadline:
-                time.sleep(0.1)     # "user is currently used by process": it ends just now
+            deadline = time.monotonic() + 1
+            while subprocess.run(["userdel", self.user], capture_output=True).returncode:
+                if time.monotonic() > deadline:     # a process of its own has ended, and nobody has waited for it yet
+                    _run("userdel", "--force", self.user)
+                    break
+                time.sleep(0.05)
+        if self.pam is not None:
+            self._service.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_sessions(self) -> None:
+        """Those that are still there: first the account's own part of each, then sshd's ends by itself and is waited for."""
+        deadline = time.monotonic() + 2
+        while True:
+            sessions = [process for process in leaks.processes() if f"sshd: {self.user}" in process.command]
+            late = time.monotonic() > deadline
+            for process in sessions:
+                if late or "[priv]" not in process.command:
+                    with contextlib.suppress(OSError):
+                        os.kill(process.pid, signal.SIGKILL)
+            if late or not sessions:
+                return
+            time.sleep(0.02)
 
     def _start(self) -> None:
         if self.root:
@@ -132,11 +158,18 @@ class Sshd:
             shutil.chown(self.home, self.user)
         _run(self.keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / "hostkey"))
         config = self.folder / "sshd_config"
-        config.write_text(_SERVER.format(host=HOST, port=self.port, folder=self.folder, mark=leaks.mark(),
-                                         mark_name=leaks.MARK_NAME, passwords="yes" if self.root else "no"))
+        usual = _SERVER.format(host=HOST, port=self.port, folder=self.folder, mark=leaks.mark(),
+                               mark_name=leaks.MARK_NAME, passwords="yes" if self.root else "no")
+        ours = {line.split()[0] for line in self.before}    # of some words the last one counts
+        lines = [*self.before, *(line for line in usual.splitlines() if line.split()[0] not in ours)]
+        config.write_text("".join(f"{line}\n" for line in lines))
         with config.open("a") as more:      # from 9.8 on it would lock us out after the wrong passwords
             if "persourcepenalties" in _run(self.program, "-T", "-f", str(config)):
                 more.write("PerSourcePenalties no\n")
+        if self.pam is not None:
+            self._own_service(self.pam)
+        with config.open("a") as more:
+            more.writelines(f"{line}\n" for line in self.behind)
         self.client.write_text(_CLIENT.format(folder=self.folder))
         (self.folder / "authorized_keys").touch()
         self.key("id")
@@ -151,6 +184,13 @@ class Sshd:
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError("sshd isn't up: " + self.log())
             time.sleep(0.05)
+
+    def _own_service(self, rules: str) -> None:
+        """sshd's service is called after the program: so it is started by a link of another name."""
+        self._service.write_text(rules)
+        link = self.folder / self._service.name
+        link.symlink_to(self.program)
+        self.program = str(link)
 
     def log(self) -> str:
         """What the server has written."""

@@ -143,6 +143,7 @@ def words(**options: Any) -> list[str]:
      ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]),
     ({"compression": True}, ["-o", "BatchMode=yes", "-o", "Compression=yes"]),
     ({"compression": False, "keepalive": 15}, ["-o", "BatchMode=yes", "-o", "Compression=no", "-o", "ServerAliveInterval=15"]),
+    ({"second_factor": "123456"}, ["-o", "NumberOfPasswordPrompts=1"]),
     ({"ssh_args": ["-v", "-J", "bastion"]}, ["-v", "-J", "bastion", "-o", "BatchMode=yes"]),
 ])  # fmt: skip
 def test_ssh_options(options: dict[str, Any], expected: list[str]) -> None:
@@ -164,6 +165,16 @@ def test_ssh_with_a_password_gets_a_terminal() -> None:
     assert plan["env"] == {"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None}
     assert plan["secrets"] == {"password": "hunter2"}
     assert "hunter2" not in repr({**plan, "secrets": None})
+
+
+@pytest.mark.parametrize(("words", "strict"), [
+    (["-J", "gate"], True), (["-Jgate"], True), (["-o", "ProxyJump=gate"], True), (["-oproxyjump=gate"], True),
+    (["-o", "ProxyCommand=ssh gate -W %h:%p"], True), (["-o", "ProxyJump gate"], True),
+    (["-v", "-F", "/x"], False), ([], False),
+])  # fmt: skip
+def test_ssh_through_another_host_answers_by_name_only(words: list[str], strict: bool) -> None:
+    rules = ssh.plan("web1", password="x", ssh_args=words)["rules"]
+    assert any("another host asks" in rule.get("text", "") for rule in rules) == strict
 
 
 @pytest.mark.parametrize("host", ["", "-oProxyCommand=touch /tmp/x", "a b", "a\nb", "$(id)", "`id`", "a;b", "a|b", "a'b"])

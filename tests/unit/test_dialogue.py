@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ramet.connectors.rules import password_rules
 from ramet.connectors.ssh_rules import exit_rules, question_rules
 from ramet.kernel.dialogue import Decision, Dialogue, Tail, mask, to_text, verdict
 
@@ -183,6 +184,18 @@ SSH_SAYS = [
     ("command-line: line 0: Bad configuration option: nosuch", "ConnectError", "start"),
     ("Bad owner or permissions on /home/u/.ssh/config", "ConnectError", "start"),
     ("Cannot execute command-line and remote command.", "ConnectError", "start"),
+    ("u@h: Permission denied (keyboard-interactive).", "AuthenticationError", "authenticate"),
+    ("Your account has expired; please contact your system administrator.\nConnection closed by h port 22",
+     "AuthenticationError", "authenticate"),
+    ("mux_client_request_session: session request failed: Session open refused by peer\nu@h: Permission denied (publickey).",
+     "ConnectError", "start"),
+    ("channel 0: open failed: connect failed: open failed", "ConnectError", "start"),
+    ("ssh: Could not resolve hostname g: Name or service not known\nConnection closed by UNKNOWN port 65535", "ConnectError",
+     "resolve"),
+    (("u@g: Permission denied (publickey).\nkex_exchange_identification: Connection closed by remote host\n"
+     "Connection closed by UNKNOWN port 65535"), "AuthenticationError", "authenticate"),
+    (("channel 0: open failed: connect failed: Connection refused\nstdio forwarding failed\n"
+     "Connection closed by UNKNOWN port 65535"), "ConnectError", "start"),
     ("something never seen", "ConnectError", "start"),
 ]  # fmt: skip
 
@@ -194,6 +207,17 @@ def test_what_ssh_says_when_it_fails(text: str, error: str, stage: str) -> None:
     assert (rule["error"], rule["stage"]) == (error, stage)
     assert rule["text"]
     assert rule["remedy"]
+
+
+def test_how_it_ended_when_nothing_else_fits() -> None:
+    rules = exit_rules("h", None, {})
+    assert verdict(rules, 4, "This is a menu") is None
+    texts = [rule["text"] for text in ("", "Warning: Permanently added 'h' (ED25519) to the list of known hosts.", "A menu")
+             if (rule := verdict(rules, 4, text, "else"))]  # fmt: skip
+    assert texts == ["the host ended the session without a word"] * 2 + ["something else than a Python interpreter answered"]
+    late = verdict(rules, None, "", "late")
+    assert late and "ForceCommand" in late["remedy"]
+    assert Dialogue([{"on": "late", "match": "a"}, {"on": "else", "match": "a"}]).feed("late", b"a") == []
 
 
 def test_a_remote_program_may_say_so_too_without_it_being_ssh() -> None:
@@ -225,3 +249,67 @@ def test_ssh_questions_that_a_password_does_not_answer(prompt: str, error: str |
         assert [d.rule["error"] for d in decisions] == [error]
     else:
         assert b"pw-123\n" not in said(decisions)
+
+
+NAMES = ("duo", "token", "otp", "hotpot1", "newton", "new", "web-new", "my.token.example.com", "passcode")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_users_and_hosts_in_a_question_mean_nothing(name: str) -> None:
+    secrets = {"password": "pw-123"}
+    for prompt in (f"(u@{name}) Password: ", f"({name}@h) Password: ", f"u@{name}'s password: ", f"{name}@h's password: ",
+                   f"[sudo] password for {name}: "):  # fmt: skip
+        for rules in (question_rules(secrets), password_rules("tty", True, "sudo", "escalate")):
+            assert said(Dialogue(rules, secrets).feed("tty", prompt.encode())) == [b"pw-123\n"], prompt
+
+
+@pytest.mark.parametrize("prompt", [
+    "Verification code: ", "(u@h) Verification code: ", "(u@h) One-time password (OATH) for `u': ", "Enter OTP: ", "Token: ",
+    "Passcode or option (1-3): ", "(duo@newton) Duo passcode: ", "Enter your authenticator code: ",
+])  # fmt: skip
+def test_questions_for_a_second_factor(prompt: str) -> None:
+    secrets = {"password": "pw-123", "second_factor": "654321"}
+    assert said(Dialogue(question_rules(secrets), secrets).feed("tty", prompt.encode())) == [b"654321\n"]
+    decisions = Dialogue(question_rules({"password": "x"}), {"password": "x"}).feed("tty", prompt.encode())
+    assert [d.rule["text"] for d in decisions] == ["the host asks for a second factor, and none was given"]
+
+
+@pytest.mark.parametrize("told", [
+    "You are required to change your password immediately (administrator enforced).\r\n",
+    "(u@h) You are required to change your password immediately (administrator enforced).\r\nChanging password for u.\r\n",
+    "WARNING: Your password has expired.\r\n", "Password expired. Change your password now.\r\n",
+    "Sie m\u00fcssen Ihr Passwort sofort \u00e4ndern (Passwort abgelaufen).\r\n",
+])  # fmt: skip
+def test_an_expired_password_is_not_typed_again(told: str) -> None:
+    secrets = {"password": "pw-123"}
+    for rules in (question_rules(secrets), password_rules("tty", True, "sudo", "escalate")):
+        dialogue = Dialogue(rules, secrets)
+        assert said(dialogue.feed("tty", b"Password: ")) == [b"pw-123\n"]
+        assert said(dialogue.feed("tty", f"\r\n{told}Current password: ".encode())) == ["the password has expired"]
+
+
+@pytest.mark.parametrize(("prompt", "answered"), [
+    ("root@db1's password: ", True), ("(root@db1) Password: ", True), ("\r\n(root@DB1) Verification code: ", True),
+    ("u@gate's password: ", False), ("(u@gate) Password: ", False), ("Password: ", False), ("(u@gate.db1) Password: ", False),
+    ("(u@gate) look:\r\n(root@db1) Password: ", False), ("(u@gate) (root@db1) Password: ", False),
+    ("(u@gate) look:\r\nroot@db1's password: ", False), ("(db1@gate) Password for root@db1's password: ", False),
+    ("x root@db1's password: ", False),
+])  # fmt: skip
+def test_behind_a_jump_host_only_the_host_is_answered(prompt: str, answered: bool) -> None:
+    secrets = {"password": "pw-123", "second_factor": "pw-123"}
+    dialogue = Dialogue(question_rules(secrets, "root@db1"), secrets)
+    decisions = dialogue.feed("tty", prompt.encode())
+    assert [d.do for d in decisions] == ["send" if answered else "fail"]
+
+
+@pytest.mark.parametrize(("prompt", "answered"), [
+    ("Enter passphrase for key '/home/u/.ssh/id': ", True), ("\r\nEnter passphrase for /home/u/.ssh/id: ", True),
+    ("(u@h) Enter passphrase for key '/home/u/.ssh/id': ", False),
+    ("(u@h) \r\nEnter passphrase for key '/home/u/.ssh/id': ", False),
+])  # fmt: skip
+def test_a_passphrase_is_for_the_ssh_program_alone(prompt: str, answered: bool) -> None:
+    secrets = {"passphrase": "open sesame", "password": "pw-123"}
+    for host in (None, "h"):
+        assert said(Dialogue(question_rules(secrets, host), secrets).feed("tty", prompt.encode()))[:1] != [b"pw-123\n"]
+    decisions = Dialogue(question_rules(secrets), secrets).feed("tty", prompt.encode())
+    assert said(decisions) == ([b"open sesame\n"] if answered else [])

@@ -15,8 +15,16 @@ PASSWORD = (
     "(?i)(passw|kennwort|mot de passe|contrase|senha|has(l|ł)o|(п|П)ароль|密码|密碼|パスワード|암호)"
     "[^\n]{0,120}(:|：)[ \t]*\\Z"
 )
-NEW_PASSWORD = "(?i)(new|retype)[^\n]{0,40} password[^\n]{0,40}:[ \t]*\\Z"
-SECOND_FACTOR = "(?i)(verification code|one-time|otp|token|passcode|duo)[^\n]{0,120}:[ \t]*\\Z"
+# Not a part of a user's or host's name, which questions hold as well: "(duo@newton) Password:", "password for token:".
+_A_WORD = "(?i)(?<![\\w.@-])(?<!for )(?:%s)(?![\\w.-]*@)[^\n]{0,%d}:[ \t]*\\Z"
+NEW_PASSWORD = _A_WORD % ("(?:new|retype)\\b(?!@)[^\n]{0,40} password", 40)
+SECOND_FACTOR = _A_WORD % ("verification code|one-time|otp\\b|token\\b|passcode|duo\\b|authenticator", 120)
+#: What stands above such a question. Checked in the words of Linux-PAM, in the languages that it is often seen in.
+EXPIRED = (
+    "(?i)((required to|must) change (your|the) password|password (has )?expired"
+    "|(passwor[dt]|kennwort|mot de passe|contrase\\S{1,2}a|senha)[^\n]{0,40}(abgelaufen|expir\\S{1,2}|caducad)"
+    ")[^\n]*\n"
+)
 
 
 def secret(what: str, text: Any) -> str | None:
@@ -41,9 +49,9 @@ def password_rules(source: str, given: bool, who: str, stage: str) -> list[Rule]
         who: who asks, for errors: "sudo".
     """
     refused = {"on": source, "error": "AuthenticationError", "stage": stage}
+    expired = {"text": "the password has expired", "remedy": "log in once by hand and set a new one", **refused}
     rules: list[Rule] = [
-        {"match": NEW_PASSWORD, "text": "the password has expired",
-         "remedy": "log in once by hand and set a new one", **refused},
+        {"match": EXPIRED, **expired}, {"match": NEW_PASSWORD, **expired},
         {"match": SECOND_FACTOR, "text": f"{who} asks for a second factor",
          "remedy": "let this account do without one, or connect with a method that doesn't ask", **refused},
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from ramet.connectors import registry
 
-_SECRETS = {"password", "passphrase"}
+_SECRETS = {"password", "passphrase", "second_factor"}
 
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 

@@ -24,6 +24,9 @@ HOST_KEY_POLICIES = {
 # these characters only since 9.6.
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f`'\"$\\;&<>|(){}]")
 
+# Arguments that lead through another host, which would ask on the same terminal.
+_JUMPS = re.compile(r"(?im)^(-J|(-o)?Proxy(Jump|Command)[= \t])")
+
 
 def plan(
     host: str,
@@ -33,6 +36,7 @@ def plan(
     identity_file: str | os.PathLike[str] | Sequence[str] | None = None,
     password: str | None = None,
     passphrase: str | None = None,
+    second_factor: str | None = None,
     host_key_policy: str | None = None,
     ssh_args: Sequence[str] = (),
     ssh_path: str | os.PathLike[str] = "ssh",
@@ -51,6 +55,7 @@ def plan(
         identity_file: a private key's file, or several, on the machine of the growing node. No other keys are tried then.
         password: for the host's password question, also if it comes as keyboard-interactive.
         passphrase: for the identity file.
+        second_factor: for the question for a verification code, a one-time password or the like.
         host_key_policy: "strict": the host must be known. "accept-new": an unknown one is noted, a changed one refused.
             "ignore": no check at all. Default: the user's configuration; where that says "ask", an unknown one is refused.
         ssh_args: more arguments, put before the host.
@@ -67,10 +72,13 @@ def plan(
     _check("host", host)
     words = python_words(python)
     files = [identity_file] if isinstance(identity_file, str | os.PathLike) else list(identity_file or ())
+    secrets = {"password": secret("password", password), "passphrase": secret("passphrase", passphrase),
+               "second_factor": secret("second_factor", second_factor)}  # fmt: skip
+    given = {key: value for key, value in secrets.items() if value is not None}
     options = {
         "IdentitiesOnly": "yes" if files else None,
-        "BatchMode": None if password is not None or passphrase is not None else "yes",
-        "NumberOfPasswordPrompts": None if password is None and passphrase is None else "1",
+        "BatchMode": None if given else "yes",
+        "NumberOfPasswordPrompts": "1" if given else None,
         "StrictHostKeyChecking": _policy(host_key_policy),
         "UserKnownHostsFile": "/dev/null" if _policy(host_key_policy) == "no" else None,
         "Compression": None if compression is None else "yes" if compression else "no",
@@ -87,14 +95,13 @@ def plan(
     more = [word for key, value in options.items() if value is not None for word in ("-o", f"{key}={value}")]
     # The user's arguments come first: of an option given twice, ssh takes the first.
     argv = [*head, *texts("ssh_args", ssh_args), *more, "--", host]
-    secrets = {"password": secret("password", password), "passphrase": secret("passphrase", passphrase)}
-    given = {key: value for key, value in secrets.items() if value is not None}
+    alone = host if _JUMPS.search("\n".join(argv)) else None
     return make(
         f"ssh {host}", name_from(host.rpartition("@")[2]) if name is None else name, words, connect_timeout_s,
         # `exec`: dash would stay as a process of its own, with the first stage in its arguments for all to see.
         argv=[*argv, "exec " + first_stage.shell_command(words, NAME_HERE)],
         command=shown([*argv, *(words or ["python"])]),
-        shape="pipes+tty" if given else "pipes", rules=question_rules(given) + exit_rules(host, port, given),
+        shape="pipes+tty" if given else "pipes", rules=question_rules(given, alone) + exit_rules(host, port, given),
         secrets=given, env={"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None} if given else None,
     )  # fmt: skip
 

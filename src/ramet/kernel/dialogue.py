@@ -5,8 +5,9 @@ Pure: bytes in, decisions out. It must not know of descriptors, time, or what a 
 A rule is a dict; unknown keys are left alone, so a newer controller can give more than an older node plays:
 
 =========  ============================================================================================================
-on         where the text is: "tty" (default), "stderr", "output" (before the first marker); "exit" rules are looked
-           at when the program has ended, see ``verdict``
+on         where the text is: "tty" (default), "stderr", "output" (before the first marker). Others are looked at in
+           the end, see ``verdict``: "exit" when the program has ended, "else" when none of those fits, "late" when it
+           took too long
 match      a regular expression; it is searched in what came since the last match, without terminal escapes
 do         "send" an answer, "fail", or "skip": take the text out of sight of the rules that follow
 secret     what to send: the name of one of the secrets. Only "send"
@@ -113,7 +114,7 @@ class Dialogue(object):
     """Plays the rules of one plan.
 
     Args:
-        rules: as above. Rules for "exit" are ignored here.
+        rules: as above. Those for the end are ignored here.
         secrets: name -> text.
 
     Raises:
@@ -129,7 +130,7 @@ class Dialogue(object):
         self._held = {}  # type: Dict[str, bytes]
         self._seen = {}  # type: Dict[str, bytes]
         for rule in rules:
-            if rule.get("on", "tty") != "exit":
+            if rule.get("on", "tty") not in ("exit", "else", "late"):
                 self._rules.append((rule.get("on", "tty"), compiled(rule), rule))
 
     def __repr__(self):
@@ -202,16 +203,17 @@ def compiled(rule):
         raise ValueError("a dialogue rule has no usable pattern (%r): %s" % (rule.get("match"), error))
 
 
-def verdict(rules, status, text):
-    # type: (Iterable[Rule], Optional[int], str) -> Optional[Rule]
-    """The first "exit" rule for a program that has ended, or None.
+def verdict(rules, status, text, on="exit"):
+    # type: (Iterable[Rule], Optional[int], str, str) -> Optional[Rule]
+    """The first rule for how it ended, or None.
 
     Args:
-        status: its exit status; None if that isn't known, negative for a signal.
+        status: the program's exit status; None if that isn't known, negative for a signal.
         text: what it said.
+        on: "exit", "else" or "late".
     """
     for rule in rules:
-        if rule.get("on") != "exit":
+        if rule.get("on") != on:
             continue
         wanted = rule.get("status")  # type: Union[None, int, List[int]]
         fits = wanted is None or status == wanted or isinstance(wanted, (list, tuple)) and status in wanted

@@ -276,11 +276,16 @@ class Growth(object):
 
     def _too_late(self):
         # type: () -> None
-        what = "no interpreter answered" if self.phase == ANSWERING else "the kernel did not start over there"
+        before = self.phase == ANSWERING
+        what = "no interpreter answered" if before else "the kernel did not start over there"
         rule = {"text": "%s within %g s" % (what, self.plan["timeout_s"]), "again": True,
                 "remedy": "see the last lines, if there are any; or allow more time: connect_timeout_s="}
+        question = self.asked.text().rpartition("\n")[2].strip()
         if (self.said.data + self.received).strip():
             rule["stage"] = "bootstrap"
+        rule.update(dialogue.verdict(self.plan.get("rules") or (), None, self._seen(), "late") or {})
+        if before and question:
+            rule.update({"text": "it asks what there is no answer to: " + question[-200:], "again": False})
         self._fail_for(rule)
 
     def _still_there(self):
@@ -297,7 +302,8 @@ class Growth(object):
         except Exception:
             pass    # the end is reported below
         before = self.phase == ANSWERING
-        rule = dialogue.verdict(list(self.plan.get("rules") or ()) + EXITS, status, self._seen())
+        seen, rules = self._seen(), list(self.plan.get("rules") or ())
+        rule = dialogue.verdict(rules + EXITS, status, seen) or dialogue.verdict(rules, status, seen, "else")
         if rule is None:
             text = "it ended before a kernel ran there"
             if before and self.said.data.strip():

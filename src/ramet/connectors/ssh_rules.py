@@ -129,8 +129,8 @@ _WHEN_IT_ENDS: list[tuple[str, str, list[str], str, str]] = [
      "the host allows no sessions on this connection", "raise MaxSessions there"),
     ("ConnectError", "start", ["kex_exchange_identification", "ssh_exchange_identification", "banner (exchange|line)"],
      "what listens at {where} isn't an SSH server, or it takes no more connections now",
-     "check the port; if many connect to it at once, or through it: Tree(connecting_max=10), or raise MaxStartups there; "
-     "if many failed before, it may shut them out for a while (PerSourcePenalties)"),
+     ("check the port; if many connect to it at once, or through it: Tree(connecting_max=10), or raise MaxStartups there; "
+     "if many failed before, it may shut them out for a while (PerSourcePenalties)")),
     ("ConnectError", "start", ["[Nn]o matching [^\n]{1,200} found", "Unable to negotiate"],
      "client and host have no method in common", "allow an older one: ssh_args=['-o', 'HostKeyAlgorithms=...']"),
     ("ConnectError", "start", ["Cannot execute command-line and remote command"],

@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh venv EXTRA     .venv with ramet (editable) and one of its extras: demo (none), test, docs, bench, packages, dev
 #   tools/setup.sh targets        programs that tests connect to: installed as root, else named, and their tests skipped
-#   tools/setup.sh targets all    the same with those for containers
+#   tools/setup.sh targets all    the same with those for containers, and roots of other systems (tools/roots.sh)
 #
 # PYTHON=...  the interpreter (3.10 or newer) to make .venv from, instead of the first good one that is found
 # VENV=...    another place for the virtual environment
@@ -116,7 +116,7 @@ INCUS="incusd:incus-base incus:incus-client"
 setup_incus() {
   local programs packages apt code mirror
   # shellcheck disable=SC2086     # a list of words on purpose
-  if ! missing $INCUS || ! can_apt || apt-cache show incus-base > /dev/null 2>&1; then setup_targets $INCUS; return; fi
+  if ! missing $INCUS || ! can_apt || [ -n "$(apt-cache madison incus-base 2> /dev/null)" ]; then setup_targets $INCUS; return; fi
   code=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
   # shellcheck disable=SC2016     # apt's own placeholders
   mirror=$(apt-get indextargets --no-release-info --format '$(CREATED_BY)|$(RELEASE)|$(COMPONENT)|$(SITE)' |
@@ -168,6 +168,7 @@ case ${1:-} in
     is_root || say "not root: tests that need root are skipped, and nothing is installed"
     # shellcheck disable=SC2086     # lists of words on purpose
     setup_targets $TARGETS ${2:+$CONTAINERS}
-    if [ -n "${2:-}" ]; then setup_incus; fi ;;
+    if [ -n "${2:-}" ]; then setup_incus; fi
+    if [ -n "${2:-}" ] && is_root; then bash tools/roots.sh || say "not all roots could be made: tests that need them are skipped"; fi ;;
   *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

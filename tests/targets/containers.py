@@ -44,6 +44,24 @@ def wait_for(done: Callable[[], Any], seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
+def nodes_in(space: str) -> list[str]:
+    """The command lines of all nodes in a namespace of process ids, by what its link in /proc says."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/ns/pid") == space:
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if "(ramet:" in line]
+
+
+def gone(left: Callable[[], Any], seconds: float = 15) -> bool:
+    """Whether what there is becomes nothing in time."""
+    end = time.monotonic() + seconds
+    while left() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not left()
+
+
 def busybox_root(folder: Path) -> Path:
     """The smallest root folder that is of use. Debian's busybox-static runs by itself."""
     for part in ("bin", "sbin", "etc", "tmp", "usr", "proc", "sys", "dev", "root", "run"):

@@ -4,14 +4,13 @@ Each: grow, call, own module, a chain through it, no Python there, gone in mid-c
 """
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pytest
 from ramet import ClosedError, ConnectError, NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
 from support import leaks, needs, remote
-from targets.containers import busybox_root, run
+from targets.containers import busybox_root, gone, nodes_in, run
 from targets.kinds import PYTHON, TARGETS, Kind
 
 
@@ -55,24 +54,6 @@ def root() -> Iterator[Path]:
     yield folder
     run("umount", str(folder / "usr"))
     shutil.rmtree(place)
-
-
-def in_space(space: str) -> list[str]:
-    """The command lines of all processes in a namespace of process ids."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/ns/pid") == space:
-                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return found
-
-
-def gone(left: Callable[[], Collection[Any]], seconds: float = 15) -> bool:
-    """Whether what there is becomes nothing in time."""
-    end = time.monotonic() + seconds
-    while left() and time.monotonic() < end:
-        time.sleep(0.05)
-    return not left()
 
 
 @every_kind
@@ -125,7 +106,7 @@ def test_killed_in_mid_call(tree: Tree, kind: Kind) -> None:
     node.kill()
     with pytest.raises((ClosedError, NodeLostError)):
         call.result(20)
-    assert gone(lambda: [there for there in in_space(space) if "(ramet:" in there])
+    assert gone(lambda: nodes_in(space))
 
 
 @with_processes

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts, variables
 from ramet.connectors.machinectl import UNIT_EXITS
 
 
@@ -13,6 +13,7 @@ def plan(
     *,
     group: str | None = None,
     workdir: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
     run0_args: Sequence[str] = (),
     run0_path: str | os.PathLike[str] = "run0",
     python: Python = None,
@@ -25,6 +26,7 @@ def plan(
         username: who to be. Default: root.
         group: with which group.
         workdir: the folder to start in.
+        env: more variables. They show in the arguments of the program: not for secrets.
         run0_args: more arguments.
         run0_path: the program.
         python: the interpreter, or a list with its flags. Default: one is looked for.
@@ -36,6 +38,7 @@ def plan(
     """
     who = "root" if username is None else argument("username", username)
     own = options({"--user": username, "--group": group, "--chdir": workdir})
-    head = [os.fspath(run0_path), "--pipe", "--no-ask-password", *own, *texts("run0_args", run0_args), "--"]
-    return behind(f"run0 {who}", head, who, name, python, connect_timeout_s,
-                  rules=[{**rule, "stage": "escalate"} for rule in UNIT_EXITS])  # fmt: skip
+    head = [os.fspath(run0_path), "--pipe", "--no-ask-password", *own, *variables(env, "--setenv"),
+            *texts("run0_args", run0_args), "--"]  # fmt: skip
+    rules = [rule if rule["stage"] == "find-python" else {**rule, "stage": "escalate"} for rule in UNIT_EXITS]
+    return behind(f"run0 {who}", head, who, name, python, connect_timeout_s, rules=rules)

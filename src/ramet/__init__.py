@@ -23,6 +23,7 @@ from ramet.kernel.errors import (
 from ramet.kernel.facade import ANY, here, register
 from ramet.node import Node
 from ramet.retrying import Retry
+from ramet.secrets import Secret
 from ramet.tree import Tree
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "PythonNotFoundError",
     "RemoteError",
     "Retry",
+    "Secret",
     "ServiceError",
     "Tree",
     "ValueNotPortableError",

@@ -29,14 +29,16 @@ def _planned(connector: Connector, args: Sequence[Any], options: Mapping[str, An
     return check_plan(function(*args, **options))
 
 
-def _steps(text: str, retry: Retry | None) -> list[Step]:
+def _steps(text: str, retry: Retry | None, more: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:
     """What a spec leads to, step by step.
 
     Args:
         retry: for the steps that don't say for themselves.
+        more: options for steps, by connector.
     """
     found = []
     for connector, options in spec.parse(text):
+        options = {**(more or {}).get(connector, {}), **options}
         own = options.pop("retry", retry)
         try:
             found.append((_planned(connector, (), options), retry_from(own)))
@@ -81,8 +83,12 @@ class Grower:
         retry = retry_from(options.pop("retry", None))
         return self._tree._grow(self, _planned(connector, args, options), retry)
 
-    def connect(self, text: str) -> Node:
+    def connect(self, text: str, options: Mapping[str, Mapping[str, Any]] | None = None) -> Node:
         """Grow several nodes, one through the other, from one string such as ``"ssh:user@web1:2222/sudo:root"``.
+
+        Args:
+            text: the spec.
+            options: more options for its steps, by connector, such as secrets: ``{"sudo": {"password": ...}}``.
 
         Returns:
             The last of them.
@@ -91,7 +97,7 @@ class Grower:
             ValueError: the string names no connector, or an option that it doesn't have.
         """
         grower: Any = self
-        for plan, retry in _steps(text, None):
+        for plan, retry in _steps(text, None, options):
             grower = self._tree._grow(grower, plan, retry)
         node: Node = grower
         return node

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec, hosts
+from ramet.asking import Desk
 from ramet.bootstrap import packing
 from ramet.gates import Gates
 from ramet.hosts import Hosts
 from ramet.kernel import frames, remote_errors, values
 from ramet.kernel.core import CONFIG, END, GROW, ROUTE
 from ramet.kernel.diagnosis import connect_error
-from ramet.kernel.errors import ConnectError
+from ramet.kernel.errors import ClosedError, ConnectError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.node import Node
 from ramet.retrying import Retry, may_pass
@@ -51,6 +52,7 @@ class Gardener:
         self.nursery = tree._nursery
         self.nodes = tree._nodes
         self.lock = threading.RLock()
+        self.desk = Desk(tree._core)
         self.ids = itertools.count(1)
         self.gates = Gates(connecting_max, self.core.loop.call_soon)
         self.spreads: weakref.WeakSet[Spread] = weakref.WeakSet()
@@ -110,8 +112,10 @@ class Gardener:
 
     def _grow_here(self, node: Node, plan: dict[str, Any]) -> None:
         form = self._recall(node, plan)
-        link = self.nursery.grow(node.id, plan, self._config(node), lambda error: self.grown(node, plan, error),
-                                 lambda found: self.known(node, "source" if form == "source" else found))
+        link = self.nursery.grow(node.id, self.desk.open(node.id, 0, plan), self._config(node),
+                                 lambda error: self.grown(node, plan, error),
+                                 lambda found: self.known(node, "source" if form == "source" else found),
+                                 self.desk.asker(node.id))
         with self.lock:
             if not node._state.ended:
                 self.links[node.id] = link
@@ -172,7 +176,8 @@ class Gardener:
                 self.known(node, parent._state.form or "source")    # it is the same interpreter
             else:
                 self.known(node, form or "source", form is None)
-        self.core.ask(parent.id, GROW, codec.encode([node.id, plan, config, payloads]), answered, CONTROL)
+        carried = self.desk.open(node.id, parent.id, plan)
+        self.core.ask(parent.id, GROW, codec.encode([node.id, carried, config, payloads]), answered, CONTROL)
         self._cut_if_closed(node)
         if not node._state.retry.times:     # else calls wait until it is sure that this time it is grown
             known()
@@ -180,6 +185,7 @@ class Gardener:
     def grown(self, node: Node, plan: dict[str, Any], error: ConnectError | None) -> None:
         """A node's kernel runs, or it could not be grown. One that runs says HELLO at once; if not, nothing ever comes."""
         self.gates.leave(_above(node), node.id)
+        self.desk.settle(node.id, error)
         if error is None:
             self.core.loop.call_later(plan["timeout_s"], self._check_up, node, plan)
         elif not self._again(node, plan, error):
@@ -277,6 +283,7 @@ class Gardener:
             state.waits = False
             state.ended = "closed" if state.closing and how == "lost" else how
             held, state.held = state.held, []
+        self.desk.settle(node.id, state.connect_error or ClosedError(reason))
         for dead in held:
             dead()
         if not state.connected.done():

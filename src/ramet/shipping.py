@@ -31,8 +31,8 @@ from ramet.node import Node, State
 UNFORESEEN = ("compat_late", "fragments", "installed", "unforeseen")
 # What a node needs to grow children, and to run calls in other lanes than the main one. The reader of its link imports
 # it, which can't ask for anything: all must be there.
-GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "diagnosis", "dialogue", "spawn",
-           "grow", "nursery")  # fmt: skip
+GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "spawn",
+           "questions", "grow", "nursery")  # fmt: skip
 LANES = ("lanes",)
 # What serves objects to other nodes.
 SERVICES = (*UNFORESEEN, "failures", "proxies", "services")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec, hosts
-from ramet.connectors import registry
+from ramet.connectors import check_plan, registry
 from ramet.hosts import Hosts
 from ramet.kernel import failures
 from ramet.kernel.core import Message
@@ -76,7 +76,11 @@ class Told:
             connector, options = codec.decode(message.body)
             if node is None or connector not in registry.TARGETS or len(self.nodes) > WISHED_CHILDREN_MAX:
                 raise Error(f"no node can be grown by {connector!r} on a node's wish")
-            child = node.grow(connector, **options)
+            retry = options.pop("retry", None)
+            plan = check_plan(registry.find(connector)(**options))
+            if not all(secret.known for secret in plan["secrets"].values()):
+                raise Error("a node's wish has its secrets with it: the program asks nobody for any")
+            child = node.grow(plan, retry=retry)
         except Exception as error:
             self.core.reply(message, failures.pack(error), ERROR)
             return

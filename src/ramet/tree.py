@@ -22,7 +22,7 @@ from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.hosts import Hosts
 from ramet.kernel import core as kernel_core
-from ramet.kernel import kqueue, limits, proxies, services
+from ramet.kernel import kqueue, limits, nursery, proxies, services
 from ramet.kernel.core import Core, Message
 from ramet.kernel.errors import ClosedError
 from ramet.kernel.frames import DEAD
@@ -91,7 +91,8 @@ class Tree(Grower):
             kernel_core.HELLO: told.on_hello, kernel_core.INSTALLED: told.on_installed,
             kernel_core.MODULE_REQUEST: lambda message: self._shipper.on_request(message, self._nodes),
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
-            kernel_core.WISH: told.on_wish, kernel_core.CALL: self._refuse})
+            kernel_core.WISH: told.on_wish, kernel_core.CALL: self._refuse,
+            nursery.SECRET: self._gardener.desk.on_question})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
         self._keeper.start()
         _TREES.add(self)

@@ -128,7 +128,8 @@ def grow_elsewhere(python: str, plans: list[dict[str, Any]], less: bool = False)
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     env["LC_ALL"] = "C"
     argv = [python, str(script), *(["less"] if less else [])]
-    done = subprocess.run(argv, input=json.dumps(job).encode(), env=env, capture_output=True, timeout=50)
+    sent = json.dumps(job, default=lambda secret: secret.reveal()).encode()
+    done = subprocess.run(argv, input=sent, env=env, capture_output=True, timeout=50)
     assert done.returncode == 0, done.stderr.decode()
     *became, last = json.loads(done.stdout)
     assert last == {"fds": 0}

@@ -29,7 +29,7 @@ def failure(plan: dict[str, Any], kind: type[ConnectError], stage: str, **option
     assert f"stage: {stage}" in text
     assert "dup2(0,9)" not in text, "the first stage is shown"
     for secret in plan["secrets"].values():
-        assert secret not in text + error.seen
+        assert secret.reveal() not in text + error.seen
     return error
 
 

@@ -41,7 +41,7 @@ def failure(kind: type[ConnectError], stage: str, host: str = HOST, **options: A
     assert "remedy: " in text
     assert "dup2" not in text, "the first stage is shown"
     for secret in plan["secrets"].values():
-        assert secret not in text + error.seen
+        assert secret.reveal() not in text + error.seen
     return error
 
 

@@ -10,6 +10,7 @@ from ramet.bootstrap import first_stage
 from ramet.connectors import NAME_CHARS_MAX, check_name, command, local, make, name_from, python_words, ssh
 from ramet.kernel.dialogue import to_bytes
 from ramet.kernel.spawn import NAME_HERE, settled
+from ramet.secrets import Secret
 
 FIELDS = {"what", "name", "python", "timeout_s", "argv", "command", "shape", "stub", "form", "env", "cwd", "rules",
           "secrets"}  # fmt: skip
@@ -33,14 +34,15 @@ def plain(value: Any) -> bool:
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_plan_is_complete_and_travels(plan: dict[str, Any]) -> None:
     assert set(plan) == FIELDS
-    assert plain(plan)
+    assert plain({**plan, "secrets": {}})
+    assert all(isinstance(secret, Secret) for secret in plan["secrets"].values())
     assert plan["shape"] in ("socket", "pipes", "pipes+tty")
     assert (plan["shape"] == "socket") == bool(plan["stub"]) == (not plan["argv"])
 
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_secrets_are_in_one_place_only(plan: dict[str, Any]) -> None:
-    shown = repr({**plan, "secrets": None})
+    shown = repr(plan)
     assert "hunter2" not in shown
     assert "opensesame" not in shown
 
@@ -163,8 +165,8 @@ def test_ssh_with_a_password_gets_a_terminal() -> None:
     plan = ssh.plan("web1", password="hunter2")
     assert plan["shape"] == "pipes+tty"
     assert plan["env"] == {"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None}
-    assert plan["secrets"] == {"password": "hunter2"}
-    assert "hunter2" not in repr({**plan, "secrets": None})
+    assert plan["secrets"]["password"].reveal() == "hunter2"
+    assert "hunter2" not in repr(plan)
 
 
 @pytest.mark.parametrize(("words", "strict"), [

@@ -22,6 +22,7 @@ NAMES = [
     "PythonNotFoundError",
     "RemoteError",
     "Retry",
+    "Secret",
     "ServiceError",
     "Tree",
     "ValueNotPortableError",

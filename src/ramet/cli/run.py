@@ -31,6 +31,9 @@ def run(
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", show_default=False,
                                                   help="End the work on a host after so long.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a host, failures too.")] = False,
+    ask_password: Annotated[bool, typer.Option("--ask-password", help="Ask for one password, for all ssh steps.")] = False,
+    ask_sudo_password: Annotated[bool, typer.Option("--ask-sudo-password",
+                                                    help="Ask for one password, for all sudo and doas steps.")] = False,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, show_default=False,
                                          help="-v: tell each host's Python, time, and tracebacks; -vv: traffic.")] = 0,
 ) -> None:
@@ -51,6 +54,7 @@ def run(
     ramet run -H web1,web2 check.py                 main() on two hosts
     ramet run -H web1 check.py:disk_usage /var 90   disk_usage("/var", "90")
     ramet run check.py                              in a fresh interpreter here
+    ramet run --ask-sudo-password -H web1/sudo:root check.py
     ramet run --json -H web1 check.py | jq .value   for another program
     ```
 
@@ -61,12 +65,13 @@ def run(
     specs = [spec for option in hosts for spec in option.split(",") if spec]
     if not specs:
         raise typer.BadParameter("names no host", param_hint="-H")
+    secrets = asked_secrets(ask_password, ask_sudo_password)
     report = Report(as_json, verbose)
     with ramet.Tree(on_output=_to_stderr if as_json else show) as tree:
         hosts_of: dict[ramet.Node, str] = {}
         for spec in specs:
             try:
-                hosts_of[tree.connect(full_spec(spec))] = spec
+                hosts_of[tree.connect(full_spec(spec), secrets)] = spec
             except ValueError as error:
                 raise typer.BadParameter(f"{spec}: {error}", param_hint="-H") from None
         nodes = [node if timeout is None else node.options(timeout=timeout) for node in hosts_of]
@@ -75,6 +80,16 @@ def run(
         report.traffic(tree)
     if report.failed:
         raise typer.Exit(1)
+
+
+def asked_secrets(ssh: bool, sudo: bool) -> dict[str, dict[str, ramet.Secret]]:
+    """The options of steps, by connector, for the passwords that the user wants to be asked for: when the first host asks."""
+    options = {}
+    if ssh:
+        options["ssh"] = {"password": ramet.Secret.ask("ssh password of these hosts")}
+    if sudo:
+        options["sudo"] = options["doas"] = {"password": ramet.Secret.ask("sudo password of these hosts")}
+    return options
 
 
 def _to_stderr(node: ramet.Node, stream: int, line: str) -> None:

@@ -17,7 +17,8 @@ form        the form of code that the interpreter takes, where that is known bef
 env         changes to the environment of the program: name -> value, or None to take it away
 cwd         the folder it is started in, or None
 rules       what to do at prompts and ends, see ``kernel/dialogue.py``
-secrets     name -> text, for the rules. Never in argv, command, env or rules; never shown
+secrets     name -> ``ramet.Secret``, for the rules; those that are known beforehand travel with the plan, as bytes. Never in
+            argv, command, env or rules; never shown
 timeout_s   how long connecting may take in all
 ==========  ===========================================================================================================
 """
@@ -32,6 +33,7 @@ from typing import Any
 from ramet.bootstrap import first_stage
 from ramet.kernel import dialogue
 from ramet.kernel.spawn import NAME_HERE
+from ramet.secrets import secret
 
 Plan = dict[str, Any]
 
@@ -79,6 +81,12 @@ def make(
     if unknown:
         raise TypeError(f"a plan has no field {', '.join(sorted(unknown))}")
     plan.update(fields)
+    secrets = {name: secret(name, value) for name, value in plan["secrets"].items()}
+    plan["secrets"] = {name: value for name, value in secrets.items() if value is not None}
+    # What is asked for anew may be typed once more.
+    plan["rules"] = [
+        {**rule, "max": max(rule.get("max", 1), plan["secrets"][rule["secret"]].tries)} if rule.get("secret") in plan["secrets"]
+        else dict(rule) for rule in plan["rules"]]  # fmt: skip
     dialogue.Dialogue(plan["rules"], plan["secrets"])   # raises for a broken rule, here and now
     return plan
 

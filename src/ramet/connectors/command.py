@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, behind, texts
+from ramet.secrets import Given
 
 
 def plan(
@@ -18,7 +19,7 @@ def plan(
     shell: bool = False,
     terminal: bool = False,
     rules: Sequence[Mapping[str, Any]] = (),
-    secrets: Mapping[str, str] | None = None,
+    secrets: Mapping[str, Given] | None = None,
     env: Mapping[str, str | None] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     name: str | None = None,
@@ -32,7 +33,7 @@ def plan(
         shell: add them as one word, for a command that hands it to a shell (as ``ssh host`` does).
         terminal: give the command a controlling terminal, on which ``rules`` answer its questions.
         rules: what to do at its questions and its end, see ``kernel/dialogue.py``.
-        secrets: what the rules send, by name.
+        secrets: what the rules send, by name: texts, functions that give one, or ``ramet.Secret``.
         env, cwd: for the command, on the machine of the growing node.
         name: the node's name. Default: the command's.
         connect_timeout_s: how long it may take, in seconds.

@@ -5,13 +5,14 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import NO_PYTHON, exits, password_rules, secret
+from ramet.connectors.rules import NO_PYTHON, exits, password_rules
+from ramet.secrets import Given, secret
 
 
 def plan(
     username: str | None = None,
     *,
-    password: str | None = None,
+    password: Given | None = None,
     doas_args: Sequence[str] = (),
     doas_path: str | os.PathLike[str] = "doas",
     python: Python = None,
@@ -32,14 +33,14 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
-    password = secret("password", password)
+    given = secret("password", password)
     who = "root" if username is None else argument("username", username)
-    head = [os.fspath(doas_path), *options({"-n": password is None, "-u": username}), *texts("doas_args", doas_args), "--"]
+    head = [os.fspath(doas_path), *options({"-n": given is None, "-u": username}), *texts("doas_args", doas_args), "--"]
     return behind(
         f"doas {who}", head, who, name, python, connect_timeout_s,
-        shape="pipes" if password is None else "pipes+tty",
-        rules=password_rules("tty", password is not None, "doas", "escalate") + NO_PYTHON + _EXITS,
-        secrets={} if password is None else {"password": password},
+        shape="pipes" if given is None else "pipes+tty",
+        rules=password_rules("tty", given is not None, "doas", "escalate") + NO_PYTHON + _EXITS,
+        secrets={} if given is None else {"password": given},
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ See ``kernel/dialogue.py`` for what a rule is.
 """
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,19 +24,6 @@ EXPIRED = (
     "|(passwor[dt]|kennwort|mot de passe|contrase\\S{1,2}a|senha)[^\n]{0,40}(abgelaufen|expir\\S{1,2}|caducad)"
     ")[^\n]*\n"
 )
-
-
-def secret(what: str, text: Any) -> str | None:
-    """A secret that can be typed, or None.
-
-    Raises:
-        TypeError, ValueError: it isn't a text, or can't be typed. The text is never in the error.
-    """
-    if text is not None and not isinstance(text, str):
-        raise TypeError(f"{what} must be a text")
-    if text is not None and re.search(r"[\x00-\x1f\x7f]", text):
-        raise ValueError(f"{what} has a control character in it, which can't be typed")
-    return text
 
 
 def password_rules(source: str, given: bool, who: str, stage: str) -> list[Rule]:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ramet.bootstrap import first_stage
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words, shown, texts
-from ramet.connectors.rules import secret
 from ramet.connectors.ssh_rules import exit_rules, question_rules
 from ramet.kernel.spawn import NAME_HERE
+from ramet.secrets import Given, Secret, secret
 
 #: host_key_policy -> StrictHostKeyChecking
 HOST_KEY_POLICIES = {
-    "strict": "yes", "yes": "yes", "accept-new": "accept-new", "ignore": "no", "no": "no", "off": "no",
+    "strict": "yes", "yes": "yes", "accept-new": "accept-new", "ask": "ask", "ignore": "no", "no": "no", "off": "no",
 }  # fmt: skip
+
+# A fingerprint as ssh shows it; since 8.0 it takes one for an answer, too.
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
 
 # ssh hands host and user to a shell where the configuration says so (ProxyCommand, Match exec). OpenSSH itself refuses
 # these characters only since 9.6.
@@ -34,10 +37,10 @@ def plan(
     port: int | None = None,
     username: str | None = None,
     identity_file: str | os.PathLike[str] | Sequence[str] | None = None,
-    password: str | None = None,
-    passphrase: str | None = None,
-    second_factor: str | None = None,
-    host_key_policy: str | None = None,
+    password: Given | None = None,
+    passphrase: Given | None = None,
+    second_factor: Given | None = None,
+    host_key_policy: str | Callable[[str], bool] | None = None,
     ssh_args: Sequence[str] = (),
     ssh_path: str | os.PathLike[str] = "ssh",
     compression: bool | None = None,
@@ -53,11 +56,15 @@ def plan(
         port: 1 to 65535.
         username: who to log in as.
         identity_file: a private key's file, or several, on the machine of the growing node. No other keys are tried then.
-        password: for the host's password question, also if it comes as keyboard-interactive.
+        password: for the host's password question, also if it comes as keyboard-interactive. A text, a function that gives
+            one, or a ``ramet.Secret``; the same goes for what is secret below.
         passphrase: for the identity file.
         second_factor: for the question for a verification code, a one-time password or the like.
         host_key_policy: "strict": the host must be known. "accept-new": an unknown one is noted, a changed one refused.
-            "ignore": no check at all. Default: the user's configuration; where that says "ask", an unknown one is refused.
+            "ignore": no check at all. "ask": the user is shown the fingerprint of an unknown one, and decides. A function
+            is given that question's text, and decides, by a thread where it may block. A fingerprint ("SHA256:..."): an
+            unknown host must have it (OpenSSH 8.0). Default: the user's configuration; where that says "ask", an unknown one
+            is refused.
         ssh_args: more arguments, put before the host.
         ssh_path: the program.
         compression: on or off.
@@ -72,15 +79,16 @@ def plan(
     _check("host", host)
     words = python_words(python)
     files = [identity_file] if isinstance(identity_file, str | os.PathLike) else list(identity_file or ())
+    policy, host_key = _policy(host_key_policy)
     secrets = {"password": secret("password", password), "passphrase": secret("passphrase", passphrase),
-               "second_factor": secret("second_factor", second_factor)}  # fmt: skip
+               "second_factor": secret("second_factor", second_factor), "host key": host_key}  # fmt: skip
     given = {key: value for key, value in secrets.items() if value is not None}
     options = {
         "IdentitiesOnly": "yes" if files else None,
         "BatchMode": None if given else "yes",
-        "NumberOfPasswordPrompts": "1" if given else None,
-        "StrictHostKeyChecking": _policy(host_key_policy),
-        "UserKnownHostsFile": "/dev/null" if _policy(host_key_policy) == "no" else None,
+        "NumberOfPasswordPrompts": str(max(value.tries for value in given.values())) if given else None,
+        "StrictHostKeyChecking": policy,
+        "UserKnownHostsFile": "/dev/null" if policy == "no" else None,
         "Compression": None if compression is None else "yes" if compression else "no",
         "ServerAliveInterval": None if keepalive is None else str(_at_least(1, "keepalive", keepalive)),
         "ConnectTimeout": str(max(1, int(connect_timeout_s * 0.9))) if 0 < connect_timeout_s < 1e9 else None,
@@ -114,12 +122,18 @@ def _check(what: str, text: str) -> str:
     return text
 
 
-def _policy(policy: str | None) -> str | None:
+def _policy(policy: str | Callable[[str], bool] | None) -> tuple[str | None, Secret | None]:
+    """What ssh is told, and what answers its question, if that is to be answered."""
     if policy is None:
-        return None
+        return None, None
+    if callable(policy):
+        return "ask", Secret.decide(policy)
+    if isinstance(policy, str) and _FINGERPRINT.fullmatch(policy):
+        return "ask", Secret(policy.rstrip("="))
     if policy not in HOST_KEY_POLICIES:
-        raise ValueError(f"host_key_policy is one of {', '.join(HOST_KEY_POLICIES)}; not {policy!r}")
-    return HOST_KEY_POLICIES[policy]
+        raise ValueError(f"host_key_policy is one of {', '.join(HOST_KEY_POLICIES)}, a fingerprint such as "
+                         f"'SHA256:...', or a function; not {policy!r}")
+    return HOST_KEY_POLICIES[policy], Secret.decide(None) if policy == "ask" else None
 
 
 def _at_least(least: int, what: str, value: float, most: float = 1 << 30) -> int:

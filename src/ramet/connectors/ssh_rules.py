@@ -18,16 +18,18 @@ _EXPIRED_ACCOUNT = {"text": "the account has expired", "remedy": "ask who runs t
 _FORCED = "the host may run a command of its own for this account or key (ForceCommand, command=)"
 
 
-def question_rules(secrets: Mapping[str, str], host: str | None = None) -> list[Rule]:
+def question_rules(secrets: Mapping[str, object], host: str | None = None) -> list[Rule]:
     """What to do at each question on the terminal, in the order in which they are tried.
 
     Args:
-        secrets: "password", "passphrase" and "second_factor", as far as they were given.
+        secrets: "password", "passphrase", "second_factor" and "host key", as far as they were given.
         host: the only host whose questions for a password or second factor may be answered; None: any.
     """
     refused = {"error": "AuthenticationError", "stage": "authenticate"}
     rules: list[Rule] = [
-        {"match": "\\(yes/no(/\\[fingerprint\\])?\\)\\?[ \t]*\\Z", **_UNKNOWN_HOST},
+        {"match": "\\(yes/no(/\\[fingerprint\\])?\\)\\?[ \t]*\\Z", **_UNKNOWN_HOST,
+         **({"do": "send", "secret": "host key", "open": True} if "host key" in secrets else {})},
+        {"match": "Please type 'yes'[^\n]*:[ \t]*\\Z", **_UNKNOWN_HOST, "text": "the host's key has another fingerprint"},
         # A host's own words have ssh's "(user@host) " before them: the passphrase isn't for the host.
         {"match": "(?i)\\A\\s*enter passphrase for [^\n]{1,4000}:[ \t]*\\Z", "do": "send", "max": 8, "secret": "passphrase",
          "text": "the passphrase was refused", **refused},
@@ -154,7 +156,7 @@ _MAY_PASS = {
 }  # fmt: skip
 
 
-def exit_rules(host: str, port: int | None, secrets: Mapping[str, str]) -> list[Rule]:
+def exit_rules(host: str, port: int | None, secrets: Mapping[str, object]) -> list[Rule]:
     """What it means when ssh ends with its own status, 255, by what it said; the first that matches counts."""
     if "password" in secrets:
         denied, remedy = "the password was refused", "check user and password, and that the host allows passwords"

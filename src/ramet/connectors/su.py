@@ -5,13 +5,14 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import exits, password_rules, secret
+from ramet.connectors.rules import exits, password_rules
+from ramet.secrets import Given, secret
 
 
 def plan(
     username: str = "root",
     *,
-    password: str | None = None,
+    password: Given | None = None,
     login: bool = False,
     shell: str | os.PathLike[str] | None = None,
     su_args: Sequence[str] = (),
@@ -36,15 +37,15 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
-    password = secret("password", password)
+    given = secret("password", password)
     head = [os.fspath(su_path), *options({"-l": login, "-s": shell}), *texts("su_args", su_args),
             argument("username", username), "-c"]  # fmt: skip
     # Without a terminal of its own su asks on stderr and reads from stdin, which is the link: nothing else is on it yet.
-    questions = [password_rules(source, password is not None, "su", "escalate") for source in ("stderr", "output")]
+    questions = [password_rules(source, given is not None, "su", "escalate") for source in ("stderr", "output")]
     return behind(
         f"su {username}", head, username, name, python, connect_timeout_s, shell=True,
         rules=[*questions[0], *questions[1], *_EXITS],
-        secrets={} if password is None else {"password": password},
+        secrets={} if given is None else {"password": given},
     )  # fmt: skip
 
 

@@ -5,13 +5,14 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import NO_PYTHON, exits, password_rules, secret
+from ramet.connectors.rules import NO_PYTHON, exits, password_rules
+from ramet.secrets import Given, secret
 
 
 def plan(
     username: str | None = None,
     *,
-    password: str | None = None,
+    password: Given | None = None,
     group: str | None = None,
     login: bool = False,
     set_home: bool = False,
@@ -46,10 +47,10 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
-    password = secret("password", password)
+    given = secret("password", password)
     variables = None if isinstance(preserve_env, bool) else ",".join(texts("preserve_env", preserve_env))
     head = [os.fspath(sudo_path), *options({
-        "-n": password is None, "-p": None if password is None else PROMPT,
+        "-n": given is None, "-p": None if given is None else PROMPT,
         "-u": None if username is None else argument("username", username),
         "-g": None if group is None else argument("group", group),
         "-i": login, "-H": set_home, "-E": preserve_env is True, "-r": selinux_role, "-t": selinux_type,
@@ -57,9 +58,9 @@ def plan(
     who = username or "root"
     return behind(
         f"sudo {who}", head, who, name, "python3" if login and python is None else python, connect_timeout_s,
-        shape="pipes" if password is None and not terminal else "pipes+tty",
-        rules=password_rules("tty", password is not None, "sudo", "escalate") + NO_PYTHON + _EXITS,
-        secrets={} if password is None else {"password": password},
+        shape="pipes" if given is None and not terminal else "pipes+tty",
+        rules=password_rules("tty", given is not None, "sudo", "escalate") + NO_PYTHON + _EXITS,
+        secrets={} if given is None else {"password": given},
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def connect_error(plan, rule, status=None, seen=""):
         status: how the program ended, negative for a signal; None if it didn't.
         seen: the last lines.
     """
-    secrets = (plan.get("secrets") or {}).values()
+    secrets = list((plan.get("secrets") or {}).values())
     seen = dialogue.mask(seen.strip("\n"), secrets)
     for word in _words(plan):
         if len(word) > program_chars_min:   # fish repeats the command that it doesn't find

@@ -10,7 +10,9 @@ on         where the text is: "tty" (default), "stderr", "output" (before the fi
            took too long
 match      a regular expression; it is searched in what came since the last match, without terminal escapes
 do         "send" an answer, "fail", or "skip": take the text out of sight of the rules that follow
-secret     what to send: the name of one of the secrets. Only "send"
+secret     what to send: the name of one of the secrets; nothing if it wasn't given. Only "send". One that isn't known yet
+           is asked for when the rule matches: see "ask" in ``Decision``
+open       the answer that is asked for is nothing to be hidden, such as "yes". Only with "secret"
 send       what to send when it is no secret, such as "yes". Only "send"
 max        how often this rule may send (1). The same question once more means that the answer was refused: that fails
 error      the class to fail with, by its name in ``ramet.kernel.errors``
@@ -21,17 +23,20 @@ status     only "exit": the exit status, or a list of them; any if it is missing
 =========  ============================================================================================================
 
 Rules are tried in their order, the first that matches wins. A secret is sent at most ``max`` times, never shown: not in
-a decision, an error or a ``repr``.
+an error or a ``repr``; and only where the question that it answers is the last thing that was said.
 """
 import re
 
-from ramet.kernel import compat
+from ramet.kernel import hidden
+from ramet.kernel.hidden import SHOWN, Hidden, of
 
 MYPY = False
 if MYPY:
     from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
     Rule = Dict[str, Any]
+
+to_bytes = hidden.to_bytes
 
 # What of a prompt is looked at: OpenSSH's longest, a changed host key with its frame, has 900 bytes.
 prompt_bytes_max = 4096
@@ -44,12 +49,6 @@ _ESCAPE = re.compile(b"\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b]*(?:\x07|
 _NOISE = re.compile(b"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 
 
-def to_bytes(value):
-    # type: (Any) -> bytes
-    """Text as the bytes it stands for; bytes as they are."""
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, compat.text) else bytes(value)
-
-
 def to_text(data):
     # type: (bytes) -> str
     """Bytes for people to read: no escapes, no control characters, unix line ends. Never fails."""
@@ -58,11 +57,12 @@ def to_text(data):
 
 
 def mask(text, secrets):
-    # type: (str, Iterable[str]) -> str
+    # type: (str, Iterable[Any]) -> str
     """The text with every secret in it replaced. One or two letters aren't masked: that would show where they stand."""
-    for secret in sorted(secrets, key=len, reverse=True):
+    known = [secret.text() if isinstance(secret, Hidden) else secret or "" for secret in secrets]
+    for secret in sorted(known, key=len, reverse=True):
         if len(secret) > 2:
-            text = text.replace(secret, "********")
+            text = text.replace(secret, SHOWN)
     return text
 
 
@@ -95,15 +95,25 @@ class Tail(object):
 
 
 class Decision(object):
-    """What to do now: ``do`` is "send" with the bytes in ``data``, or "fail" for the reason in ``rule``."""
+    """What to do now.
 
-    __slots__ = ("data", "do", "rule")
+    Attributes:
+        do: "send": type the bytes in ``data``. "fail": for the reason in ``rule``. "ask": get the secret of that rule, and give
+            it to ``Dialogue.answer``; nothing else is decided until then.
+        text: only "ask": the question as it was seen.
+        attempt: only "ask": how often this rule has asked for an answer, this one included.
+    """
 
-    def __init__(self, do, rule, data=b""):
-        # type: (str, Rule, bytes) -> None
+    __slots__ = ("attempt", "data", "do", "rule", "source", "text")
+
+    def __init__(self, do, rule, data=b"", source="", attempt=0, text=b""):
+        # type: (str, Rule, Any, str, int, bytes) -> None
         self.do = do
         self.rule = rule
         self.data = data
+        self.source = source
+        self.attempt = attempt
+        self.text = text
 
     def __repr__(self):
         # type: () -> str
@@ -115,18 +125,19 @@ class Dialogue(object):
 
     Args:
         rules: as above. Those for the end are ignored here.
-        secrets: name -> text.
+        secrets: name -> text or ``Hidden``; None for one that must be asked for.
 
     Raises:
         ValueError: a rule is broken: its text says which.
     """
 
     def __init__(self, rules, secrets=None):
-        # type: (Iterable[Rule], Optional[Dict[str, str]]) -> None
-        self._secrets = dict(secrets or {})
+        # type: (Iterable[Rule], Optional[Dict[str, Any]]) -> None
+        self._secrets = dict([(name, of(value)) for name, value in (secrets or {}).items()])
         self._rules = []  # type: List[Tuple[str, Any, Rule]]
         self._sent = {}  # type: Dict[int, int]
-        self._typed = []  # type: List[bytes]
+        self._asked = None  # type: Optional[Decision]
+        self._typed = []  # type: List[Hidden]
         self._held = {}  # type: Dict[str, bytes]
         self._seen = {}  # type: Dict[str, bytes]
         for rule in rules:
@@ -145,36 +156,72 @@ class Dialogue(object):
             source: "tty", "stderr" or "output".
         """
         self._seen[source] = (self._seen.get(source, b"") + self._cleaned(source, data))[-prompt_bytes_max:]
+        return self._decided([source]) if self._asked is None else []
+
+    def answer(self, value):
+        # type: (Hidden) -> List[Decision]
+        """Take what was asked for; give what to do, in order, as ``feed`` does.
+
+        It isn't sent where something else was said behind the question: what reads it then may be another.
+        """
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return []
+        sent = []  # type: List[Decision]
+        if not self._seen[asked.source].strip():
+            sent.append(self._answered(asked.rule, asked.attempt, value))
+        return sent + self._decided(sorted(self._seen))
+
+    def close(self):
+        # type: () -> None
+        """It is over: forget the secrets."""
+        for secret in list(self._secrets.values()) + self._typed:
+            secret.wipe()
+
+    def _decided(self, sources):
+        # type: (List[str]) -> List[Decision]
         decisions = []  # type: List[Decision]
-        found = self._match(source)
-        while found is not None:
-            if found.do != "skip":
-                decisions.append(found)
-            found = self._match(source) if found.do != "fail" else None
+        for source in sources:
+            found = self._match(source)
+            while found is not None:
+                if found.do != "skip":
+                    decisions.append(found)
+                if found.do in ("fail", "ask"):
+                    return decisions
+                found = self._match(source)
         return decisions
 
     def _match(self, source):
         # type: (str) -> Optional[Decision]
         text = self._seen[source]
-        for number, (where, pattern, rule) in enumerate(self._rules):
+        for where, pattern, rule in self._rules:
             match = pattern.search(text) if where == source else None
             if match and match.end():   # one that matches nothing at all would match for ever
                 self._seen[source] = text[match.end():]
-                return self._decide(number, rule)
+                return self._decide(rule, source, text[:match.end()])
         return None
 
-    def _decide(self, number, rule):
-        # type: (int, Rule) -> Decision
+    def _decide(self, rule, source, text):
+        # type: (Rule, str, bytes) -> Decision
         do = rule.get("do", "fail")
         if do != "send":
             return Decision(do, rule)
-        self._sent[number] = self._sent.get(number, 0) + 1
-        if self._sent[number] > rule.get("max", 1):
+        attempt = self._sent.get(id(rule), 0) + 1
+        if attempt > rule.get("max", 1):
             return Decision("fail", rule)
-        answer = to_bytes(self._secrets.get(rule["secret"], "") if "secret" in rule else rule.get("send", ""))
-        if len(answer) > 2:
-            self._typed.append(answer)
-        return Decision("send", rule, answer + b"\n")
+        secret = self._secrets.get(rule["secret"], Hidden("")) if "secret" in rule else Hidden(rule.get("send", ""))
+        if secret.known:
+            return self._answered(rule, attempt, secret)
+        self._asked = Decision("ask", rule, b"", source, attempt, text)
+        return self._asked
+
+    def _answered(self, rule, attempt, secret):
+        # type: (Rule, int, Hidden) -> Decision
+        self._sent[id(rule)] = attempt
+        typed = secret.copied() or bytearray()
+        if len(typed) > 2:
+            self._typed.append(of(secret))
+        return Decision("send", rule, typed + b"\n")
 
     def _cleaned(self, source, data):
         # type: (str, bytes) -> bytes
@@ -186,7 +233,7 @@ class Dialogue(object):
             data = data[:at]
         data = _NOISE.sub(b"", data.replace(b"\x1b", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
         for answer in self._typed:
-            data = data.replace(answer, b"")
+            data = data.replace(bytes(answer.copied() or b""), b"") if answer.known else data
         return data
 
 

@@ -65,7 +65,22 @@ class Missing(object):
         raise Error("no tree can be made in a node. ramet.here() grows children from it")
 
 
+class NoSecret(Missing):
+    """Secrets belong to the program. A module that makes some at its top can be loaded in a node, but has none there."""
+
+    def __init__(self, *_, **__):
+        # type: (*Any, **Any) -> None
+        pass
+
+    env = keyring = call = ask = classmethod(lambda cls, *_, **__: cls())
+
+    def reveal(self):
+        # type: () -> Any
+        raise Error("secrets stay in the program that grows the tree: a node has none of them")
+
+
+Secret = NoSecret
 Tree, Node, Call, Outcome = [type(_name, (Missing,), {"__module__": "ramet"}) for _name in ("Tree", "Node", "Call", "Outcome")]
 
-__all__ = ["ANY", "here", "register", "Tree", "Node", "Call", "Outcome"]
+__all__ = ["ANY", "here", "register", "Tree", "Node", "Call", "Outcome", "Secret"]
 __all__ += [_name for _name in dir(errors) if isinstance(getattr(errors, _name), type)]

@@ -22,12 +22,13 @@ import sys
 from ramet.kernel import compat, dialogue, limits, spawn
 from ramet.kernel.diagnosis import EXITS, connect_error
 from ramet.kernel.errors import ConnectError
+from ramet.kernel.questions import Questions
 
 MYPY = False
 if MYPY:
     from typing import Any, Callable, Dict, Optional, Union
 
-    from ramet.kernel.loop import Loop, Timer  # noqa: F401  (in type comments)
+    from ramet.kernel.loop import Loop
 
 ANSWERING, STARTING, OVER = range(3)
 
@@ -57,20 +58,21 @@ class Growth(object):
         on_up: called with (process, fd_in, fd_out, data): it runs. The descriptors (non-blocking; the same one for a
             socket) are the callee's from then on, ``data`` was read behind the marker.
         on_failed: called with (error) when nothing is left of it. One of the two is called, once, on the keeper.
+        on_question: who is asked for secrets that the plan doesn't have, as ``questions.Questions`` takes it.
     """
 
-    def __init__(self, loop, plan, payload, on_started, on_up, on_failed):
-        # type: (Loop, Dict[str, Any], Callable[[str], bytes], Callable[[str], bytes], Callable[..., Any], Callable[[Any], Any]) -> None  # noqa: E501
+    def __init__(self, loop, plan, payload, on_started, on_up, on_failed, on_question=None):
+        # type: (Loop, Dict[str, Any], Callable[[str], bytes], Callable[[str], bytes], Callable[..., Any], Callable[[Any], Any], Any) -> None  # noqa: E501
         self.loop = loop
         self.plan = plan
         self.payload = payload
         self.on_started = on_started
         self.on_up = on_up
         self.on_failed = on_failed
+        self.on_question = on_question
         self.phase = ANSWERING
-        self.dialogue = None  # type: Optional[dialogue.Dialogue]
+        self.questions = None  # type: Optional[Questions]
         self.process = None  # type: Optional[spawn.Process]
-        self.timer = None  # type: Optional[Timer]
         self.error = None  # type: Optional[BaseException]
         self.fd_in = self.fd_out = -1
         self.sending = b""
@@ -117,10 +119,9 @@ class Growth(object):
     def _begin(self):
         # type: () -> None
         self.plan = plan = spawn.settled(self.plan)
-        self.dialogue = dialogue.Dialogue(plan.get("rules") or (), plan.get("secrets"))
+        self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
         self.process = process = spawn.Process(self.loop, plan)
         self.fd_in, self.fd_out = process.fd_in, process.fd_out
-        self.timer = self.loop.call_later(plan["timeout_s"], self._too_late)
         process.on_stderr = self._heard_stderr
         process.on_tty = self._heard_tty
         process.on_exit(self._ended)
@@ -141,18 +142,15 @@ class Growth(object):
 
     def _answer(self, source, data):
         # type: (str, bytes) -> None
-        if self.phase != ANSWERING:
-            return
-        for decision in self.dialogue.feed(source, data):  # type: ignore[union-attr]
-            if decision.do == "fail":
-                self._fail_for(decision.rule)
-                return
-            process = self.process
-            if process.tty < 0:  # type: ignore[union-attr]
-                self._send(decision.data)
-            elif not process.answer(decision.data):  # type: ignore[union-attr]
-                self._fail_for({"text": "its question could not be answered: the terminal is closed"})
-                return
+        self.questions.heard(source, data)  # type: ignore[union-attr]
+
+    def _type(self, data):
+        # type: (bytearray) -> bool
+        """Answer a question: on the terminal, or where there is none, on the link, on which nothing else is yet."""
+        if self.process.tty >= 0:  # type: ignore[union-attr]
+            return self.process.answer(data)  # type: ignore[union-attr,no-any-return,unused-ignore]
+        self._send(bytes(data))
+        return True
 
     # ------------------------------------------------------------------ the link
 
@@ -175,6 +173,7 @@ class Growth(object):
     def _send_kernel(self, form):
         # type: (str) -> None
         self.phase = STARTING
+        self.questions.stop()  # type: ignore[union-attr]
         kernel = self.payload(form)
         self._send(kernel + self.on_started(form))
 
@@ -270,6 +269,7 @@ class Growth(object):
             return
         self._finish()
         self.process.let_go()  # type: ignore[union-attr]
+        self.questions.close()  # type: ignore[union-attr]
         self.on_up(self.process, self.fd_in, self.fd_out, self.received)
 
     # ------------------------------------------------------------------ failing
@@ -331,8 +331,6 @@ class Growth(object):
         # type: () -> None
         self.phase = OVER
         self.sending = b""
-        if self.timer:
-            self.timer.cancel()
         for fd in set((self.fd_in, self.fd_out)) - set((-1,)):
             self.loop.forget(fd)
 
@@ -346,10 +344,13 @@ class Growth(object):
         for fd in set((self.fd_in, self.fd_out)) - set((-1,)):
             os.close(fd)
         self.fd_in = self.fd_out = -1
+        if self.process:
+            self.process.let_go()
+        if self.questions:
+            self.questions.close()
         if self.process is None:
             self._report()
         else:
-            self.process.let_go()
             self.process.on_exit(self._report)
             self.process.kill()
             self.loop.call_later(kill_grace_s, self._report)

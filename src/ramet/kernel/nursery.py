@@ -19,6 +19,9 @@ if MYPY:
     from ramet.kernel.start import Self
 
 
+# A question for a secret, to the controller. Well known, though not in ``core``: only who grows children needs it.
+SECRET = 25
+
 # What a request for modules may weigh; how many may wait for answers; and how many answers are kept for others who ask.
 REQUEST_BYTES_MAX = 32768
 WAITING_MAX = 1000
@@ -91,8 +94,8 @@ class Nursery(object):
 
     # ------------------------------------------------------------------ growing
 
-    def grow(self, id, plan, config, done, on_form=None):
-        # type: (int, Dict[str, Any], bytes, Callable[[Any], Any], Optional[Callable[[str], Any]]) -> Link
+    def grow(self, id, plan, config, done, on_form=None, on_question=None):
+        # type: (int, Dict[str, Any], bytes, Callable[[Any], Any], Optional[Callable[[str], Any]], Any) -> Link
         """Start a child. What is sent to it from now on waits and follows the kernel at once. Thread-safe.
 
         Args:
@@ -100,6 +103,7 @@ class Nursery(object):
             config: the CONFIG frame.
             done: called with None when it is up, or with a ConnectError when it can't be.
             on_form: called when its interpreter is known, before anything is sent to it.
+            on_question: who is asked for secrets that the plan doesn't have; see ``questions``.
 
         Returns:
             The link to it, which isn't open yet.
@@ -128,7 +132,7 @@ class Nursery(object):
             child.growth = None
             done(error)
             link.close(error.args[0])
-        child.growth = grow.Growth(self.core.loop, plan, self._payload, started, up, failed)
+        child.growth = grow.Growth(self.core.loop, plan, self._payload, started, up, failed, on_question)
         self.core.loop.call_soon(child.growth.start)
         return link
 
@@ -150,7 +154,19 @@ class Nursery(object):
                 self.core.reply(message, values.encode(None), CONTROL)
             else:
                 self.core.reply(message, failures.pack(error), CONTROL | ERROR)
-        self.grow(id, plan, config, done)
+        self.grow(id, plan, config, done, None, self.asker(id))
+
+    def asker(self, id):
+        # type: (int) -> Callable[..., Any]
+        """Asks the controller for the secrets of what is started here under this id, when they are asked for."""
+        def ask(name, attempt, text, answer):
+            # type: (str, int, str, Callable[..., Any]) -> None
+            def answered(flags, body):
+                # type: (int, Any) -> None
+                value, why = (None, bytes(body).decode("utf-8", "replace")) if flags & DEAD else values.decode(body)
+                answer(value, why)
+            self.core.ask(0, SECRET, values.encode([id, name, attempt, text]), answered, CONTROL)
+        return ask
 
     # ------------------------------------------------------------------ losing and ending
 

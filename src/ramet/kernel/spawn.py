@@ -125,7 +125,7 @@ class Process(object):
         self.on_tty = None  # type: Optional[Callable[[bytes], Any]]
         self.fd_in = self.fd_out = self.tty = self._tty_far = self._stderr = -1
         self._tail = dialogue.Tail(limits.tail_bytes_max)
-        self._secrets = list((plan.get("secrets") or {}).values())
+        self._secrets = plan.get("secrets") or {}
         self._lock = compat.new_lock()
         self._waiting = []  # type: List[Callable[[int], Any]]
         self._reaped = self._killed = False
@@ -239,7 +239,7 @@ class Process(object):
     def stderr_tail(self):
         # type: () -> str
         """The last of what it said on stderr, as text, without secrets."""
-        return dialogue.mask(self._tail.text(), self._secrets)
+        return dialogue.mask(self._tail.text(), self._secrets.values())
 
     def on_exit(self, callback):
         # type: (Callable[[int], Any]) -> None
@@ -250,7 +250,10 @@ class Process(object):
 
     def let_go(self):
         # type: () -> None
-        """The growth is over, well: nobody waits for its end or listens any more."""
+        """The growth is over: nobody waits for its end or listens any more, and nothing is typed any more."""
+        if self._secrets:
+            self._tail.data = dialogue.to_bytes(self.stderr_tail())
+            self._secrets = {}
         self._waiting = []
         self.on_stderr = self.on_tty = None
 
@@ -297,7 +300,7 @@ class Process(object):
     # ------------------------------------------------------------------ what it says besides
 
     def answer(self, data):
-        # type: (bytes) -> bool
+        # type: (Any) -> bool
         """Type something on the terminal. Returns False if that can't be done."""
         try:
             return os.write(self.tty, data) == len(data)

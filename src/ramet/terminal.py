@@ -1,0 +1,72 @@
+"""Asking the user on this program's terminal, without showing what is typed.
+
+Not ``getpass``: that can't be given up, so a program that ends meanwhile would leave the terminal without its echo. Called by
+threads that may block; one question at a time.
+"""
+from __future__ import annotations
+
+import os
+import select
+import termios
+import threading
+from collections.abc import Callable
+
+# How often it is looked whether anybody still waits for the answer.
+LOOK_EVERY_S = 0.1
+
+# What a terminal's line may hold (POSIX's MAX_CANON is 255 at least; Linux has 4,096).
+LINE_BYTES_MAX = 4096
+
+_ONE = threading.Lock()
+
+
+class NobodyAnswers(Exception):
+    """The user can't be asked, or gave no answer. The text is for the connection's own error."""
+
+
+def ask(question: str, wanted: Callable[[], bool], shown: bool = False) -> bytearray:
+    """Ask, and wait for a line.
+
+    Args:
+        question: printed as it is.
+        wanted: whether somebody still waits for the answer; it is given up otherwise.
+        shown: with an echo.
+
+    Raises:
+        NobodyAnswers: there is no terminal, it was closed, or nobody wants to know any more.
+    """
+    with _ONE:
+        try:
+            fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NobodyAnswers(f"there is no terminal to ask on ({error.strerror}): {question.strip()} "
+                                "Take it from elsewhere (Secret.env, Secret.keyring, a function), or give how=") from error
+        try:
+            return _asked(fd, question, wanted, shown)
+        finally:
+            os.close(fd)
+
+
+def _asked(fd: int, question: str, wanted: Callable[[], bool], shown: bool) -> bytearray:
+    before = termios.tcgetattr(fd)
+    quiet = termios.tcgetattr(fd)
+    if not shown:
+        quiet[3] &= ~termios.ECHO       # line by line, and Ctrl-C as ever
+    typed = bytearray()
+    try:
+        termios.tcsetattr(fd, termios.TCSAFLUSH, quiet)
+        os.write(fd, question.encode("utf-8", "replace"))
+        while not typed.endswith(b"\n"):
+            if not wanted():
+                raise NobodyAnswers("nobody waits for the answer any more")
+            if select.select([fd], [], [], LOOK_EVERY_S)[0]:
+                data = os.read(fd, LINE_BYTES_MAX)
+                if not data or len(typed) > LINE_BYTES_MAX:
+                    raise NobodyAnswers(f"no answer was given: {question.strip()}")
+                typed += data
+        while typed and typed[-1] in b"\r\n":
+            typed.pop()
+        return typed
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        os.write(fd, b"" if shown else b"\n")

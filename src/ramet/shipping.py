@@ -102,11 +102,12 @@ class Shipper:
         with self.lock:
             form = state.form or "source"
             self.server.grant(node.id, closure)
-            self._send_closure(node, closure, form)
+            refused = self._send_closure(node, closure, form)[2]
             metadata = self.server.metadata_ahead(closure, _installed(state) or ())
             if metadata:
                 self._send(node, DIST, metadata, {})
-            state.has.add((form, module))
+            if module not in refused:   # else, without source, it may be had as bytecode when that turns out to be taken there
+                state.has.add((form, module))
             if closure.library and state.installed is None:
                 state.early.append(closure)
 
@@ -231,7 +232,7 @@ class Shipper:
                 continue
             # What it was called for says more of what is imported next; it was sent when the node had told.
             for closure in (*self._closures(name, node.id), *(e for e in node._state.early if name in e.library)):
-                more, why = self._send_closure(node, closure, form, str(name), given)
+                more, why, _ = self._send_closure(node, closure, form, str(name), given)
                 needed.update(dict.fromkeys(more))
                 absent.update(why)
                 common = common and (bool(closure.names) or not any(text.startswith(REFUSED) for text in why.values()))
@@ -252,11 +253,12 @@ class Shipper:
     # ------------------------------------------------------------------ sending
 
     def _send_closure(self, node: Node, closure: Closure, form: str, asked: str = "",
-                      given: bool = False) -> tuple[list[str], dict[str, str]]:
+                      given: bool = False) -> tuple[list[str], dict[str, str], dict[str, str]]:
         """Send what of a closure a node lacks, or take it down as given.
 
         Returns:
-            The names of what it needs, also of what it has from here; and why others can't be had.
+            The names of what it needs, also of what it has from here; why others can't be had; and why of these what it needs
+            can't be had in this form.
         """
         state = node._state
         installed = _installed(state)
@@ -266,7 +268,7 @@ class Shipper:
         if given:
             state.has.update([(form, name) for name in lacking])
             self._note_absent(state, absent)
-            return needed, absent
+            return needed, absent, {}
         records, refused = self.server.records(lacking, form)
         unasked = installed is None and not asked
         natives = self.server.native_records(records, state.facts, form, UNASKED_BYTES_MAX if unasked else sys.maxsize)
@@ -274,11 +276,12 @@ class Shipper:
             records, natives = {name: record for name, record in records.items() if name in closure.own}, {}
         if any(record[1] & NATIVE for record in records.values()):
             self.kernel_parts(node, NATIVE_CODE)
-        if state.up or form != "source":    # else it may be that it takes bytecode, and gets it when it asks
+        # Else it may be that it takes bytecode, and gets it when it asks.
+        if form != "source" or (state.up and state.form == form):
             absent = absent | refused
         self._send(node, form, records, absent)
         self._send_native(node, natives)
-        return needed, absent
+        return needed, absent, refused
 
     def _send_native(self, node: Node, records: dict[str, Any], given: bool = False) -> None:
         """Send native code, or take it down as given: megabytes, so not as control. It is in the flow of the main lane's calls,

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import py_compile
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import ramet
 from ramet import codec, shipping
 from ramet.kernel.core import MODULE_REQUEST, Message
 from ramet.kernel.frames import CONTROL
+from ramet.modules import pack
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
 from support import sources
@@ -159,6 +161,22 @@ def test_source_counts_when_it_is_known_that_a_node_takes_bytecode(tree: ramet.T
     subject.for_call(node, "uses_large")
     ask(subject, node, node, ["cp311", ["large.part"], 1])
     assert sent.names() == []
+
+
+def test_what_has_no_source_is_had_as_bytecode_when_that_is_known_to_be_taken(tree: ramet.Tree, tmp_path: Path) -> None:
+    """As in a frozen program. What is called doesn't count as being there because a call of it was prepared."""
+    (tmp_path / "bare.py").write_text("def work(): pass\n")
+    py_compile.compile(str(tmp_path / "bare.py"), str(tmp_path / "bare.pyc"))
+    (tmp_path / "bare.py").unlink()
+    with sources.on_path(tmp_path):
+        import bare  # type: ignore[import-not-found]  # noqa: F401
+        node, _ = nodes(tree)
+        subject, sent = shipper(node)
+        subject.for_call(node, "bare")
+        assert sent.names() == []
+        subject.form_known(node, pack.BYTECODE_FORM)
+        ask(subject, node, node, [pack.BYTECODE_FORM, ["bare"], 1])
+        assert sent.names() == ["bare"]
 
 
 def test_parts_of_the_kernel_are_not_sent_in_a_form_that_is_only_remembered(tree: ramet.Tree) -> None:

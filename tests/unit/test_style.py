@@ -43,12 +43,12 @@ CALLED_BY_OTHERS = {
     "_condition", "find_module", "load_module", "find_spec", "create_module", "exec_module", "get_source", "get_code",
     "get_data", "get_filename", "is_package", "invalidate_caches", "write", "writelines", "flush", "isatty",
     "fileno", "readline", "emit", "run", "get_resource_reader", "find_distributions", "locate_file",
-    "open_resource", "resource_path", "is_resource", "set_running_or_notify_cancel",
+    "open_resource", "resource_path", "is_resource", "set_running_or_notify_cancel", "get_hook_dirs",
 }  # fmt: skip
 
 #: Modules whose public names are for users: a test or a page that shows them is use enough.
 FOR_USERS = ("ramet.tree", "ramet.node", "ramet.call", "ramet.outcome", "ramet.testing", "ramet.kernel.errors",
-             "ramet.kernel.facade")  # fmt: skip
+             "ramet.kernel.facade", "ramet.__pyinstaller.hook-ramet")  # fmt: skip
 
 
 def each_file() -> list[object]:

@@ -236,6 +236,8 @@ def _find_namespace(name: str, path: Iterable[str]) -> ModuleSpec | None:
 
 @functools.cache
 def _standard_folders() -> tuple[str, ...]:
+    if getattr(sys, "frozen", False):
+        return ()   # in a bundle all lies in one folder; the standard library is known by its names
     named = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)}
     named |= {os.path.realpath(folder) for folder in named}
     return tuple(folder + os.sep for folder in named)

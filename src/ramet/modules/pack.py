@@ -95,9 +95,10 @@ def zipped(flags: int, data: bytes) -> tuple[int, bytes]:
 
 def _why_no_source(found: Found, form: str) -> str:
     wanted = "source" if form == "source" else form
+    frozen = " (PyInstaller: module_collection_mode, or --add-data with its folder)" if getattr(sys, "frozen", False) else ""
     return (f"{found.name} has no source here, only bytecode for Python {sys.version_info[0]}.{sys.version_info[1]} "
             f"({BYTECODE_FORM}), and the node takes {wanted}; use the same version over there, or install its "
-            f"source here")  # fmt: skip
+            f"source here{frozen}")  # fmt: skip
 
 
 # ---------------------------------------------------------------------- source

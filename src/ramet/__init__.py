@@ -24,6 +24,7 @@ from ramet.kernel.facade import ANY, here, register
 from ramet.node import Node
 from ramet.retrying import Retry
 from ramet.secrets import Secret
+from ramet.stream import Stream
 from ramet.tree import Tree
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ __all__ = [
     "Retry",
     "Secret",
     "ServiceError",
+    "Stream",
     "Tree",
     "ValueNotPortableError",
     "here",

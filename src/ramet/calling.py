@@ -7,6 +7,7 @@ Must not know of links or frames. ``start`` runs in the caller's thread, or late
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isasyncgenfunction
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -16,23 +17,28 @@ from ramet.call import Call
 from ramet.kernel import limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL
 from ramet.kernel.errors import Error, ProtocolError, ServiceError, ValueNotPortableError
+from ramet.kernel.facade import ANY
 from ramet.kernel.frames import DEAD, ERROR
 from ramet.kernel.proxies import NONE, SERVICE
 from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
 from ramet.service import Service
-from ramet.shipping import KERNEL, LANES, RARE, SERVICES
+from ramet.shipping import KERNEL, LANES, RARE, SERVICES, STREAMS
+from ramet.stream import Stream
 
 if TYPE_CHECKING:
     from ramet.tree import Tree
 
 RARE_LAST = KERNEL + RARE[-1]
+ASYNCIO = "asyncio"     # the lane of coroutines
 # From so many calls on that a node has under way, further ones are gathered: nobody waits for the first of them alone.
 GATHERED_FROM = 4
 # What users call places in a CALL message, and in a request for a service.
 PLAIN = ("arguments[0]", "the function"), ("arguments[1]", "arguments"), ("arguments[2]", "arguments")
 REQUEST = ("arguments[2]", "arguments"), ("arguments[3]", "arguments")
+# And in a CALL that makes a stream, where they are arguments of ``produce``.
+INSIDE = ("arguments[1][4]", "the function"), ("arguments[1][5]", "arguments"), ("arguments[1][6]", "arguments")
 
 
 class Caller:
@@ -45,15 +51,17 @@ class Caller:
         self.shipper = tree._shipper
         self.gardener = tree._gardener
 
-    def start(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any, wait: bool = False) -> Call[Any]:
+    def start(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any, wait: bool = False,
+              stream: Stream[Any] | None = None) -> Call[Any]:
         """Send a call, or keep it until the node's interpreter is known.
 
         Args:
             wait: the caller will wait for it at once, so it takes the link before it sends: then the keeper isn't woken.
                 Whoever sets this calls ``call._give_back()`` when it is done waiting.
+            stream: gets the items of what the function returns.
         """
         state, options = node._state, node._options
-        chunks, module, needs = self._encode(node, fn, args, kwargs)
+        chunks, module, needs = self._encode(node, fn, args, kwargs, stream)
         ready = _is_ready(state, module, options, needs)
         if not ready:
             self._check(state, module, needs)
@@ -67,11 +75,28 @@ class Caller:
             def send() -> None:
                 try:
                     self._prepare(node, module, options, needs)
+                    if stream:
+                        self.shipper.kernel_parts(node, STREAMS)
                 except Exception as error:      # a held call is sent by the keeper: it must reach the caller
                     call._settle(None, error)
                 self._send(call, chunks, flow_of(options), wait)
             self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
         return call
+
+    def stream(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> Stream[Any]:
+        """Send a call whose items come one by one. Unless another lane was asked for, it gets a thread of its own.
+
+        Asynchronous generators run in the asyncio lane.
+        """
+        if "lane" not in node._options:
+            node = node.options(lane=ASYNCIO if isasyncgenfunction(fn) else ANY)
+        stream: Stream[Any] = Stream(node, flow_of(node._options))
+        try:
+            stream._begun(self.start(node, fn, args, kwargs, stream=stream))
+        except BaseException:
+            stream._intake.end()
+            raise
+        return stream
 
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Send a call that wants no answer."""
@@ -108,14 +133,16 @@ class Caller:
         self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
         return call
 
-    def _encode(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, str, Needs | None]:
+    def _encode(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any,
+                stream: Stream[Any] | None = None) -> tuple[Any, str, Needs | None]:
         """A CALL's body, the module that must be over there ("": none), and what else must be, if the body carries code."""
         context = node._state.context
         target, module = functions.describe(fn)
         if not module and type(target) is FunctionType:
             target, module = context.kept_target(target) or (target, "")
+        message = [target, list(args), kwargs, node._options]
         try:
-            chunks = encoded([target, list(args), kwargs, node._options], context, PLAIN)
+            chunks = encoded(stream._message(message) if stream else message, context, INSIDE if stream else PLAIN)
         except Exception:
             self.modules.coder.take_needs()     # of what it had met before
             raise

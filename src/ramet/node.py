@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ramet.kernel.core import Message
     from ramet.modules.closure import Closure
     from ramet.modules.server import ModuleServer
+    from ramet.stream import Stream
     from ramet.tree import Tree
 
 T = TypeVar("T")
@@ -80,6 +81,25 @@ class Node(Grower):
         """Run a function over there and forget about it: no result comes back. What it raises is printed by the node."""
         self._tree._check_open()
         self._tree._caller.cast(self, fn, args, kwargs)
+
+    def stream(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Stream[Any]:
+        """Run a generator over there, and iterate over its items here, with ``for`` or ``async for``.
+
+        It starts at once, on a thread of its own over there (``options(lane=...)`` chooses another lane), and waits when this
+        side doesn't take what it yields. Leave it early as you like: the generator is closed over there, its ``finally`` runs.
+
+        Args:
+            fn: a generator function, plain or asynchronous, or one that returns something else to iterate over.
+                As for ``start``.
+
+        Returns:
+            At once, a ``Stream``.
+
+        Raises:
+            ValueNotPortableError, ModuleNotShippedError: as ``start``.
+        """
+        self._tree._check_open()
+        return self._tree._caller.stream(self, fn, args, kwargs)
 
     def options(self, *, timeout: float | None = None, lane: str | None = None) -> Node:
         """The same node, with options for the calls that are made through what is returned.
@@ -217,7 +237,7 @@ class State:
     """
 
     def __init__(self, modules: ModuleServer) -> None:
-        self.context = CodeContext(modules.coder, self, modules.find_class)
+        self.context: CodeContext = CodeContext(modules.coder, self, modules.find_class)
         self.connected: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.facts: dict[str, Any] = {}
         self.form: str | None = None

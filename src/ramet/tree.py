@@ -22,7 +22,7 @@ from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.hosts import Hosts
 from ramet.kernel import core as kernel_core
-from ramet.kernel import kqueue, limits, nursery, proxies, services
+from ramet.kernel import kqueue, limits, nursery, proxies, services, streams
 from ramet.kernel.core import Core, Message
 from ramet.kernel.errors import ClosedError
 from ramet.kernel.frames import DEAD
@@ -82,6 +82,7 @@ class Tree(Grower):
         self._nursery = Nursery(self._core, ModuleCache(), Payloads(), self._on_lost)
         self.modules = modules or ModuleServer()
         self._display = Display(self._nodes, on_output)
+        self._streams = streams.of(self._core, codec)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
         hosts = Hosts(on_disk=remember)
         self._told = told = Told(self, hosts)

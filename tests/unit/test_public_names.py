@@ -24,6 +24,7 @@ NAMES = [
     "Retry",
     "Secret",
     "ServiceError",
+    "Stream",
     "Tree",
     "ValueNotPortableError",
     "here",

@@ -58,7 +58,9 @@ SEQUENCES = {   # classes whose instances are tuples with names, made in C: wher
 FACTORIES = {kind.__name__: kind for kind in (
     list, dict, set, frozenset, tuple, int, float, complex, bool, str, bytes, bytearray)}  # type: Dict[str, Any]
 HINTS = {
-    "generator": "return a list of its items", "function": "code travels down the tree only",
+    "generator": "node.stream(...) gives its items one by one; or return a list of them",
+    "async_generator": "node.stream(...) gives its items one by one; or return a list of them",
+    "function": "code travels down the tree only",
     "module": "import it over there", "TextIOWrapper": "open it over there", "coroutine": "call the coroutine function",
     "lock": "it is of one process only", "type": "code travels down the tree only",
 }

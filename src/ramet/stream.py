@@ -1,0 +1,186 @@
+"""``Stream``: what the user holds while a generator runs elsewhere: its items, one by one.
+
+Must not know of links or frames. It is a ``Call`` (which ends it) and an ``Intake`` (which has its items). Items are decoded in
+the thread that asks for them, for ``async for`` on the event loop; nothing here runs on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ramet.kernel import streams
+from ramet.kernel.errors import CallCancelled, CallTimeout
+
+if TYPE_CHECKING:
+    from ramet.call import Call
+    from ramet.node import Node
+
+T = TypeVar("T")
+
+
+class Stream(Generic[T]):
+    """The items of a generator that runs in a node: an iterator, for ``for`` and for ``async for``. Made by ``Node.stream``.
+
+    What isn't taken stays over there: the generator waits when about a quarter of a megabyte, or a thousand items, are on their
+    way (up to one and a half megabytes, 65,536 items, when that is too little for the way). Several threads and tasks may take
+    from it: each item is given once. Leaving the ``with`` block, ``close()``, or dropping the last reference ends the generator
+    over there.
+
+    Attributes:
+        node: where it runs.
+        value: what the generator returned; None until all items were taken.
+    """
+
+    def __init__(self, node: Node, flow: int) -> None:
+        core = node._tree._core
+        ours = node._tree._streams
+        self.node = node
+        self.value: Any = None
+        self._intake = streams.Intake(ours, node.id, ours.number(False), node._state.context)
+        self._call: Call[Any] | None = None
+        self._items: collections.deque[T] = collections.deque()
+        self._lock = threading.Lock()
+        self._over = False
+        self._loop = core.loop
+        self._flow = flow
+
+    def __iter__(self) -> Stream[T]:
+        return self
+
+    def __next__(self) -> T:
+        """The next item: blocks until there is one.
+
+        Raises:
+            StopIteration: there are no more; ``value`` is what the generator returned.
+            RemoteError: the generator raised, after the items that came before.
+            NodeLostError, ClosedError, CallTimeout, CallCancelled: it can't go on; also after those that had come.
+        """
+        while True:
+            try:
+                return self._items.popleft()
+            except IndexError:
+                if not self._refill():
+                    self._intake.wait()
+
+    def __aiter__(self) -> Stream[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """The next item. Raises what ``__next__`` does, with StopAsyncIteration at the end."""
+        import asyncio  # who awaits has loaded it
+
+        while True:
+            try:
+                return self._items.popleft()
+            except IndexError:
+                pass
+            try:
+                found = self._refill()
+            except StopIteration:
+                raise StopAsyncIteration from None
+            if found:
+                await asyncio.sleep(0)      # others get their turn once a message, though this needn't wait
+            else:
+                await _ready(self._intake)
+
+    def close(self) -> None:
+        """End it: the generator is closed over there, what hasn't been taken is dropped. Returns at once; idempotent."""
+        self._over = True
+        self._items.clear()
+        _close(self._intake, self._call)
+
+    def __enter__(self) -> Stream[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Stream[T]:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        intake = self.__dict__.get("_intake")
+        if intake is not None and not intake.ended:
+            # Not here: garbage may be collected at any place, also where this thread holds a link's lock.
+            self._loop.call_soon(_close, intake, self._call)
+
+    def __repr__(self) -> str:
+        name = self._call.name if self._call else "?"
+        return f"<Stream {name} in {self.node.name}: {'ended' if self._intake.ended else 'running'}>"
+
+    def _refill(self) -> bool:
+        """Take what has come; False if nothing has. Raises what ends the stream, once; from then on StopIteration."""
+        with self._lock:
+            if self._items:
+                return True
+            if self._over:
+                raise StopIteration
+            items = self._intake.take()
+            if items is not None:
+                self._items.extend(items)
+                return True
+            if not self._intake.ended or self._intake.bodies:
+                return False
+            self._over = True
+            self.value, error = self._intake.value, self._intake.error
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    # ------------------------------------------------------------------ for the tree
+
+    def _message(self, call: list[Any]) -> list[Any]:
+        """A CALL message that makes a stream of what another one calls."""
+        target, args, kwargs, options = call
+        window = self._intake.window_bytes, self._intake.window_items
+        about = [self._intake.number, self._intake.core.id, self._flow, window]
+        produce = streams.PRODUCE_ASYNC if options["lane"] == "asyncio" else streams.PRODUCE
+        return [produce, [*about, target, args, kwargs], {}, options]
+
+    def _begun(self, call: Call[Any]) -> None:
+        """The call that produces the items is made."""
+        self._call = call
+        intake = self._intake
+
+        def ended(done: Any) -> None:
+            error = Future.exception(done, 0)   # not the call's own: it would look for its reply, which is being dealt with
+            if isinstance(error, CallTimeout | CallCancelled):      # ended here: over there it goes on
+                intake.core.tell(intake.peer, streams.CREDIT, [intake.number])
+            intake.end(None if error else Future.result(done, 0), error)
+        intake.on_end = call.cancel     # it has ended by itself: what came can't be read, say
+        call.add_done_callback(ended)
+
+
+def _close(intake: streams.Intake, call: Call[Any] | None) -> None:
+    intake.stop()
+    if call is not None:
+        call.cancel()
+
+
+def _ready(intake: streams.Intake) -> Any:
+    """A future of the running event loop, done when there is something to take."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(_settle, future)
+        except RuntimeError:
+            pass    # the loop is closed, and whoever waited is gone
+    intake.on_ready(wake)
+    return future
+
+
+def _settle(future: Any) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,74 @@
+"""Generators that tests run in nodes; loads on 2.7."""
+import threading
+import time
+
+LOG = []
+GATE = threading.Event()
+
+
+def count(to, size=0):
+    for n in range(to):
+        yield (n, b"x" * size) if size else n
+
+
+def noted(to, fail_at=-1, size=0):
+    """Notes what becomes of it."""
+    try:
+        for n in range(to):
+            if n == fail_at:
+                raise ValueError("at %d" % n)
+            LOG.append(n)
+            yield (n, b"x" * size) if size else n
+    except GeneratorExit:
+        LOG.append("exit")
+        raise
+    finally:
+        LOG.append("end")
+
+
+def clear():
+    del LOG[:]
+    GATE.clear()
+
+
+def log():
+    return list(LOG)
+
+
+def wait_for(entry, seconds=20):
+    """Wait until that is in the log."""
+    end = time.time() + seconds
+    while entry not in LOG:
+        assert time.time() < end, LOG
+        time.sleep(0.005)
+    return list(LOG)
+
+
+def grows_slowly(to):
+    """Waits for the gate before each item but the first."""
+    for n in range(to):
+        if n:
+            GATE.wait(20)
+            GATE.clear()
+        yield n
+
+
+def open_gate():
+    GATE.set()
+
+
+def a_list(to):
+    return list(range(to))
+
+
+def with_culprit():
+    yield 1
+    yield [2, {"a": threading.Lock()}]
+
+
+def no_iterator():
+    return 5
+
+
+def thread_of(_=None):
+    yield threading.current_thread().name

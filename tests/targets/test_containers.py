@@ -180,13 +180,20 @@ def test_a_container_of_its_own(tree: Tree, kind: Kind) -> None:
         kind.grow(tree, None, image="localhost/rmt-nothing", **{f"{kind.name}_args": ["--pull=never"]}).wait(60)
 
 
-@with_images
+@with_processes
 def test_nsenter_by_name(tree: Tree, kind: Kind) -> None:
+    more = ["-P", str(kind.target.path)] if kind.name == "lxc" else []
     grower = tree.local(env=kind.env)
-    node = grower.nsenter("full", kind=kind.name, python=PYTHON)
-    assert node.call(os.path.exists, "/bin/busybox")
+    check_connector(lambda own: own.local(env=kind.env).nsenter("full", kind=kind.name, finder_args=more, python=PYTHON))
+    node = grower.nsenter("full", kind=kind.name, finder_args=more, python=PYTHON)
+    there = kind.grow(tree)
+    for space in ("mnt", "net", "pid"):
+        assert node.call(os.readlink, f"/proc/self/ns/{space}") == there.call(os.readlink, f"/proc/self/ns/{space}")
+    assert node.local().call(remote.from_own_module) == remote.from_own_module()
     with pytest.raises(ConnectError, match="no such process or container"):
-        grower.nsenter("nothing", kind=kind.name).wait(30)
+        grower.nsenter("nothing", kind=kind.name, finder_args=more).wait(30)
+    with pytest.raises(PythonNotFoundError):
+        grower.nsenter("bare", kind=kind.name, finder_args=more).wait(30)
 
 
 def test_no_daemon(tree: Tree, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ COMMANDS: list[tuple[str, dict[str, Any], str]] = [
      "systemd-nspawn --quiet --pipe --as-pid2 --register=no --keep-unit --directory /srv/root --read-only --"),
     ("nspawn", {"container": "name"}, "systemd-nspawn --quiet --pipe --as-pid2 --register=no --keep-unit --machine name --"),
     ("nsenter", {"target": 12, "namespaces": ["net"], "root": False, "uid": 0}, "nsenter --target 12 --net --setuid 0 --"),
+    ("nsenter", {"target": "c", "kind": "lxc", "namespaces": ["net"], "finder_args": ["-P", "/a b"]},
+     "sh -c p=$(lxc-info --no-humanize --pid -P '/a b' --name \"$1\") && [ \"${p:-0}\" -gt 0 ]"),
     ("chroot", {"path": "/srv/root/", "userspec": "nobody"}, "chroot --userspec nobody /srv/root/"),
     ("unshare", {"namespaces": ["user", "net"]}, "unshare --user --net --map-root-user --"),
     ("wsl", {"distribution": "Debian", "username": "me"}, "wsl.exe --distribution Debian --user me --exec"),

@@ -2,18 +2,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
 from ramet.connectors.rules import exits
 
-#: Kind of container -> the command that prints the process id of its first process; {} stands for its name.
+# Before its processes, "processes", come its own id and how many there are.
+_PID_IN_JSON = "|sed -n 's/^.*\"pid\": *\\([0-9]*\\).*/\\1/p'|sed -n '$p'"
+
+#: Kind of container -> the command that prints the process id of its first process.
 FINDERS = {
-    "docker": "docker inspect --format '{{{{.State.Pid}}}}' {}",
-    "podman": "podman inspect --format '{{{{.State.Pid}}}}' {}",
-    "lxc": "lxc-info --no-humanize --pid --name {}",
-    "lxd": "lxc query /1.0/instances/{}/state|sed -n 's/^.*\"pid\": *\\([0-9]*\\).*/\\1/p'|sed -n '$p'",
-    "machinectl": "machinectl show --property Leader --value {}",
+    "docker": "docker inspect --type container --format '{{{{.State.Pid}}}}' {more} {name}",
+    "podman": "podman inspect --type container --format '{{{{.State.Pid}}}}' {more} {name}",
+    "lxc": "lxc-info --no-humanize --pid {more} --name {name}",
+    "lxd": "lxc query {more} /1.0/instances/{name}/state" + _PID_IN_JSON,
+    "incus": "incus query {more} /1.0/instances/{name}/state" + _PID_IN_JSON,
+    "machinectl": "machinectl show --property Leader --value {more} {name}",
 }
 
 # Finds the process, then becomes nsenter. Its arguments: the container, nsenter's path, and what follows ``--target``.
@@ -33,6 +38,7 @@ def plan(
     root: bool = True,
     uid: int | None = None,
     gid: int | None = None,
+    finder_args: Sequence[str] = (),
     nsenter_args: Sequence[str] = (),
     nsenter_path: str | os.PathLike[str] = "nsenter",
     python: Python = None,
@@ -43,10 +49,11 @@ def plan(
 
     Args:
         target: a process id, or a container's name with ``kind``.
-        kind: what knows the container: docker, podman, lxc, lxd or machinectl.
+        kind: what knows the container: docker, podman, lxc, lxd, incus or machinectl.
         namespaces: which ones: mount, uts, ipc, net, pid, user, cgroup.
         root: with the process's root folder, too.
         uid, gid: who to be in there.
+        finder_args: more arguments for the program that knows it, such as ``["-P", "/srv/lxc"]`` for ``lxc-info``.
         nsenter_args: more arguments.
         nsenter_path: the program.
         python: the interpreter in there, or a list with its flags. Default: one is looked for.
@@ -69,7 +76,7 @@ def plan(
     if kind is None:
         head = [os.fspath(nsenter_path), "--target", str(target), *flags]
     else:
-        find = FINDERS[kind].format("\"$1\"")
+        find = FINDERS[kind].format(name="\"$1\"", more=shlex.join(texts("finder_args", finder_args)))
         head = ["sh", "-c", _ENTER % {"find": find, "kind": kind}, "sh", str(target), os.fspath(nsenter_path), *flags]
     return behind(f"nsenter {what}", head, what, name, python, connect_timeout_s, rules=_EXITS)
 

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from support import needs, pythons
-from targets.containers import Target, run, wait_for
+from targets.containers import Target, overlay, run, wait_for
 
 USER = "rmtu"
 NAME = "rmtboot"
@@ -49,21 +49,15 @@ class Booted(Target):
 
     def _overlay(self, name: str) -> Path:
         """A copy of the root that costs nothing."""
-        parts = {part: self.folder / f"{name}-{part}" for part in ("upper", "work", "root")}
-        for part in parts.values():
-            part.mkdir()
-        layers = f"lowerdir={self.base},upperdir={parts['upper']},workdir={parts['work']}"
-        mount = ["mount", "-t", "overlay", "overlay", "-o", layers, str(parts["root"])]
-        if subprocess.run(mount, capture_output=True).returncode:
-            needs.lacking("the right to mount an overlay")
-        (parts["root"] / "etc/machine-id").write_text("")
-        (parts["root"] / "etc/hostname").write_text(f"{NAME}\n")
-        (parts["root"] / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {NAME} {INNER}\n")
-        (parts["root"] / "etc/systemd/logind.conf.d").mkdir()     # a user's last process ends its session's, too
-        (parts["root"] / "etc/systemd/logind.conf.d/rmt.conf").write_text("[Login]\nUserStopDelaySec=0\n")
+        root = overlay(self.base, self.folder, name)
+        (root / "etc/machine-id").write_text("")
+        (root / "etc/hostname").write_text(f"{NAME}\n")
+        (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {NAME} {INNER}\n")
+        (root / "etc/systemd/logind.conf.d").mkdir()     # a user's last process ends its session's, too
+        (root / "etc/systemd/logind.conf.d/rmt.conf").write_text("[Login]\nUserStopDelaySec=0\n")
         for unit in _NO_UNITS:
-            (parts["root"] / "etc/systemd/system" / unit).symlink_to("/dev/null")
-        return parts["root"]
+            (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+        return root
 
     def _boot(self, root: Path, inner: Path) -> None:
         self.machine = self.folder.name.replace("_", "-")

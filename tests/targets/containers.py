@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,6 +42,23 @@ def wait_for(done: Callable[[], Any], seconds: float, what: str) -> None:
         if time.monotonic() > end:
             raise RuntimeError(f"not within {seconds:g} s: {what}")
         time.sleep(0.05)
+
+
+def lending(usr: str | None) -> list[str]:
+    """Options for a container that gets a folder as its /usr."""
+    return ["-v", f"{usr}:/usr:ro"] if usr else []
+
+
+def overlay(base: Path, folder: Path, name: str) -> Path:
+    """Mount what looks like a copy of a root, and costs nothing. Skips the test where that can't be done."""
+    parts = {part: folder / f"{name}-{part}" for part in ("upper", "work", "root")}
+    for part in parts.values():
+        part.mkdir()
+    layers = f"lowerdir={base},upperdir={parts['upper']},workdir={parts['work']}"
+    mount = ["mount", "-t", "overlay", "overlay", "-o", layers, str(parts["root"])]
+    if subprocess.run(mount, capture_output=True).returncode:
+        needs.lacking("the right to mount an overlay")
+    return parts["root"]
 
 
 def nodes_in(space: str) -> list[str]:
@@ -80,11 +97,16 @@ def busybox_root(folder: Path) -> Path:
 
 
 class Target:
-    """What all have in common: a folder of their own, removed with all that is mounted below it."""
+    """What all have in common: a folder of their own, removed with all that is mounted below it.
+
+    Args:
+        lent: container -> the folder that it gets as its /usr, read-only; None for an empty one.
+    """
 
     programs: tuple[str, ...] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, lent: Mapping[str, str | None] | None = None) -> None:
+        self.lent = lent or {"bare": None, "full": "/usr"}
         needs.root()
         for program in (*self.programs, "busybox"):
             needs.program(program)
@@ -146,9 +168,9 @@ class Storage(Target):
     program = ""
     programs: tuple[str, ...] = ("runc",)
 
-    def __init__(self) -> None:
+    def __init__(self, lent: Mapping[str, str | None] | None = None) -> None:
         self.programs = (self.program, "runc")
-        super().__init__()
+        super().__init__(lent)
 
     def settings(self) -> None:
         """Write their configuration."""
@@ -178,8 +200,8 @@ class Podman(Storage):
     def start(self) -> None:
         self.settings()
         self.use("import", "-q", "-", "localhost/rmt-bb", stdin=self.tar())
-        for name, more in (("bare", ()), ("full", ("-v", "/usr:/usr:ro"))):
-            self.use("run", "-d", "--name", name, "--pull=never", *more, "localhost/rmt-bb", "sleep", "1000000")
+        for name, usr in self.lent.items():
+            self.use("run", "-d", "--name", name, "--pull=never", *lending(usr), "localhost/rmt-bb", "sleep", "1000000")
 
     def stop(self) -> None:
         with contextlib.suppress(RuntimeError, AttributeError):
@@ -196,10 +218,11 @@ class Buildah(Storage):
 
     def start(self) -> None:
         self.settings()
-        self.use("from", "--name", "full", "scratch")
-        self.use("copy", "-q", "full", str(self.image), "/")
-        self.use("commit", "-q", "full", "rmt-bb")
-        self.use("from", "--name", "bare", "--pull-never", "rmt-bb")
+        self.use("from", "--name", "first", "scratch")
+        self.use("copy", "-q", "first", str(self.image), "/")
+        self.use("commit", "-q", "--rm", "first", "rmt-bb")
+        for name in self.lent:
+            self.use("from", "--name", name, "--pull-never", "rmt-bb")
 
     def stop(self) -> None:
         with contextlib.suppress(RuntimeError, AttributeError):
@@ -222,8 +245,8 @@ class Docker(Target):
         wait_for(lambda: not subprocess.run(["docker", "-H", self.host, "info"], capture_output=True).returncode, 30,
                  "dockerd answers: " + str(self.folder / "log"))
         self.use("import", "-", "rmt-bb", stdin=self.tar())
-        for name, more in (("bare", ()), ("full", ("-v", "/usr:/usr:ro"))):
-            self.use("run", "-d", "--name", name, "--network=none", *more, "rmt-bb", "sleep", "1000000")
+        for name, usr in self.lent.items():
+            self.use("run", "-d", "--name", name, "--network=none", *lending(usr), "rmt-bb", "sleep", "1000000")
 
     def use(self, *argv: str, stdin: bytes | None = None) -> str:
         """Run the client."""
@@ -245,14 +268,15 @@ class Lxc(Target):
     def start(self) -> None:
         self.path = self.folder
         self.folder.chmod(0o755)
-        for name, more in (("bare", ""), ("full", "lxc.mount.entry = /usr usr none bind,ro 0 0\n")):
+        for name, usr in self.lent.items():
             (self.folder / name).mkdir()
             (self.folder / name / "config").write_text(
                 f"lxc.uts.name = {name}\nlxc.rootfs.path = dir:{self.image}\nlxc.net.0.type = empty\n"
                 "lxc.mount.auto = proc:mixed sys:ro\nlxc.init.cmd = /bin/sleep 1000000\nlxc.apparmor.profile = unconfined\n"
-                f"lxc.tty.max = 0\nlxc.pty.max = 1024\nlxc.autodev = 1\n{more}")
+                "lxc.tty.max = 0\nlxc.pty.max = 1024\nlxc.autodev = 1\n"
+                + (f"lxc.mount.entry = {usr} usr none bind,ro 0 0\n" if usr else ""))
             run("lxc-start", "-P", str(self.folder), "-n", name, "-d", "-o", str(self.folder / "log"))
 
     def stop(self) -> None:
-        for name in ("bare", "full"):
+        for name in self.lent:
             subprocess.run(["lxc-stop", "-P", str(self.folder), "-n", name, "-k"], capture_output=True)

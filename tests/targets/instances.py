@@ -41,10 +41,11 @@ class Daemon(Target):
         self.admin_call("waitready", "--timeout", "60")
         self.admin_call("init", "--preseed", stdin=_PRESEED)
         self.use("image", "import", "-q", *self._archives(), "--alias", "rmt")
-        for instance in ("bare", "full"):
+        for instance, usr in self.lent.items():
             self.use("init", "-q", "rmt", instance, *_PLAIN)
-        self.use("config", "device", "add", "-q", "full", "usr", "disk", "source=/usr", "path=/usr", "readonly=true")
-        for instance in ("bare", "full"):
+            if usr:
+                device = ("usr", "disk", f"source={usr}", "path=/usr", "readonly=true")
+                self.use("config", "device", "add", "-q", instance, *device)
             self.use("start", instance)
 
     def _archives(self) -> tuple[str, str]:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ramet import Node, Tree
-from targets.containers import Buildah, Docker, Lxc, Podman, run
+from targets.containers import Buildah, Docker, Lxc, Podman, lending, run
 from targets.instances import Incus, Lxd
 
 PYTHON = "/usr/bin/python3"
 
-TARGETS: dict[str, Callable[[], Any]] = {
+TARGETS: dict[str, Callable[..., Any]] = {
     "podman": Podman, "docker": Docker, "lxc": Lxc, "lxd": Lxd, "incus": Incus, "buildah": Buildah,
 }  # fmt: skip
 #: Kind -> the words of its program that end a running container at once, and that start it anew.
@@ -39,8 +39,6 @@ class Kind:
             self.env = {"DOCKER_HOST": target.host}
         elif name == "lxc":
             self.options = {"lxcpath": target.path}
-        elif name == "buildah":
-            self.options = {"buildah_args": ["-v", "/usr:/usr:ro"]}
 
     def grower(self, tree: Tree) -> Node:
         """A node whose programs find the tests' own daemon."""
@@ -49,7 +47,9 @@ class Kind:
     def grow(self, tree: Tree | Node, container: str | None = "full", **options: Any) -> Node:
         """A node in a container."""
         grower = self.grower(tree) if isinstance(tree, Tree) and self.name not in ("docker", "lxc") else tree
-        mine = {} if container == "bare" and self.name == "buildah" else self.options
+        mine = self.options
+        if self.name == "buildah":
+            mine = {"buildah_args": lending(self.target.lent.get(container))}
         node = getattr(grower, self.name)(container, **{"python": PYTHON, **mine, **options})
         assert isinstance(node, Node)
         return node

@@ -27,7 +27,8 @@ ABSENT = "absent"       # (wire) why the controller doesn't send a module: it ha
 
 # Imported "if it is there" by the standard library itself, which isn't worth a round trip: it never comes from upstream.
 # Python 3.10 and newer know the names of their whole standard library; these are what is asked for besides, or before.
-LOCAL = set("org java vms_lib nt msvcrt winreg _winreg _wmi _winapi _scproxy _xmlplus _hashlib".split())
+# `threading`, which the smallest 2.7 lacks, is imported by threads that read a link: they must not wait for an answer.
+LOCAL = set("threading org java vms_lib nt msvcrt winreg _winreg _wmi _winapi _scproxy _xmlplus _hashlib".split())
 LOCAL.update(getattr(sys, "stdlib_module_names", ()))
 
 

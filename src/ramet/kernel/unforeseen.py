@@ -48,7 +48,8 @@ def _ask(finder, name, whole):
 def error(finder, name):
     # type: (Finder, str) -> ImportError
     """Why a module can't be had."""
-    reason = finder.cache.reasons[name]
+    # 2.7 swallows what was raised when the module was looked for, and then has it loaded: see Finder.find_module.
+    reason = finder.cache.reasons.get(name, "it can't be asked now, by a thread that receives messages")
     refused = reason[:7] == "refused"
     found = (ModuleNotShippedError if refused else compat.ModuleMissing)(
         "No module named %r here (%s), and the controller sends none: %s. Install it here, or see "

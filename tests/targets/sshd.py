@@ -107,6 +107,7 @@ class Sshd:
         self.home = self.folder / "home" if self.root else None
         self.process: subprocess.Popen[bytes] | None = None
         self._has_account = False
+        self._authorized = self.folder / "authorized_keys"
         self._service = Path("/etc/pam.d", f"{self.user}-sshd")
 
     def __enter__(self) -> Sshd:
@@ -156,6 +157,23 @@ class Sshd:
             _run("chpasswd", stdin=f"{self.user}:{self.password}\n")
             self.home.mkdir(mode=0o755)
             shutil.chown(self.home, self.user)
+        self.client.write_text(_CLIENT.format(folder=self.folder))
+        argv = self._server()
+        self._authorized.touch()
+        self.key("id")
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + _UP_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1) as probe:
+                if probe.recv(4) == b"SSH-":
+                    return
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError("the server isn't up: " + self.log())
+            time.sleep(0.05)
+
+    def _server(self) -> list[str]:
+        """Set it up, and give the command that starts it in the foreground."""
         _run(self.keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / "hostkey"))
         config = self.folder / "sshd_config"
         usual = _SERVER.format(host=HOST, port=self.port, folder=self.folder, mark=leaks.mark(),
@@ -170,20 +188,7 @@ class Sshd:
             self._own_service(self.pam)
         with config.open("a") as more:
             more.writelines(f"{line}\n" for line in self.behind)
-        self.client.write_text(_CLIENT.format(folder=self.folder))
-        (self.folder / "authorized_keys").touch()
-        self.key("id")
-        with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen([self.program, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
-        deadline = time.monotonic() + _UP_S
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1) as probe:
-                if probe.recv(4) == b"SSH-":
-                    return
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise RuntimeError("sshd isn't up: " + self.log())
-            time.sleep(0.05)
+        return [self.program, "-D", "-e", "-f", str(config)]
 
     def _own_service(self, rules: str) -> None:
         """sshd's service is called after the program: so it is started by a link of another name."""
@@ -205,7 +210,7 @@ class Sshd:
         path = self.folder / name
         _run(self.keygen, "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", str(path))
         forced = "" if command is None else 'command="' + command.replace('"', '\\"') + '" '
-        with (self.folder / "authorized_keys").open("a") as file:
+        with self._authorized.open("a") as file:
             file.write(forced + path.with_suffix(".pub").read_text())
         return path
 
@@ -224,3 +229,37 @@ class Sshd:
         """Give the account another login shell. Skips the test where that can't be done or there is no such shell."""
         needs.root()
         _run("usermod", "--shell", needs.program(name), self.user)
+
+
+class Dropbear(Sshd):
+    """Dropbear's server in place of OpenSSH's, with an account of the same kind. Only root can start it.
+
+    Args:
+        more: more of its arguments.
+    """
+
+    def __init__(self, *more: str) -> None:
+        needs.root()
+        dropbear = needs.program("dropbear")
+        super().__init__()
+        self.program, self._more = dropbear, more
+
+    def _server(self) -> list[str]:
+        assert self.home is not None
+        folder = self.home / ".ssh"
+        folder.mkdir(mode=0o700)
+        shutil.chown(folder, self.user)
+        self._authorized = folder / "authorized_keys"
+        self._authorized.touch(mode=0o600)
+        shutil.chown(self._authorized, self.user)
+        _run(needs.program("dropbearkey"), "-t", "ed25519", "-f", str(self.folder / "hostkey"))
+        # -e: its environment, with the mark of this run, goes on to the sessions
+        return [self.program, "-F", "-E", "-e", "-m", "-r", str(self.folder / "hostkey"), "-p", f"{HOST}:{self.port}",
+                "-P", str(self.folder / "pid"), *self._more]  # fmt: skip
+
+    def _end_sessions(self) -> None:
+        """Those that are still there: children of the server, which waits for them."""
+        for process in leaks.processes():
+            if self.process is not None and process.parent == self.process.pid:
+                with contextlib.suppress(OSError):
+                    os.kill(process.pid, signal.SIGKILL)

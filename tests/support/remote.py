@@ -129,6 +129,10 @@ def environment(name):
     return os.environ.get(name)
 
 
+def set_variable(name, value):
+    os.environ[name] = value
+
+
 def interpreter():
     return [sys.executable, sys.prefix, sys.argv, sys.path]
 

@@ -6,14 +6,17 @@
 """
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ramet import Node, Tree
@@ -95,10 +98,28 @@ class Accounts:
                 time.sleep(0.05)    # a process of its own is about to end
         self._turn.close()
 
-    def node(self, tree: Tree, user: str) -> Node:
+    @contextlib.contextmanager
+    def sudoers_also(self, *lines: str) -> Iterator[None]:
+        """More rules for sudo, for a while; in them ASKS, FREE and OTHER stand for the accounts."""
+        needs.program("sudo")
+        names = {"ASKS": self.asks, "FREE": self.free, "OTHER": self.other}
+        path = self.sudoers.with_name(self.sudoers.name + "more")
+        with tempfile.NamedTemporaryFile("w") as draft:     # one bad file, and sudo refuses everybody
+            draft.writelines(re.sub("ASKS|FREE|OTHER", lambda found: names[found[0]], line) + "\n" for line in lines)
+            draft.flush()
+            _run("visudo", "-cqf", draft.name)
+            shutil.copy(draft.name, path)
+        path.chmod(0o440)
+        try:
+            yield
+        finally:
+            path.unlink()
+
+    def node(self, tree: Tree, user: str, **env: str) -> Node:
         """A node of an account, grown from this process without its password."""
-        return tree.command(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env"], python=self.python,
-                            name=user, cwd="/")  # fmt: skip
+        words = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
+        return tree.command(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env", *words],
+                            python=self.python, name=user, cwd="/")  # fmt: skip
 
 
 def system_python() -> str:

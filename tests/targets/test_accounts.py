@@ -127,7 +127,7 @@ def test_login(tree: Tree, accounts: Accounts, how: str) -> None:
 def test_sudo_keeps_variables_and_sets_home(tree: Tree, accounts: Accounts) -> None:
     needs.program("sudo")
     free = accounts.node(tree, accounts.free)
-    free.call(os.putenv, "RMT_KEPT", "yes")
+    free.call(remote.set_variable, "RMT_KEPT", "yes")
     node = free.sudo(accounts.other, preserve_env=["RMT_KEPT"], set_home=True, python=accounts.python)
     assert node.call(os.getenv, "RMT_KEPT") == "yes"
     assert node.call(os.getenv, "HOME") == f"/home/{accounts.other}"

@@ -239,7 +239,8 @@ def test_ssh_password_prompts(prompt: str) -> None:
     ("Are you sure you want to continue connecting (yes/no/[fingerprint])? ", "HostKeyError"),
     ("Are you sure you want to continue connecting (yes/no)? ", "HostKeyError"),
     ("(u@h) Verification code: ", "AuthenticationError"), ("Enter PIN for ED25519-SK key /k: ", "AuthenticationError"),
-    ("New password: ", None), ("(u@h) New UNIX password: ", "AuthenticationError"),
+    ("New password: ", None), ("Current password: ", "AuthenticationError"),
+    ("(current) UNIX password: ", "AuthenticationError"), ("(u@h) New UNIX password: ", "AuthenticationError"),
     ("Enter passphrase for key '/home/u/.ssh/id': ", None),
 ])  # fmt: skip
 def test_ssh_questions_that_a_password_does_not_answer(prompt: str, error: str | None) -> None:
@@ -251,7 +252,7 @@ def test_ssh_questions_that_a_password_does_not_answer(prompt: str, error: str |
         assert b"pw-123\n" not in said(decisions)
 
 
-NAMES = ("duo", "token", "otp", "hotpot1", "newton", "new", "web-new", "my.token.example.com", "passcode")
+NAMES = ("duo", "current", "token", "otp", "hotpot1", "newton", "new", "web-new", "my.token.example.com", "passcode")
 
 
 @pytest.mark.parametrize("name", NAMES)

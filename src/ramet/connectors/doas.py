@@ -47,6 +47,8 @@ def plan(
 _EXITS = exits("escalate", 1, [
     ("AuthenticationError", "[Aa]uthentication (is )?required|a tty is required",
      "doas asks for a password, and none was given", "give one (password=), or a rule with nopass"),
+    ("AuthenticationError", "required to change your password|password has expired",
+     "the password has expired", "log in once by hand and set a new one"),
     ("AuthenticationError", "[Aa]uthentication failed|[Aa]uthorization failed",
      "the password was refused", "check the account and the password"),
     ("AuthenticationError", "Operation not permitted|not permitted",

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import exits
+from ramet.connectors.rules import NO_LANGUAGE, exits
 
 
 def plan(
@@ -33,13 +33,18 @@ def plan(
     who = "root" if username is None else argument("username", username)
     head = [os.fspath(pkexec_path), "--disable-internal-agent", *options({"--user": username}),
             *texts("pkexec_args", pkexec_args)]  # fmt: skip
-    return behind(f"pkexec {who}", head, who, name, python, connect_timeout_s, rules=_EXITS)
+    return behind(f"pkexec {who}", head, who, name, python, connect_timeout_s, rules=_EXITS, env=NO_LANGUAGE)
 
 
 _EXITS = exits("escalate", [126, 127, 1], [
     ("AuthenticationError", "Not authorized|dismissed|No authentication agent", "polkit doesn't allow it without a question",
      "add a rule for org.freedesktop.policykit.exec, or use sudo"),
-    ("ConnectError", "Unknown user|not found in password|getpwnam", "there is no such account", "check username="),
+    ("ConnectError", "value for the SHELL variable was not found",
+     "pkexec wants the variable SHELL to name a shell of /etc/shells", "grow it from a node with such a one"),
+    ("PythonNotFoundError", "Cannot run program [^\n]{1,300}: No such file",
+     "there is no such program over there", "say where a Python is: python="),
+    ("ConnectError", "Unknown user|^User [^\n]{1,200} does not exist|not found in password|getpwnam",
+     "there is no such account", "check username="),
     ("ConnectError", "setuid root|pkexec must be", "pkexec can't become another user here", "see that it is setuid root"),
     ("ConnectError", "polkit|PolicyKit|D-?Bus|StartServiceByName",
      "polkit can't be reached", "see that its daemon and the system bus run"),

@@ -16,7 +16,7 @@ PASSWORD = (
 )
 # Not a part of a user's or host's name, which questions hold as well: "(duo@newton) Password:", "password for token:".
 _A_WORD = "(?i)(?<![\\w.@-])(?<!for )(?:%s)(?![\\w.-]*@)[^\n]{0,%d}:[ \t]*\\Z"
-NEW_PASSWORD = _A_WORD % ("(?:new|retype)\\b(?!@)[^\n]{0,40} password", 40)
+NEW_PASSWORD = _A_WORD % ("(?:new|retype|current)\\b(?!@)[^\n]{0,40} password", 40)
 SECOND_FACTOR = _A_WORD % ("verification code|one-time|otp\\b|token\\b|passcode|duo\\b|authenticator", 120)
 #: What stands above such a question. Checked in the words of Linux-PAM, in the languages that it is often seen in.
 EXPIRED = (
@@ -24,6 +24,10 @@ EXPIRED = (
     "|(passwor[dt]|kennwort|mot de passe|contrase\\S{1,2}a|senha)[^\n]{0,40}(abgelaufen|expir\\S{1,2}|caducad)"
     ")[^\n]*\n"
 )
+
+#: For programs that say why they end in the user's language. gettext's own variable: the locale, and with it the encoding of
+#: names, stays as it is.
+NO_LANGUAGE = {"LANGUAGE": "C"}
 
 
 def password_rules(source: str, given: bool, who: str, stage: str) -> list[Rule]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import exits, password_rules
+from ramet.connectors.rules import NO_LANGUAGE, exits, password_rules
 from ramet.secrets import Given, secret
 
 
@@ -45,7 +45,7 @@ def plan(
     return behind(
         f"su {username}", head, username, name, python, connect_timeout_s, shell=True,
         rules=[*questions[0], *questions[1], *_EXITS],
-        secrets={} if given is None else {"password": given},
+        secrets={} if given is None else {"password": given}, env=NO_LANGUAGE,
     )  # fmt: skip
 
 

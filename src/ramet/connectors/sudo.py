@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import NO_PYTHON, exits, password_rules
+from ramet.connectors.rules import NO_LANGUAGE, NO_PYTHON, exits, password_rules
 from ramet.secrets import Given, secret
 
 
@@ -60,7 +60,7 @@ def plan(
         f"sudo {who}", head, who, name, "python3" if login and python is None else python, connect_timeout_s,
         shape="pipes" if given is None and not terminal else "pipes+tty",
         rules=password_rules("tty", given is not None, "sudo", "escalate") + NO_PYTHON + _EXITS,
-        secrets={} if given is None else {"password": given},
+        secrets={} if given is None else {"password": given}, env=NO_LANGUAGE,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ start_sshd() {
   local port
   for _ in 1 2 3 4 5; do
     port=$((20000 + RANDOM % 20000))
+    # Another HOME: what the account's own profile does at each login (pyenv's takes a lock) isn't what is shown or measured.
     cat > "$dir/sshd_config" << C
 ListenAddress 127.0.0.1
 Port $port
@@ -52,6 +53,7 @@ MaxStartups 200:30:400
 PrintMotd no
 PrintLastLog no
 UseDNS no
+SetEnv HOME=$dir
 C
     "$sshd" -D -f "$dir/sshd_config" -E "$dir/log" < /dev/null &
     sshd_pid=$!

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 # How many connections one grower has under way at a time, unless the program says otherwise. Enough to keep two cores busy
-# with ssh on the loopback and to hide a round trip of 100 ms.
+# with ssh on the loopback and to hide a round trip of 100 ms (docs/decisions/0011-connecting-at-once.md).
 CONNECTING_MAX = 32
 
 

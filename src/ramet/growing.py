@@ -187,7 +187,8 @@ class Gardener:
         self.gates.leave(_above(node), node.id)
         self.desk.settle(node.id, error)
         if error is None:
-            self.core.loop.call_later(plan["timeout_s"], self._check_up, node, plan)
+            brief = {"what": plan["what"], "command": plan["command"], "argv": [], "timeout_s": plan["timeout_s"]}
+            self.core.loop.call_later(plan["timeout_s"], self._check_up, node, brief)   # not the plan: it holds secrets
         elif not self._again(node, plan, error):
             self.failed(node, error)
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from ramet import codec
 from ramet.bootstrap import cache
-from ramet.kernel import values
 from ramet.kernel.installed import CHARS_MAX, DIGEST_BYTES, NAME_CHARS_MAX, NAMES_MAX
 
 HOSTS_MAX = 2000
@@ -142,7 +141,7 @@ class Hosts:
 def _parsed(data: bytes | None) -> tuple[dict[bytes, tuple[bytes, str]], dict[bytes, Installed]]:
     """The file's content; nothing of it if anything is odd."""
     try:
-        table, told = values.decode(data or b"")
+        table, told = codec.decode(data or b"")
         lists = {digest_of(names): frozenset(names) for names in told if is_list(names)}
         return {bytes(key): (bytes(digest), str(form)) for key, digest, form in table}, lists
     except Exception:

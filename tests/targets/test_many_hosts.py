@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from concurrent.futures import TimeoutError as WaitTimeout
@@ -13,7 +14,7 @@ import pytest
 
 import ramet
 from ramet.connectors import Plan, behind
-from support import remote, remote_branch
+from support import remote, remote_branch, remote_limit
 
 #: What is seen of a program that says that it was started, and then becomes what it is told when the file "go" is there.
 GATED = 'echo >> "$0/started"; while [ ! -e "$0/go" ]; do sleep 0.02; done; exec "$@"'
@@ -120,6 +121,23 @@ def test_closing_the_tree_ends_those_in_line_and_their_calls(tmp_path: Path) -> 
 def test_connecting_max_is_a_number(wrong: Any) -> None:
     with pytest.raises(ValueError, match="connecting_max"):
         ramet.Tree(connecting_max=wrong)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(300, 1024), (80, 64)])
+def test_few_descriptors(count: int, limit: int) -> None:
+    """Who doesn't fit is told so; all that fit work, modules that come later included, and so does the program itself."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, remote_limit.__file__, str(count), str(limit)], env=environment, capture_output=True,
+                          text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    good, *failed = done.stdout.splitlines()
+    assert len(failed) == count - int(good.split()[1])
+    assert (len(failed) == 0) is (limit > count)
+    assert int(good.split()[1]) >= min(count, limit // 4)
+    for line in failed:
+        assert line.startswith("failed ConnectError")
+        assert f"its limit is {limit}, of which 8 are kept" in line
+        assert "ulimit -n" in line
 
 
 # ---------------------------------------------------------------------- trying again

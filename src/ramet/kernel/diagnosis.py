@@ -18,12 +18,15 @@ if MYPY:
 lines_shown_max = 12
 line_chars_max = 300
 
+# How many descriptors are kept for the program itself when nodes take all others.
+open_files_spared_max = 24
+
 # A word of the command that is longer than this is a program, such as the first stage. Nobody wants to read it.
 program_chars_min = 200
 
 # Errors of starting a program of which the system's own words don't say enough: errno -> (cause, remedy).
 _CAUSES = {
-    errno.EMFILE: ("this process has too many open files", "raise its limit (ulimit -n), or connect fewer nodes at once"),
+    errno.EMFILE: ("this process has too many open files", "raise its limit (ulimit -n), or close nodes that are done"),
     errno.ENFILE: ("this machine has too many open files", "connect fewer nodes at once"),
     errno.EAGAIN: ("this account or machine runs too many processes", "raise the limit (ulimit -u), or grow fewer nodes"),
     errno.ENOMEM: ("there is no memory for one more process", "grow fewer nodes on this machine"),
@@ -94,6 +97,8 @@ def start_error(plan, error):
     number = getattr(error, "errno", None)
     words = dialogue.to_text(dialogue.to_bytes(getattr(error, "strerror", None) or str(error)))
     text, remedy = _CAUSES.get(number or 0, ("the program %s can't be started: %s" % (" ".join(_words(plan)[:1]), words), ""))
+    if number == errno.EMFILE and open_files_max():
+        text += ": its limit is %d, of which %d are kept for the program itself" % (open_files_max(), open_files_spared())
     rule = {"text": text, "remedy": remedy, "again": number in _MAY_PASS}  # type: Rule
     folder = plan.get("cwd")
     if folder and number in _NOT_THERE and not os.access(dialogue.to_bytes(folder), os.X_OK):
@@ -105,6 +110,22 @@ def start_error(plan, error):
         rule["text"] = "the program %s can't be started: %s" % (_words(plan)[0], words)
         rule["remedy"] = "see that it is installed on the machine where the node grows from, and in PATH there"
     return connect_error(plan, rule)
+
+
+def open_files_max():
+    # type: () -> int
+    """How many descriptors this process may have; 0 if that isn't known, or unlimited."""
+    try:
+        import resource
+        return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    except (ImportError, ValueError):
+        return 0
+
+
+def open_files_spared():
+    # type: () -> int
+    """How many of them no node may take: the program goes on opening files, and so do modules that are sent."""
+    return min(open_files_spared_max, open_files_max() // 8)
 
 
 def _words(plan):

@@ -14,7 +14,7 @@ import os
 import sys
 
 from ramet.kernel import compat, dialogue, limits
-from ramet.kernel.diagnosis import connect_error, start_error
+from ramet.kernel.diagnosis import connect_error, open_files_max, open_files_spared, start_error
 
 MYPY = False
 if MYPY:
@@ -160,6 +160,8 @@ class Process(object):
         self._link(plan["shape"], plan.get("stub"), far)
         self._stderr, end = compat.pipe()
         far.append(end)
+        if 0 < open_files_max() - open_files_spared() <= max(far):     # the lowest that are free were taken
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         for fd in far:
             compat.set_blocking(fd, True)
         self.loop.watch(self._stderr, self._read_stderr)

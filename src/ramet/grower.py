@@ -204,8 +204,8 @@ class Grower:
         """Start an interpreter in a container of Podman, or with ``image=`` in one of its own."""
         return self.grow("podman", container, **options)
 
-    def buildah(self, container: str, **options: Any) -> Node:
-        """Start an interpreter in a working container of Buildah."""
+    def buildah(self, container: str | None = None, **options: Any) -> Node:
+        """Start an interpreter in a working container of Buildah, or with ``image=`` in one of its own."""
         return self.grow("buildah", container, **options)
 
     def kubectl(self, pod: str, **options: Any) -> Node:
@@ -216,12 +216,12 @@ class Grower:
         """Start an interpreter in a running container of LXC."""
         return self.grow("lxc", container, **options)
 
-    def lxd(self, container: str, **options: Any) -> Node:
-        """Start an interpreter in a running instance of LXD."""
+    def lxd(self, container: str | None = None, **options: Any) -> Node:
+        """Start an interpreter in a running instance of LXD, or with ``image=`` in one of its own."""
         return self.grow("lxd", container, **options)
 
-    def incus(self, container: str, **options: Any) -> Node:
-        """Start an interpreter in a running instance of Incus."""
+    def incus(self, container: str | None = None, **options: Any) -> Node:
+        """Start an interpreter in a running instance of Incus, or with ``image=`` in one of its own."""
         return self.grow("incus", container, **options)
 
     def jail(self, container: str, **options: Any) -> Node:

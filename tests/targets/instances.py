@@ -16,14 +16,21 @@ from targets.containers import PATH, Target, run, wait_for
 # No network is configured, so there is no bridge and no firewall rule; and nothing looks for newer images.
 _PRESEED = b"""config: {images.auto_update_interval: "0"}
 storage_pools: [{name: default, driver: dir}]
-profiles: [{name: default, devices: {root: {path: /, pool: default, type: disk}}}]
+profiles:
+- name: default
+  config: {security.privileged: "true", raw.lxc: "lxc.init.cmd=/bin/sleep 1000000"}
+  devices: {root: {path: /, pool: default, type: disk}}
+- name: lent
+  devices: {usr: {path: /usr, source: /usr, type: disk, readonly: "true"}}
 """
 # Privileged: a user namespace would need ranges in /etc/subuid. The first process just waits, nothing has to boot.
-_PLAIN = ("-c", "security.privileged=true", "-c", "raw.lxc=lxc.init.cmd=/bin/sleep 1000000")
 
 
 class Daemon(Target):
-    """A daemon and its instances ``bare`` and ``full``, and the image ``rmt``. ``env`` is for whoever runs the client."""
+    """A daemon, its instances ``bare`` and ``full``, the image ``rmt``, and the profile ``lent``, which gives the host's /usr.
+
+    ``env`` is for whoever runs the client.
+    """
 
     client = daemon = folder_variable = ""
     #: What follows the daemon's or the client's name for what only those who run it need.
@@ -42,7 +49,7 @@ class Daemon(Target):
         self.admin_call("init", "--preseed", stdin=_PRESEED)
         self.use("image", "import", "-q", *self._archives(), "--alias", "rmt")
         for instance, usr in self.lent.items():
-            self.use("init", "-q", "rmt", instance, *_PLAIN)
+            self.use("init", "-q", "rmt", instance)
             if usr:
                 device = ("usr", "disk", f"source={usr}", "path=/usr", "readonly=true")
                 self.use("config", "device", "add", "-q", instance, *device)

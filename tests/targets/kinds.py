@@ -67,3 +67,18 @@ class Kind:
             run("lxc-start", "-P", str(self.target.path), "-n", container, "-d")
         else:
             self.target.use(_ENDING[self.name][1], container)
+
+    def own(self) -> dict[str, Any]:
+        """Options for a container of a node's own, with the host's /usr."""
+        if self.name in ("lxd", "incus"):
+            return {"image": "rmt", "launch_args": ["-p", "default", "-p", "lent"]}
+        if self.name == "buildah":
+            return {"image": "rmt-bb", "from_args": ["--pull-never"], "buildah_args": lending("/usr")}
+        more = ["--network=none"] if self.name == "docker" else []
+        image = "rmt-bb" if self.name == "docker" else "localhost/rmt-bb"
+        return {"image": image, f"{self.name}_args": ["--pull=never", *lending("/usr"), *more]}
+
+    def all(self) -> set[str]:
+        """The names or ids of all containers."""
+        listing = {"podman": "ps -aq", "docker": "ps -aq", "buildah": "containers -q"}.get(self.name, "list -f csv -c n")
+        return set(self.target.use(*listing.split()).split())

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
 
 every_kind = pytest.mark.parametrize("kind", list(TARGETS), indirect=True, scope="module")
 with_processes = pytest.mark.parametrize("kind", [name for name in TARGETS if name != "buildah"], indirect=True, scope="module")
-with_images = pytest.mark.parametrize("kind", ["podman", "docker"], indirect=True, scope="module")
+with_images = pytest.mark.parametrize("kind", [name for name in TARGETS if name != "lxc"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -163,21 +164,44 @@ def test_what_an_instance_may_lack(tree: Tree, kind: Kind) -> None:
 @with_images
 def test_a_container_of_its_own(tree: Tree, kind: Kind) -> None:
     """Made from an image for the node, and gone with it."""
-    more = ["--pull=never", "-v", "/usr:/usr:ro"] + (["--network=none"] if kind.name == "docker" else [])
-    image = "rmt-bb" if kind.name == "docker" else "localhost/rmt-bb"
-    listed = kind.target.use
-    before = set(listed("ps", "-aq").split())
+    before = kind.all()
     for python in (PYTHON, None):
-        node = kind.grow(tree, None, image=image, python=python, **{f"{kind.name}_args": more})
+        node = kind.grow(tree, None, python=python, **kind.own())
         assert node.call(remote.add, 2, 3) == 5
-        assert len(set(listed("ps", "-aq").split()) - before) == 1
+        assert len(kind.all() - before) == 1
+        assert node.local().call(remote.from_own_module) == remote.from_own_module()
         node.close()
-        end = time.monotonic() + 15
-        while set(listed("ps", "-aq").split()) - before and time.monotonic() < end:
-            time.sleep(0.1)
-        assert set(listed("ps", "-aq").split()) == before
-    with pytest.raises(ConnectError, match="no such image"):
-        kind.grow(tree, None, image="localhost/rmt-nothing", **{f"{kind.name}_args": ["--pull=never"]}).wait(60)
+        assert gone(lambda: kind.all() - before, 30)
+    killed = kind.grow(tree, None, **kind.own())
+    call = killed.wait(60).start(time.sleep, 600)
+    killed.kill()
+    with pytest.raises((ClosedError, NodeLostError)):
+        call.result(30)
+    assert gone(lambda: kind.all() - before, 30)
+    with pytest.raises(ConnectError, match="no such image") as caught:
+        nothing = "rmt-nothing" if kind.name in ("lxd", "incus") else "localhost/rmt-nothing"
+        kind.grow(tree, None, **{**kind.own(), "image": nothing}).wait(60)
+    assert caught.value.stage == "start"
+    with pytest.raises(PythonNotFoundError):
+        kind.grow(tree, None, **{**kind.own(), "python": "/no/such/python"}).wait(60)
+    assert gone(lambda: kind.all() - before, 30)
+
+
+@with_images
+def test_the_controller_of_a_container_is_killed(kind: Kind) -> None:
+    """With SIGKILL, so that it can do nothing for it."""
+    before = kind.all()
+    options = {"python": PYTHON, **({"host": kind.target.host} if kind.name == "docker" else {}), **kind.own()}
+    program = (f"import ramet, time\ntree = ramet.Tree()\nnode = tree.{kind.name}(**{options!r})\nnode.wait(60)\n"
+               "call = node.start(time.sleep, 1000)\nprint('ready', flush=True)\ntime.sleep(1000)\n")
+    controller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, **kind.env})
+    assert controller.stdout
+    with controller.stdout:
+        assert controller.stdout.readline() == b"ready\n"
+    assert len(kind.all() - before) == 1
+    controller.kill()
+    controller.wait()
+    assert gone(lambda: kind.all() - before, 30)
 
 
 @with_processes

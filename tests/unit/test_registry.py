@@ -18,6 +18,7 @@ from support import source
 
 PYTHON = "/usr/bin/python3"
 IN_TMP = 'sh -c cd -- "$1" && shift && exec "$@" sh /tmp'
+OWN = 'sh -c n=ramet-$(od -An -N6 -tx1 /dev/urandom|tr -d " \\n"); exec 3>&1; { '
 #: What the first stage is made of stands behind these words.
 COMMANDS: list[tuple[str, dict[str, Any], str]] = [
     ("sudo", {}, "sudo -n --"),
@@ -43,6 +44,10 @@ COMMANDS: list[tuple[str, dict[str, Any], str]] = [
      f"lxc-attach -n c --clear-env -- {IN_TMP} env A=b C=d e"),
     ("lxd", {"container": "far:c", "uid": 5, "workdir": "/tmp", "project": "p"},
      "lxc --project p exec far:c -T --user 5 -- " + IN_TMP),
+    ("incus", {"image": "img", "launch_args": ["-p", "my own"]},
+     f"{OWN}incus launch --quiet --ephemeral -p 'my own' img \"$n\" </dev/null >&2 && incus exec \"$n\" -T -- \"$@\" >&3"),
+    ("buildah", {"image": "img", "from_args": ["--pull-never"]},
+     f"{OWN}buildah from --quiet --name \"$n\" --pull-never img </dev/null >&2 && buildah run -- \"$n\" \"$@\" >&3"),
     ("incus", {"container": "c", "env": {"A": "b"}}, "incus exec c -T --env A=b --"),
     ("kubectl", {"pod": "p", "workdir": "/tmp"}, f"kubectl exec -i p -- {IN_TMP}"),
     ("jail", {"container": "j", "username": "www", "env": {"A": "b"}}, "jexec -U www j env A=b"),

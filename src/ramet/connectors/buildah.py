@@ -4,17 +4,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts, variables
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, temporary, texts, variables
 from ramet.connectors.rules import exits
 
 
 def plan(
-    container: str,
+    container: str | None = None,
     *,
+    image: str | None = None,
     user: str | None = None,
     workdir: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     isolation: str | None = None,
+    from_args: Sequence[str] = (),
     buildah_args: Sequence[str] = (),
     buildah_path: str | os.PathLike[str] = "buildah",
     python: Python = None,
@@ -25,10 +27,12 @@ def plan(
 
     Args:
         container: its name or id, as ``buildah from`` gives it.
+        image: instead: make a working container from this image, which is removed when the node ends.
         user: in the container, ``name[:group]`` or ids.
         workdir: the folder in there to start in; it is made if it isn't there.
         env: more variables. They show in the arguments of the program: not for secrets.
         isolation: oci, rootless or chroot.
+        from_args: more arguments for making one from an image, such as ``["--pull-never"]``.
         buildah_args: more arguments, behind ``run``.
         buildah_path: the program.
         python: the interpreter in there, or a list with its flags. Default: one is looked for with ``sh``.
@@ -38,15 +42,25 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable.
     """
+    if (container is None) == (image is None):
+        raise ValueError("buildah needs either a container or an image")
+    program = os.fspath(buildah_path)
     own = options({"--user": user, "--workingdir": workdir, "--isolation": isolation})
-    head = [os.fspath(buildah_path), "run", *own, *variables(env), *texts("buildah_args", buildah_args), "--",
-            argument("container", container)]  # fmt: skip
-    return behind(f"buildah {container}", head, container, name, python, connect_timeout_s, rules=_EXITS)
+    use = [program, "run", *own, *variables(env), *texts("buildah_args", buildah_args), "--"]
+    if image is not None:
+        make = [program, "from", "--quiet", "--name", "NAME", *texts("from_args", from_args), argument("image", image)]
+        return temporary.one_of_its_own("buildah", image, make, [*use, "NAME"], [program, "rm", "NAME"], name, python,
+                                        connect_timeout_s, _EXITS)  # fmt: skip
+    head = [*use, argument("container", container)]
+    return behind(f"buildah {container}", head, str(container), name, python, connect_timeout_s, rules=_EXITS)
 
 
 _EXITS = exits("start", None, [
     ("ConnectError", "container not known|no container with (name|ID)|no such container|could not find",
      "there is no such container", "see the names: buildah containers"),
+    ("ConnectError", ("image not known|[Ii]nitializing source|short-name|manifest unknown|repository does not exist|"
+     "pull access denied"),
+     "there is no such image, here or where it would come from", "see the names: buildah images"),
     ("PythonNotFoundError", "executable file[^\n]{1,300}not found|exec: |[Nn]o such file or directory",
      "there is no such program in there", "say where an interpreter is: python="),
     ("ConnectError", "unable to find user|no matching entries in passwd|unknown user",

@@ -4,18 +4,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, beginning_in, behind, options, texts, variables
-from ramet.connectors.lxd import rules
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, beginning_in, options, texts, variables
+from ramet.connectors.lxd import inside
 
 
 def plan(
-    container: str,
+    container: str | None = None,
     *,
+    image: str | None = None,
     uid: int | None = None,
     gid: int | None = None,
     workdir: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     project: str | None = None,
+    launch_args: Sequence[str] = (),
     incus_args: Sequence[str] = (),
     incus_path: str | os.PathLike[str] = "incus",
     python: Python = None,
@@ -26,10 +28,12 @@ def plan(
 
     Args:
         container: the instance's name, possibly with ``REMOTE:`` before it.
+        image: instead: start an instance from this image, which is removed when the node ends.
         uid, gid: who to be in there. Default: root.
         workdir: the folder in there to start in.
         env: more variables. They show in the arguments of the program: not for secrets.
         project: the project that it is in.
+        launch_args: more arguments for starting one from an image, such as ``["--profile", "small"]``.
         incus_args: more arguments, behind ``exec``.
         incus_path: the program.
         python: the interpreter in there, or a list with its flags. Default: one is looked for with ``sh``.
@@ -39,8 +43,7 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable.
     """
-    own = options({"--user": uid, "--group": gid})
-    head = [os.fspath(incus_path), *options({"--project": project}), "exec", argument("container", container), "-T", *own,
-            *variables(env), *texts("incus_args", incus_args), "--", *beginning_in(workdir)]  # fmt: skip
-    return behind(f"incus {container}", head, container.rpartition(":")[2], name, python, connect_timeout_s,
-                  rules=rules("incus", "incus"))  # fmt: skip
+    client = [os.fspath(incus_path), *options({"--project": project})]
+    own = [*options({"--user": uid, "--group": gid}), *variables(env), *texts("incus_args", incus_args)]
+    words = ["-T", *own, "--", *beginning_in(workdir)]
+    return inside("incus", client, words, container, image, texts("launch_args", launch_args), name, python, connect_timeout_s)

@@ -79,6 +79,7 @@ class Call(concurrent.futures.Future[T]):
     _waiters: Any = _OnDemand(list)
     _done_callbacks: Any = _OnDemand(list)
 
+    _stuck = False              # it was ended here, and goes on over there
     _watched = False            # has anybody looked at it as a Future?
     _answered = False
     _link: Any = None           # borrowed from the keeper, for as long as the caller waits
@@ -117,7 +118,8 @@ class Call(concurrent.futures.Future[T]):
         return super().exception(timeout)
 
     def cancel(self) -> bool:
-        """Stop the work, over there too. ``result`` raises ``CallCancelled`` then.
+        """Stop the work, over there too, with its subprocesses and the calls that it has made. ``result`` raises
+        ``CallCancelled`` at once; should the work not stop, the error's ``stuck`` says so when the node has told.
 
         Returns:
             False if the call was answered already.

@@ -6,8 +6,9 @@ Must not know of links or frames. ``start`` runs in the caller's thread, or late
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from inspect import isasyncgenfunction
+from inspect import CO_COROUTINE, isasyncgenfunction
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -15,8 +16,8 @@ from zlib import crc32
 from ramet import codec, functions
 from ramet.call import Call
 from ramet.kernel import limits, remote_errors, values
-from ramet.kernel.core import CALL, CANCEL
-from ramet.kernel.errors import Error, ProtocolError, ServiceError, ValueNotPortableError
+from ramet.kernel.core import CALL, CANCEL, Message
+from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError, ServiceError, ValueNotPortableError
 from ramet.kernel.facade import ANY
 from ramet.kernel.frames import DEAD, ERROR
 from ramet.kernel.proxies import NONE, SERVICE
@@ -24,7 +25,7 @@ from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
 from ramet.service import Service
-from ramet.shipping import KERNEL, LANES, RARE, SERVICES, STREAMS
+from ramet.shipping import CANCELLING, KERNEL, LANES, RARE, SERVICES, STREAMS
 from ramet.stream import Stream
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ PLAIN = ("arguments[0]", "the function"), ("arguments[1]", "arguments"), ("argum
 REQUEST = ("arguments[2]", "arguments"), ("arguments[3]", "arguments")
 # And in a CALL that makes a stream, where they are arguments of ``produce``.
 INSIDE = ("arguments[1][4]", "the function"), ("arguments[1][5]", "arguments"), ("arguments[1][6]", "arguments")
+# What is taken of a text in which a node tells why a call is stuck.
+TEXT_MAX = 200
 
 
 class Caller:
@@ -60,8 +63,8 @@ class Caller:
                 Whoever sets this calls ``call._give_back()`` when it is done waiting.
             stream: gets the items of what the function returns.
         """
-        state, options = node._state, node._options
-        chunks, module, needs = self._encode(node, fn, args, kwargs, stream)
+        state, options = node._state, options_for(fn, node._options)
+        chunks, module, needs = self._encode(node, fn, args, kwargs, options, stream)
         ready = _is_ready(state, module, options, needs)
         if not ready:
             self._check(state, module, needs)
@@ -100,8 +103,8 @@ class Caller:
 
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Send a call that wants no answer."""
-        state, options = node._state, node._options
-        chunks, module, needs = self._encode(node, fn, args, kwargs)
+        state, options = node._state, options_for(fn, node._options)
+        chunks, module, needs = self._encode(node, fn, args, kwargs, options)
         if _is_ready(state, module, options, needs) and len(chunks) == 1:
             self.core.send(node.id, CALL, chunks, later=True)
             return
@@ -134,13 +137,13 @@ class Caller:
         return call
 
     def _encode(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any,
-                stream: Stream[Any] | None = None) -> tuple[Any, str, Needs | None]:
+                options: dict[str, Any], stream: Stream[Any] | None = None) -> tuple[Any, str, Needs | None]:
         """A CALL's body, the module that must be over there ("": none), and what else must be, if the body carries code."""
         context = node._state.context
         target, module = functions.describe(fn)
         if not module and type(target) is FunctionType:
             target, module = context.kept_target(target) or (target, "")
-        message = [target, list(args), kwargs, node._options]
+        message = [target, list(args), kwargs, options]
         try:
             chunks = encoded(stream._message(message) if stream else message, context, INSIDE if stream else PLAIN)
         except Exception:
@@ -189,16 +192,44 @@ class Caller:
             call.add_done_callback(lambda _: timer.cancel())
 
     def stop(self, call: Call[Any]) -> None:
-        """A call was cancelled or timed out here: end the work over there."""
-        if self.core.pending.pop(call._handle, None):
-            call.node._state.calls -= 1
-            self.core.tell(call.node.id, CANCEL, [call._handle])
+        """A call was cancelled or timed out here: end the work over there. It counts until the node says that it has ended."""
+        node = call.node
+        if call._handle in self.core.pending:
+            node._state.ending[call._handle] = call
+            self.shipper.kernel_parts(node, CANCELLING)
+            self.core.tell(node.id, CANCEL, [call._handle])
+            if call._handle not in self.core.pending:   # answered meanwhile
+                node._state.ending.pop(call._handle, None)
+
+    def on_stuck(self, message: Message, nodes: dict[int, Node]) -> None:
+        """A node tells that a call which it was to end goes on: [who called, reply handle, lane, why]."""
+        node = nodes.get(message.src)
+        try:
+            source, handle, lane, why = codec.decode(message.body)
+            lane, why = lane[:TEXT_MAX] + "", why[:TEXT_MAX] + ""
+        except (TypeError, ValueError, ProtocolError):
+            node = None
+        if node is None:
+            self.core.refused += 1
+            return
+        call = node._state.ending.get(handle) if source == 0 else None
+        name = call.name if call is not None else "a call"
+        if call is not None:
+            call._stuck = True
+            error = call._exception
+            if isinstance(error, CallTimeout | CallCancelled):
+                error.stuck = f"lane {lane}: {why}"
+        logging.getLogger(f"ramet.node.{node.name}").warning(
+            "%s was ended, but is stuck in lane %s of node %s: %s. kill() ends the node", name, lane, node.name, why)
 
     def answer(self, call: Call[Any], flags: int, body: Any) -> None:
         """Complete a call with what came back."""
         node = call.node
         state = node._state
         state.calls -= 1
+        if call._answered:
+            state.ending.pop(call._handle, None)    # it was ended from here: only now it has come to its end
+            return
         try:
             if flags & DEAD:
                 reason = bytes(body).decode("utf-8", "replace")
@@ -248,6 +279,14 @@ def _is_ready(state: State, module: str, options: dict[str, Any], needs: Needs |
     """Whether a plain call of a function in that module can be sent as it is: the usual case."""
     return (state.open and (state.form, module) in state.has and not (options or state.ended or needs)
             and (not state.context.rare or (state.form, RARE_LAST) in state.has))
+
+
+def options_for(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """A call's options: coroutine functions go to the asyncio lane, so that they needn't wait for the main one."""
+    code = getattr(fn, "__code__", None)
+    if code is not None and code.co_flags & CO_COROUTINE and "lane" not in options:
+        return {**options, "lane": ASYNCIO}
+    return options
 
 
 def flow_of(options: dict[str, Any]) -> int:

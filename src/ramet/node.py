@@ -56,6 +56,10 @@ class Node(Grower):
         call: Call[T] = self._tree._caller.start(self, fn, args, kwargs, wait=True)
         try:
             return call.result()
+        except BaseException:
+            if not call._answered:      # Ctrl-C, say
+                call.cancel()
+            raise
         finally:
             call._give_back()
 
@@ -105,9 +109,10 @@ class Node(Grower):
         """The same node, with options for the calls that are made through what is returned.
 
         Args:
-            timeout: seconds that the work may take, from the start of the call; then it is ended: ``CallTimeout``.
-            lane: where calls run: in order on a thread of that name, or with ``ramet.ANY`` on a thread each. Without it
-                they run in order on the node's main thread, coroutine functions on the node's asyncio loop.
+            timeout: seconds that the work may take, from the start of the call; then it is ended, with its subprocesses and
+                the calls that it has made: ``CallTimeout``.
+            lane: where calls run: in order on a thread of that name, or with ``ramet.ANY`` on a thread each, 256 at once.
+                Without it they run in order on the node's main thread, coroutine functions on the node's asyncio loop.
         """
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
@@ -186,8 +191,11 @@ class Node(Grower):
         return self._state.failure(self.name) if self._state.ended else None
 
     def stats(self) -> dict[str, int]:
-        """Counts: calls under way and modules sent to it."""
-        return {"calls": self._state.calls, "modules": len(self._state.has)}
+        """Counts: calls under way, those among them that were ended and haven't come to their end, and those of these that
+        are stuck, as the node says; and modules sent to it."""
+        ending = list(self._state.ending.values())
+        return {"calls": self._state.calls, "ending": len(ending), "stuck": sum(call._stuck for call in ending),
+                "modules": len(self._state.has)}
 
     def close(self) -> None:
         """End it and its descendants. Returns at once; output that was written is delivered first."""
@@ -233,6 +241,7 @@ class State:
         tried: how often it was.
         last_error: why the last try failed.
         next_try: begins the wait for its next try, once all that there was of it is gone; None if there is none.
+        ending: reply handle -> call that was cancelled here, or timed out, and hasn't come to its end there.
         requests: MODULE_REQUESTs that came from it, or through it, and wait for their answers.
     """
 
@@ -265,6 +274,7 @@ class State:
         self.tried = 0
         self.last_error: ConnectError | None = None
         self.next_try: Callable[[], Any] | None = None
+        self.ending: dict[int, Call[Any]] = {}
         self.requests: collections.deque[Message] = collections.deque()
 
     def failure(self, name: str) -> Error:

@@ -29,11 +29,12 @@ from ramet.node import Node, State
 
 # What of the kernel an import needs that nobody foresaw; on 2.7, where ours are asked first, each import does.
 UNFORESEEN = ("compat_late", "fragments", "installed", "unforeseen")
-# What a node needs to grow children, and to run calls in other lanes than the main one. The reader of its link imports
-# it, which can't ask for anything: all must be there.
+# What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "spawn",
            "questions", "grow", "nursery")  # fmt: skip
-LANES = ("lanes",)
+# What ends calls; and what runs them in other lanes than the main one.
+CANCELLING = ("compat_late", "fragments", "failures", "handles", "jobs", "offspring", "cancelling")
+LANES = (*CANCELLING, "lanes", "tasks")
 # What serves objects to other nodes.
 SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
 # What sends the items of streams, and what their receiver needs of long messages.
@@ -44,7 +45,8 @@ RESOURCES = METADATA[:-1]
 WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "importlib.resources": RESOURCES,
          "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
 # What comes along with a part that is asked for: what it imports, and what is seldom used without it.
-TOGETHER = {"packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN}
+TOGETHER = {"packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN,
+            "cancelling": CANCELLING, "lanes": LANES, "peers": (*LANES, "peers", "descent", "remote_errors")}
 # What loads native modules.
 NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.

@@ -26,6 +26,7 @@ from ramet.kernel import kqueue, limits, nursery, proxies, services, streams
 from ramet.kernel.core import Core, Message
 from ramet.kernel.errors import ClosedError
 from ramet.kernel.frames import DEAD
+from ramet.kernel.handles import STUCK
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.nursery import Nursery
@@ -93,7 +94,8 @@ class Tree(Grower):
             kernel_core.MODULE_REQUEST: lambda message: self._shipper.on_request(message, self._nodes),
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
             kernel_core.WISH: told.on_wish, kernel_core.CALL: self._refuse,
-            nursery.SECRET: self._gardener.desk.on_question})
+            nursery.SECRET: self._gardener.desk.on_question,
+            STUCK: lambda message: self._caller.on_stuck(message, self._nodes)})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
         self._keeper.start()
         _TREES.add(self)

@@ -12,6 +12,7 @@ NAMES = [
     "CallTimeout",
     "ClosedError",
     "ConnectError",
+    "DeadlockError",
     "Error",
     "HostKeyError",
     "ModuleNotShippedError",

@@ -1,9 +1,10 @@
 """Calls in a node: find the function, run it, send what came of it.
 
-Calls run in order on the node's main thread (the main lane); other lanes come with the late part ``lanes``. Must not
-know how modules get here or messages travel. ``arrive`` and ``cancel`` run on whichever thread reads the link, ``serve``
-is the main thread.
+Calls run in order on the node's main thread (the main lane); other lanes come with the late part ``lanes``,
+``cancelling`` ends calls. Must not know how modules get here or messages travel. ``arrive`` and ``cancel`` run on whichever
+thread reads the link, ``serve`` is the main thread.
 """
+import os
 import sys
 
 from ramet.kernel import compat, values
@@ -12,7 +13,7 @@ from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional
 
     from ramet.kernel.core import Core, Message
 
@@ -41,8 +42,7 @@ def resolve(target):
         return functools.partial(resolve(target[0]), *target[1], **target[2])
     module, _, path = target.partition(":")
     module = compat.local_module(module)
-    if module not in sys.modules:
-        __import__(module)
+    __import__(module)      # also one that is there: another thread may be just importing it
     found = sys.modules[module]
     for name in path.split("."):
         found = getattr(found, name)
@@ -55,6 +55,13 @@ class Calls(object):
     Args:
         context: makes the values.Context for what an authority sent.
         on_idle: called on the main thread when there is nothing to do after a call.
+
+    Attributes:
+        current: the message of the call on the main lane, ``options`` its options, ``began`` when it was taken.
+        running: is the main lane in the function itself? Interrupts are raised there only.
+        interrupted: the message whose function is to be interrupted.
+        aside: messages for other lanes; ``lanes`` is what takes them, once that part is here.
+        early: (source, reply handle) of calls that were cancelled before they came.
     """
 
     def __init__(self, core, context, on_idle):
@@ -63,13 +70,17 @@ class Calls(object):
         self.on_idle = on_idle
         self.context = context
         self.waiting = compat.deque()  # type: Any
+        self.aside = compat.deque()  # type: Any
+        self.lanes = None  # type: Any
+        self.early = ()  # type: Any
         self.waiter = core.waiter()
         self.lock = compat.new_lock()
-        self.current = None  # type: Optional[Tuple[int, int]]      # (source, reply handle) of the call on the main lane
-        self.interrupted = None  # type: Optional[Tuple[int, int]]
-        self.running = False    # is the main lane in the function itself?
+        self.current = self.interrupted = None  # type: Optional[Message]
+        self.options = {}  # type: Dict[str, Any]
+        self.began = 0.0
         self.failed = {}  # type: Dict[Any, bool]
-        self.closing = self.served = False
+        self.running = self.closing = self.served = False
+        self.pid = os.getpid()
         compat.signal.signal(SIGURG, self._on_signal)
 
     def arrive(self, message):
@@ -78,32 +89,38 @@ class Calls(object):
         if not self.core.routes.commands(message.authority):
             self.core.refused += 1
             self.core.reply(message, [b"refused: only an ancestor of a node may call functions in it"], DEAD)
-            return
-        self.waiting.append(message)
-        self.waiter.wake()
+        elif message.flow or (message.src, message.reply_to) in self.early:
+            self.aside.append(message)
+            if self.lanes:
+                self.lanes.drain()
+            elif len(self.aside) == 1:
+                compat.start_thread(self._late, ("lanes", message))
+        else:
+            self.waiting.append(message)
+            self.waiter.wake()
 
     def cancel(self, message):
         # type: (Message) -> None
-        """Take a CANCEL: [reply handle of the call]. What waits is dropped, what runs is interrupted."""
-        key = message.src, values.decode(message.body)[0]
-        with self.lock:
-            for waiting in list(self.waiting):
-                if (waiting.src, waiting.reply_to) == key:
-                    self.waiting.remove(waiting)
-            if self.current == key:
-                self.interrupt()
+        """Take a CANCEL: [reply handle of the call]."""
+        compat.start_thread(self._late, ("cancelling", message))
 
-    def interrupt(self):
-        # type: () -> None
-        """End the current call, now or as soon as its function begins."""
-        self.interrupted = self.current
-        if self.running:
-            compat.signal_main(SIGURG)
+    def _late(self, part, message):
+        # type: (str, Message) -> None
+        """Let a late part take a message. In a thread of its own: who reads a link can't wait for a part that isn't here."""
+        try:
+            __import__("ramet.kernel." + part)
+            sys.modules["ramet.kernel." + part].take(self, message)
+        except ImportError:
+            while self.aside:   # the main lane will fail to start other lanes, too, and say so
+                self.waiting.append(self.aside.popleft())
+            self.waiter.wake()
 
-    def _on_signal(self, *_):
-        # type: (*Any) -> None
+    def _on_signal(self, _, frame):
+        # type: (Any, Any) -> None
+        """Interrupt the function, but not what it has called in the kernel: ``cancelling`` tries again."""
         compat.import_threading()
-        if self.running and self.current == self.interrupted:
+        if self.running and self.current is self.interrupted and (
+                frame.f_code is ENTER or frame.f_globals.get("__name__", "")[:13] != "ramet.kernel."):
             self.interrupted = None
             raise Interrupt
 
@@ -127,9 +144,10 @@ class Calls(object):
             with self.lock:
                 if not self.waiting:
                     continue
-                message = self.waiting.popleft()
-                self.current = message.src, message.reply_to
+                self.current = message = self.waiting.popleft()
+                self.began = compat.monotonic()
             reply = self.run(message)
+            self.current = None
             self.served = True
             if reply:
                 if not self.waiting:
@@ -137,42 +155,45 @@ class Calls(object):
                 self.finish(message, *reply)
         parent.give_back(self.waiter)
 
-    def run(self, message):
-        # type: (Message) -> Any
-        """Run one call in this thread. Returns the reply: (chunks, flags), or None if there is none yet."""
-        flags = 0
+    def run(self, message, job=None):
+        # type: (Message, Any) -> Any
+        """Run one call in this thread. Returns the reply: (chunks, flags), or None if there is none yet.
+
+        Args:
+            job: what ``lanes`` knows of it, if this is another lane than the main one.
+        """
         options = {}  # type: Dict[str, Any]
         try:
             context = self.context(message.authority)
             target, args, kwargs, options = values.decode(message.body, context)
-            group = options.get("pipeline")
-            if group in self.failed:
+            if options.get("pipeline") in self.failed:
                 raise CallCancelled("an earlier call of the same pipeline failed")
             fn = resolve(target)
             lane = options.get("lane")
             if lane is None and getattr(getattr(fn, "__code__", None), "co_flags", 0) & COROUTINE:
                 lane = "asyncio"
-            if lane is not None:
+            if lane is not None and not job:
                 from ramet.kernel import lanes
-                lanes.start(self, lane, message, fn, args, kwargs)
+                lanes.start(self, message, lane)
                 return None
-            chunks = values.encode(self._run(fn, args, kwargs), context, "result")
+            value = (job or self).enter(fn, args, kwargs, options)
+            return None if value is self else (values.encode(value, context, "result"), 0)
         except BaseException:
             if self.closing and isinstance(sys.exc_info()[1], Interrupt):
                 return None     # who closes this node tells the caller
-            chunks = self.failure(message)
-            flags = ERROR
             if options.get("pipeline"):
                 self.failed[options["pipeline"]] = True
-        return chunks, flags
+            return self.failure(message), ERROR
 
-    def _run(self, fn, args, kwargs):
-        # type: (Any, Any, Any) -> Any
-        self.running = True
+    def enter(self, fn, args, kwargs, options):
+        # type: (Any, Any, Any, Any) -> Any
+        """Run a function on the main lane, where it may be interrupted. Nothing can be interrupted in this frame itself."""
         try:
-            if self.interrupted == self.current:
+            self.options = options
+            self.running = True
+            if self.interrupted is self.current:
                 raise Interrupt
-            return fn(*args, **kwargs)
+            return _enter(fn, args, kwargs)
         finally:
             self.running = False
 
@@ -196,6 +217,8 @@ class Calls(object):
                     stream.flush()
                 except (AttributeError, ValueError, EnvironmentError):
                     pass    # replaced or closed by the function
+        if os.getpid() != self.pid:
+            os._exit(flags and 1)   # the function has forked, and this is the child: the link isn't its own
         try:
             self.core.reply(message, chunks, flags, bool(self.waiting))
         except ValueNotPortableError:
@@ -203,8 +226,19 @@ class Calls(object):
 
     def end(self):
         # type: () -> None
-        """Interrupt the running call, drop those that wait, and let ``serve`` return. Any thread."""
+        """Drop the calls that wait, and let ``serve`` return when what runs has been ended (``cancelling``). Any thread."""
         self.closing = True
         self.waiting.clear()
-        self.interrupt()
+        self.interrupted = self.current
+        if self.running:
+            compat.signal_main(SIGURG)
         self.waiter.wake()
+
+
+def _enter(fn, args, kwargs):
+    # type: (Any, Any, Any) -> Any
+    """The one frame of the kernel in which interrupts are raised: a function may be C code, without a frame of its own."""
+    return fn(*args, **kwargs)
+
+
+ENTER = _enter.__code__

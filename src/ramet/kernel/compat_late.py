@@ -224,3 +224,27 @@ def prepare_classes(space):
     """Let classes without a base be made in a namespace as in Python 3."""
     if compat.PY2:
         space["__metaclass__"] = type
+
+
+def native_thread_id():
+    # type: () -> int
+    """The number by which the system knows this thread; 0 where Python doesn't tell, before 3.8."""
+    if compat.PY2:
+        return 0
+    import _thread
+    return getattr(_thread, "get_native_id", int)()
+
+
+def raise_in_thread(thread, kind):
+    # type: (int, Any) -> bool
+    """Have an exception raised in a thread at its next bytecode; with None, take back what hasn't been raised yet.
+
+    Returns:
+        False if that can't be done: there is no ``ctypes`` (the smallest Pythons), or no such function (PyPy).
+    """
+    try:
+        import ctypes
+        set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    except (ImportError, AttributeError):
+        return False
+    return bool(set_exception(ctypes.c_ulong(thread), kind and ctypes.py_object(kind)))

@@ -70,12 +70,28 @@ class RemoteError(Error):
     traceback_text = ""
 
 
-class CallTimeout(Error):
-    """The work took longer than its ``options(timeout=)`` allowed, and was ended or given up."""
-
-
 class CallCancelled(Error):
-    """The call was cancelled before it gave a result."""
+    """The call was cancelled before it gave a result.
+
+    Attributes:
+        stuck: why the work goes on although it was ended, as the node says after a second or so; "" if it doesn't.
+    """
+
+    stuck = ""
+
+
+class CallTimeout(Error):
+    """The work took longer than its ``options(timeout=)`` allowed, and was ended or given up.
+
+    Attributes:
+        stuck: as of ``CallCancelled``.
+    """
+
+    stuck = ""
+
+
+class DeadlockError(Error):
+    """A call would wait for itself: it goes to a lane that waits for the call's own caller. The text names the cycle."""
 
 
 class ModuleNotShippedError(Error, compat.ModuleMissing):

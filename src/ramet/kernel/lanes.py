@@ -1,104 +1,335 @@
-"""Lanes other than the main one: a thread for each name, a thread for each call, the asyncio loop. Late part of the kernel.
+"""Lanes other than the main one: a thread for each name, a thread for each call. Late part of the kernel.
 
-A named lane runs its calls in order; its thread ends when nothing has come for a while. Must not know how messages travel.
+A named lane runs its calls in order, and always in the same thread; only when there are more than ``threads_max`` lanes, a
+thread goes over to a lane that has none. Calls of lane ANY that find no room wait, and callers take turns. So what reads a
+link never waits for a lane. The asyncio lane is in ``tasks``. Must not know how messages travel.
+
+All but the running of calls may be done by any thread.
 """
-import threading
+import sys
+from zlib import crc32
 
-from ramet.kernel import compat, values
-from ramet.kernel.errors import Error
-from ramet.kernel.frames import ERROR
+from ramet.kernel import compat
+
+compat.import_threading()
+
+import threading  # noqa: E402
+
+from ramet.kernel import cancelling, importer  # noqa: E402
+from ramet.kernel.errors import Error  # noqa: E402
+from ramet.kernel.frames import ERROR  # noqa: E402
+from ramet.kernel.jobs import Job, ThreadJob  # noqa: E402
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict
+    from typing import Any, Dict, Optional, Tuple
 
     from ramet.kernel.calls import Calls
     from ramet.kernel.core import Message
 
+threads_max = 256       # of lane ANY at once, and of named lanes; more wait
 
-THREADS_MAX = 256       # calls of lane ANY at once, and named lanes; more wait or fail
-LANES = {}  # type: Dict[str, Any]
-LOCK = threading.Lock()
-ROOM = threading.Semaphore(THREADS_MAX)
-ASYNCIO = []  # type: Any
+ANY, ASYNCIO = "*", "asyncio"
 
 
-def start(calls, lane, message, fn, args, kwargs):
-    # type: (Calls, str, Message, Any, Any, Any) -> None
-    """Run a call in a lane; returns at once."""
-    job = calls, message, fn, args, kwargs
-    if lane == "asyncio":
-        _start_coroutine(*job)
-    elif lane == "*":
-        ROOM.acquire()
-        _thread(_run_one, job)
-    else:
-        with LOCK:
-            if lane in LANES:
-                LANES[lane].append(job)
-                return
-            if len(LANES) >= THREADS_MAX:
-                raise Error("this node has %d lanes already" % THREADS_MAX)
-            LANES[lane] = compat.deque([job])
-        _thread(_run_lane, (lane,))
+def flow_of(lane):
+    # type: (str) -> int
+    """The flow in which calls for a lane travel; 0 is the main lane's. So lanes are told apart before a call is decoded."""
+    return 1 + (crc32(lane.encode("utf-8")) & 0xFFFFFFFF) % 0xFFFE if lane else 0
 
 
-def _thread(target, args):
-    # type: (Any, Any) -> None
-    thread = threading.Thread(target=target, args=args)
-    thread.daemon = True
-    thread.start()
+ANY_FLOW, ASYNCIO_FLOW = flow_of(ANY), flow_of(ASYNCIO)
 
 
-def _run_one(*job):
-    # type: (*Any) -> None
-    try:
-        run(*job)
-    finally:
-        ROOM.release()
+def take(calls, _):
+    # type: (Calls, Message) -> None
+    """Take over the calls that were laid aside for this part, and all that follow."""
+    made(calls).drain()
 
 
-def _run_lane(lane):
-    # type: (str) -> None
-    while True:
-        with LOCK:
-            if not LANES[lane]:
-                del LANES[lane]
-                return
-            job = LANES[lane].popleft()
-        run(*job)
+def start(calls, message, lane):
+    # type: (Calls, Message, str) -> None
+    """Run a call in a lane that was found out when the call was decoded; returns at once. The main lane."""
+    made(calls).place(message, flow_of(lane))
 
 
-def run(calls, message, fn, args, kwargs):
-    # type: (Calls, Message, Any, Any, Any) -> None
-    """Run a call in this thread and send its reply."""
-    flags = 0
-    try:
-        chunks = values.encode(fn(*args, **kwargs), calls.context(message.authority), "result")
-    except BaseException:
-        chunks = calls.failure(message)
-        flags = ERROR
-    calls.finish(message, chunks, flags)
+MAKING = threading.Lock()
 
 
-def _start_coroutine(calls, message, fn, args, kwargs):
-    # type: (Calls, Message, Any, Any, Any) -> None
-    import asyncio
-    with LOCK:
-        if not ASYNCIO:
-            ASYNCIO.append(asyncio.new_event_loop())
-            _thread(ASYNCIO[0].run_forever, ())
+def made(calls):
+    # type: (Calls) -> Lanes
+    """The lanes of a node, made when they are first needed."""
+    with MAKING:
+        if calls.lanes is None:
+            _protect(calls)
+            calls.lanes = Lanes(calls)
+        return calls.lanes  # type: ignore[no-any-return]
 
-    def finished(future):
-        # type: (Any) -> None
-        run(calls, message, future.result, (), {})
 
-    def begin():
+def _protect(calls):
+    # type: (Calls) -> None
+    """Keep interrupts away from ramet's own code that functions run without knowing it: by an import, or a log record."""
+    def whole(fn):
+        # type: (Any) -> Any
+        def run(*args):
+            # type: (*Any) -> Any
+            job = getattr(calls.core.threads, "job", None)
+            left = job.leave() if job else False
+            try:
+                return fn(*args)
+            finally:
+                if job:
+                    job.back(left)
+        return run
+    for finder in sys.meta_path:  # type: Any
+        if isinstance(finder, importer.Finder):
+            finder.obtain = whole(finder.obtain)  # type: ignore[method-assign]
+    node = sys.modules["ramet.kernel.start"].node
+    if node:
+        node.log_hook.send = whole(node.log_hook.send)
+
+
+class Lane(object):
+    """A named lane: its calls that wait, and what its thread sleeps on."""
+
+    def __init__(self, flow, lock):
+        # type: (int, Any) -> None
+        self.flow = flow
+        self.queue = compat.deque()  # type: Any
+        self.bell = threading.Condition(lock)
+
+
+class Lanes(object):
+    """All lanes of a node but the main one.
+
+    Attributes:
+        jobs: (source, reply handle) -> the job, of calls that run or wait here.
+        running: how many calls run.
+        last_end: when one ended last.
+    """
+
+    def __init__(self, calls):
+        # type: (Calls) -> None
+        self.calls = calls
+        self.lock = threading.Lock()
+        self.jobs = {}  # type: Dict[Tuple[int, int], Job]
+        self.running = 0
+        self.last_end = 0.0
+        self.named = {}  # type: Dict[int, Lane]
+        self.named_threads = 0
+        self.idle = compat.deque()  # type: Any         # lanes whose threads sleep, the longest first
+        self.starved = compat.deque()  # type: Any      # lanes that have calls and no thread
+        self.queues = {}  # type: Dict[int, Any]        # of lane ANY, by source
+        self.turns = compat.deque()  # type: Any        # sources that have calls there
+        self.any_threads = 0
+        self.tasks = None  # type: Any
+
+    def drain(self):
         # type: () -> None
-        try:
-            task = ASYNCIO[0].create_task(fn(*args, **kwargs))
-        except Exception:       # other arguments were expected, or it isn't a coroutine function
-            calls.finish(message, calls.failure(message), ERROR)
+        """Take what was laid aside. Who lays aside calls this then, so nothing stays."""
+        aside = self.calls.aside
+        while aside:
+            with self.lock:     # else two threads that read links could swap two calls
+                message = aside.popleft() if aside else None
+                if message and not message.flow and not self._is_early(message):
+                    self.calls.waiting.append(message)
+                    self.calls.waiter.wake()
+                elif message and message.flow:
+                    self._place(message, message.flow)
+
+    def place(self, message, flow):
+        # type: (Message, int) -> None
+        """Put a call in line."""
+        with self.lock:
+            self._place(message, flow)
+
+    def _is_early(self, message):
+        # type: (Message) -> bool
+        """Whether its cancel has come before it. It is answered then."""
+        early = self.calls.early and self.calls.early.pop((message.src, message.reply_to), False)
+        if early:
+            cancelling.refuse(self.calls, message)
+        return bool(early)
+
+    def _place(self, message, flow):
+        # type: (Message, int) -> None
+        if self._is_early(message):
+            return
+        if flow == ASYNCIO_FLOW:
+            if not self.tasks:
+                from ramet.kernel import tasks
+                self.tasks = tasks.Tasks(self)
+            job = self.tasks.job(message)
+            self._note(job, self.tasks.queue)
+            self.tasks.wake()
+            return
+        job = ThreadJob(self.calls, message, ANY if flow == ANY_FLOW else "")
+        if flow == ANY_FLOW:
+            if message.src not in self.queues:
+                self.queues[message.src] = compat.deque()
+                self.turns.append(message.src)
+            self._note(job, self.queues[message.src])
+            if self.any_threads < threads_max:
+                self.any_threads += 1
+                if not self.thread(self._serve_any, (), "any"):
+                    self.any_threads -= 1
         else:
-            task.add_done_callback(finished)
-    ASYNCIO[0].call_soon_threadsafe(begin)
+            lane = self.named.get(flow)
+            if not lane:
+                lane = self.named[flow] = Lane(flow, self.lock)
+                self._note(job, lane.queue)
+                self._give_thread(lane)
+            else:
+                self._note(job, lane.queue)
+                lane.bell.notify()
+
+    def _note(self, job, queue):
+        # type: (Job, Any) -> None
+        job.queue = queue
+        queue.append(job)
+        if job.message.reply_to:
+            self.jobs[job.message.src, job.message.reply_to] = job
+
+    def _give_thread(self, lane):
+        # type: (Lane) -> None
+        """Let a new lane have a thread: a new one, or that of a lane that is idle, or the first that has time."""
+        if self.named_threads < threads_max:
+            self.named_threads += 1
+            if self.thread(self._serve_lane, (lane,), "lane"):
+                return
+            self.named_threads -= 1
+        if self.named_threads:
+            self.starved.append(lane)
+            if self.idle:
+                self.idle.popleft().bell.notify()
+
+    def thread(self, target, args, name):
+        # type: (Any, Any, str) -> bool
+        """Start a thread. If none can be had, those that there are must do; if there are none, all that waits fails."""
+        thread = threading.Thread(target=target, args=args, name="ramet-" + name)
+        thread.daemon = True
+        try:
+            thread.start()
+            return True
+        except (RuntimeError, threading.ThreadError, MemoryError):
+            waiting = []  # type: Any
+            if name == "any" and self.any_threads == 1:
+                waiting = list(self.queues.values())
+                self.queues.clear()
+                self.turns.clear()
+            elif name == "lane" and self.named_threads == 1:
+                waiting = [lane.queue for lane in self.named.values()]
+                self.named.clear()
+            elif name == "asyncio":
+                waiting = [self.tasks.queue]
+            for queue in waiting:
+                while queue:
+                    self.fail(queue.popleft(), "this node can't start a thread: its system has no room for another one")
+            return False
+
+    def fail(self, job, text):
+        # type: (Job, str) -> None
+        """Answer a call that can't begin."""
+        self.jobs.pop((job.message.src, job.message.reply_to), None)
+        job.ended = True
+        try:
+            raise Error(text)
+        except Error:
+            self.calls.finish(job.message, self.calls.failure(job.message), ERROR)
+
+    # ------------------------------------------------------------------ in the threads of lanes
+
+    def _serve_any(self):
+        # type: () -> None
+        while True:
+            with self.lock:
+                if not self.turns:
+                    self.any_threads -= 1
+                    return
+                source = self.turns.popleft()
+                queue = self.queues[source]
+                job = self.taken(queue)
+                if queue:
+                    self.turns.append(source)
+                else:
+                    del self.queues[source]
+            self.run(job)
+
+    def _serve_lane(self, lane):
+        # type: (Lane) -> None
+        while True:
+            with self.lock:
+                while not lane.queue or self.starved:
+                    if self.starved:
+                        if lane.queue:
+                            self.starved.append(lane)
+                        else:
+                            del self.named[lane.flow]
+                        lane = self.starved.popleft()
+                        break
+                    self.idle.append(lane)
+                    lane.bell.wait()
+                    if lane in self.idle:
+                        self.idle.remove(lane)
+                job = self.taken(lane.queue) if lane.queue else None
+            self.run(job)
+
+    def taken(self, queue):
+        # type: (Any) -> Optional[Job]
+        """The next call of a queue, which begins now. The lock is held."""
+        if not queue:
+            return None     # it was cancelled meanwhile
+        job = queue.popleft()
+        job.queue = None
+        self.running += 1
+        return job  # type: ignore[no-any-return]
+
+    def run(self, job):
+        # type: (Any) -> None
+        """Run a call in this thread and send its reply."""
+        if job:
+            reply = self.calls.run(job.message, job)
+            if reply or not job.goes_on:
+                self.ended(job)
+            if reply:
+                self.calls.finish(job.message, *reply)
+
+    def ended(self, job):
+        # type: (Job) -> None
+        """A call's function has ended."""
+        job.ended = True
+        with self.lock:
+            self.running -= 1
+            self.last_end = compat.monotonic()
+            self.jobs.pop((job.message.src, job.message.reply_to), None)
+
+    # ------------------------------------------------------------------ ending
+
+    def end(self, key):
+        # type: (Tuple[int, int]) -> bool
+        """End a call, or don't let it begin. Returns whether there is such a one."""
+        with self.lock:
+            job = self.jobs.get(key)
+            waits = job is not None and job.queue is not None
+            if job and waits:
+                job.queue.remove(job)
+                job.queue = None
+                job.ended = True
+                del self.jobs[key]
+        if job and waits:
+            cancelling.refuse(self.calls, job.message)
+        elif job:
+            cancelling.end(job)
+        return job is not None
+
+    def end_all(self):
+        # type: () -> None
+        """End what runs, and forget what waits: the node ends."""
+        with self.lock:
+            for lane in self.named.values():
+                lane.queue.clear()
+            for queue in self.queues.values():
+                queue.clear()
+            running = [job for job in self.jobs.values() if job.queue is None]
+        for job in running:
+            cancelling.end(job)

@@ -44,10 +44,26 @@ def end(node):
     # type: (Self) -> None
     """Let the node's children end, then its calls; the main thread then leaves ``serve``. On the keeper."""
     node.loop.call_later(limits.close_grace_s, os._exit, 1)
-    if node.nursery:
-        node.nursery.end_all(node.calls.end)
-    else:
+
+    def end_calls():
+        # type: () -> None
         node.calls.end()
+        if node.calls.current or node.calls.lanes:
+            compat.start_thread(cancel_all, (node,))    # what that needs may have to be loaded: the keeper can't wait for it
+    if node.nursery:
+        node.nursery.end_all(end_calls)
+    else:
+        end_calls()
+
+
+def cancel_all(node):
+    # type: (Self) -> None
+    """End all calls, with what they have started."""
+    try:
+        from ramet.kernel import cancelling
+        cancelling.end_all(node.calls)
+    except ImportError:
+        pass    # that part hasn't come
 
 
 def leave(node):

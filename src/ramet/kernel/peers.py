@@ -1,41 +1,240 @@
 """``ramet.here()``: what code in a node sees of the tree. Late part of the kernel, for every Python.
 
-Calls go down only: a node may call functions in nodes below it. Any thread; calls block.
+Calls go down only: a node may call functions in itself and in nodes below it. They carry what the call has left in which they
+are made: its time, and the lanes that wait for it; and they end with it. Any thread; ``call`` and ``result`` block.
 """
 
-from ramet.kernel import compat, descent, remote_errors, values
+from ramet.kernel import cancelling, compat, descent, frames, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
-from ramet.kernel.errors import NodeLostError, ServiceError, ValueNotPortableError
+from ramet.kernel.calls import COROUTINE
+from ramet.kernel.errors import CallCancelled, CallTimeout, DeadlockError, Error, NodeLostError, ProtocolError, ServiceError
+from ramet.kernel.errors import ValueNotPortableError as NotPortable
 from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict
+    from typing import Any, Callable, Dict, List, Optional, Tuple
+
+# Stands for this node where it sends to itself: no node has this number.
+ITSELF = 0xFFFFFFFF
 
 
-class Peer(object):
-    """Another node, as seen from this one."""
+class Loopback(object):
+    """The link to this node itself, for calls of its own functions into its lanes. Only this node's frames get through."""
 
-    def __init__(self, node, id, name=""):
-        # type: (Any, int, str) -> None
-        self._node = node
-        self.id = id
-        self.name = name or "node %d" % id
+    dead = False
 
-    def call(self, fn, *args, **kwargs):
-        # type: (Callable[..., Any], *Any, **Any) -> Any
-        """Run a function there and wait for its result. Only in descendants: elsewhere it is refused by who is called.
+    def __init__(self, core):
+        # type: (Any) -> None
+        self.core = core
+        self.parts = {}  # type: Dict[Tuple[int, int], List[Any]]
+
+    def send(self, _, flags, sent, later=False):
+        # type: (Any, int, List[bytes], bool) -> None
+        """Deliver frames."""
+        core = self.core
+        for frame in sent:
+            _, flags, flow, _, src, _, handle, reply_to, _ = frames.unpack_header(frame)
+            if src != core.id:
+                core.refused += 1       # of a node below, which knows this node's number for itself
+                return
+            parts = self.parts.setdefault((handle, reply_to), [])
+            parts.append(frame[frames.HEADER_BYTES:])
+            if flags & frames.MORE:
+                continue
+            body = b"".join(self.parts.pop((handle, reply_to)))
+            if handle >= limits.first_free_handle:
+                core.resolve(handle, flags & ERROR, body)
+            else:
+                core.handlers[handle](core_module.Message(ITSELF, core.id, handle, reply_to, flow, self, body))
+
+
+class PeerCall(object):
+    """A call that code in a node has made.
+
+    Attributes:
+        peer: where it runs.
+    """
+
+    def __init__(self, peer, body, flow, seconds, given):
+        # type: (Peer, List[Any], int, Optional[float], Optional[float]) -> None
+        self.peer = peer
+        self._given = given     # the timeout that it was given, or None: its caller has one
+        node = peer._node
+        self._core = node.core
+        self._answer = []  # type: List[Any]
+        self._waiters = []  # type: List[Any]
+        self._job = cancelling.current_job(node.calls)
+        self._end = None if seconds is None else compat.monotonic() + seconds
+        left = self._job.leave() if self._job else False
+        try:
+            self._handle = self._core.ask(peer._address(), core_module.CALL, body, self._done, 0, flow)
+            if self._job and not self._answer:
+                self._job.nested[self._handle] = peer._address()
+        finally:
+            if self._job:
+                self._job.back(left)
+
+    def _done(self, flags, body):
+        # type: (int, Any) -> None
+        self._answer.append((flags, body))
+        for waiter in self._waiters:
+            waiter.wake()
+
+    def done(self):
+        # type: () -> bool
+        """Whether it was answered, or ended from here."""
+        return bool(self._answer)
+
+    def cancel(self):
+        # type: () -> bool
+        """Stop the work over there. Returns False if the call was answered already."""
+        return self._stop("cancelled", CallCancelled("the call in %s was cancelled" % self.peer.name))
+
+    def _stop(self, how, error):
+        # type: (str, Error) -> bool
+        if self._answer:
+            return False
+        self._answer.append((how, error))
+        self._core.tell(self.peer._address(), core_module.CANCEL, [self._handle])
+        for waiter in self._waiters:
+            waiter.wake()
+        return True
+
+    def result(self, timeout=None):
+        # type: (Optional[float]) -> Any
+        """Wait for the result.
+
+        Args:
+            timeout: seconds to wait at most. ``options(timeout=)`` bounds the work.
 
         Raises:
             RemoteError: what the function raised. NodeLostError: the node can't answer.
-            ProtocolError: that node isn't below this one.
+            CallTimeout: the work, or this wait, took too long. ProtocolError: that node isn't below this one.
         """
-        return self._ask(core_module.CALL, [_name(fn), list(args), kwargs, {}])
+        core, job, waiter = self._core, self._job, self._core.waiter()
+        if job is not None and job is not cancelling.current_job(self.peer._node.calls):
+            job = None      # another thread waits
+        left = job.leave() if job else False
+        end = None if timeout is None else compat.monotonic() + timeout
+        ends = [at for at in (self._end, end) if at is not None]
+        try:
+            self._waiters.append(waiter)
+            if job:
+                job.waiter = waiter
+            seconds = max(0, min(ends) - compat.monotonic()) if ends else None
+            address = self.peer._address()
+            link = None if address == ITSELF else core.routes.link_to(address)
+            core.wait(lambda: self._answer or job and job.cancelled, link, seconds)
+            self._waiters.remove(waiter)
+            if job:
+                if self._answer:
+                    job.nested.pop(self._handle, None)
+                elif job.cancelled:
+                    job.raise_now()
+        finally:
+            if job:
+                job.back(left)
+        if not self._answer:
+            if self._end is None or end is not None and end < self._end:
+                raise CallTimeout("no result from %s within %g s; the work goes on" % (self.peer.name, timeout or 0))
+            self._stop("timeout", CallTimeout(
+                "the call in %s took longer than %s and was ended" % (self.peer.name, "its timeout of %g s" % self._given
+                                                                      if self._given else "what its caller had left")))
+        return self._value()
+
+    def _value(self):
+        # type: () -> Any
+        flags, body = self._answer[0]
+        if isinstance(body, Error):
+            raise body
+        if flags & DEAD:
+            text = bytes(body).decode("utf-8", "replace")
+            kind = ProtocolError if text.startswith("refused: ") else NodeLostError
+            raise kind("%s doesn't answer: %s" % (self.peer.name, text))
+        if flags & ERROR:
+            raise remote_errors.unpack(values.decode(body), self.peer.name)
+        return values.decode(body, self.peer._node.context(self.peer.id))
+
+    def __repr__(self):
+        # type: () -> str
+        return "<PeerCall in %s: %s>" % (self.peer.name, "done" if self._answer else "running")
+
+
+class Peer(object):
+    """Another node, as seen from this one; or this one itself, for calls into its other lanes."""
+
+    def __init__(self, node, id, name="", options=None):
+        # type: (Any, int, str, Optional[Dict[str, Any]]) -> None
+        self._node = node
+        self._options = options or {}
+        self.id = id
+        self.name = name or "node %d" % id
+
+    def options(self, timeout=None, lane=None):
+        # type: (Optional[float], Optional[str]) -> Peer
+        """The same node, with options for the calls that are made through what is returned. As ``Node.options``."""
+        if timeout is not None and not timeout > 0:
+            raise ValueError("timeout must be a number of seconds above 0, not %r" % (timeout,))
+        new = dict(self._options)
+        new.update([(key, value) for key, value in (("timeout", timeout), ("lane", lane)) if value is not None])
+        return Peer(self._node, self.id, self.name, new)
+
+    def call(self, fn, *args, **kwargs):
+        # type: (Callable[..., Any], *Any, **Any) -> Any
+        """Run a function there and wait for its result. Only in this node and below: elsewhere it is refused by who is called.
+
+        Its time is bounded by what is left of the call in which this is called; that one's end is its end, too.
+
+        Raises:
+            What ``PeerCall.result`` raises. DeadlockError: the lane over there waits for this very call.
+        """
+        job = cancelling.current_job(self._node.calls)
+        chain = job.chain if job else []
+        self._check_cycle(chain)
+        return self._start(fn, args, kwargs, job, chain).result()
+
+    def start(self, fn, *args, **kwargs):
+        # type: (Callable[..., Any], *Any, **Any) -> PeerCall
+        """Run a function there. Returns at once; ends with the call in which this is called, if that is cancelled."""
+        return self._start(fn, args, kwargs, cancelling.current_job(self._node.calls), [])
 
     def cast(self, fn, *args, **kwargs):
         # type: (Callable[..., Any], *Any, **Any) -> None
         """Run a function there; nothing comes back."""
-        self._node.core.send(self.id, core_module.CALL, values.encode([_name(fn), list(args), kwargs, {}]))
+        lane = lane_of(fn, self._options)
+        options = {"lane": lane} if lane else {}
+        self._node.core.send(self._address(), core_module.CALL, values.encode([_name(fn), list(args), kwargs, options]), 0, 0,
+                             lanes.flow_of(lane))
+
+    def _start(self, fn, args, kwargs, job, chain):
+        # type: (Callable[..., Any], Any, Any, Any, List[Any]) -> PeerCall
+        lane = lane_of(fn, self._options)
+        given = self._options.get("timeout")
+        left = job.left() if job else None
+        seconds = given if left is None else left if given is None else min(left, given)
+        if seconds is not None and seconds <= 0:
+            raise CallTimeout("no time is left for a call in %s: its caller has used up its own" % self.name)
+        options = {"lane": lane, "timeout": seconds, "chain": chain}
+        options = dict([(key, value) for key, value in options.items() if value])
+        return PeerCall(self, values.encode([_name(fn), list(args), kwargs, options]), lanes.flow_of(lane), seconds,
+                        given if seconds == given else None)
+
+    def _check_cycle(self, chain):
+        # type: (List[Any]) -> None
+        """Raise DeadlockError if the lane is one that waits. By its flow: lanes that share one share a thread."""
+        lane = self._options.get("lane") or ""
+        for at, (id, flow, _) in enumerate(chain):
+            if id == self.id and flow == lanes.flow_of(lane) != lanes.ANY_FLOW:
+                cycle = ["node %d, lane %s" % (id, name or "main") for id, _, name in chain[at:]]
+                raise DeadlockError("this call would wait for itself: " + " -> ".join(cycle + cycle[:1]))
+
+    def _address(self):
+        # type: () -> int
+        if self.id != self._node.core.id:
+            return self.id
+        self._node.core.routes.down.setdefault(ITSELF, Loopback(self._node.core))
+        return ITSELF
 
     def service(self, name):
         # type: (str) -> Any
@@ -53,6 +252,7 @@ class Peer(object):
 
     def _ask(self, handle, value):
         # type: (int, Any) -> Any
+        """Ask that node's kernel for something, and wait."""
         node = self._node
         flags, body = node.core.request(self.id, handle, value)
         if flags & DEAD:
@@ -68,11 +268,19 @@ class Peer(object):
         return "<Peer %d %s>" % (self.id, self.name)
 
 
+def lane_of(fn, options):
+    # type: (Any, Dict[str, Any]) -> str
+    """The lane in which a function runs; "" is the main one."""
+    code = getattr(fn, "__code__", None)
+    return options.get("lane") or (lanes.ASYNCIO if code and code.co_flags & COROUTINE else "")
+
+
 class Here(object):
     """This node.
 
     Attributes:
         id, name: of this node.
+        itself: this node as a Peer, for calls into its other lanes.
         parent, controller: Peers above it.
     """
 
@@ -83,6 +291,7 @@ class Here(object):
             descent.Losses(node.core)       # so that it hears of the loss of those that it talks to
         self.id = node.core.id
         self.name = node.name
+        self.itself = Peer(node, self.id, self.name)
         self.parent = Peer(node, node.core.routes.ancestors[0])
         self.controller = Peer(node, 0, "controller")
 
@@ -133,5 +342,5 @@ def _name(fn):
     name = getattr(fn, "__qualname__", getattr(fn, "__name__", "<"))
     module = fn.__module__
     if "<" in name or module is None:
-        raise ValueNotPortableError("%r can't be found by name in another interpreter: give a function of a module" % (fn,))
+        raise NotPortable("%r can't be found by name in another interpreter: give a function of a module" % (fn,))
     return "%s:%s" % ("__main__" if module == compat.MAIN else module, name)

@@ -1,0 +1,262 @@
+"""What is known of a call while it runs, so that it can be ended: one class for each way of running. Late part of the kernel.
+
+A ``Job`` is told to end by ``cancelling``, from another thread than its own. Must not know of subprocesses or messages.
+
+How a thread is interrupted: by an exception that the interpreter raises in it at its next bytecode. Where that is can't be
+seen beforehand, so it must be sure that it is in the function that was called, and neither in ramet's own code, which holds
+locks, nor in the next call. Therefore each job has a *permit*, a list that holds one item while the thread is in that
+function; who takes the item out (``list.pop`` is one step) has the right to go on: the thread, out of the function, or the
+other one, to send the exception. It is sent once at most. A thread that comes too late waits until it was sent, and takes
+what hasn't been raised yet back. That may be interrupted itself, by that one exception: then it is done again.
+"""
+import sys
+import time
+
+from ramet.kernel import compat, compat_late
+from ramet.kernel.calls import Interrupt
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, List, Optional
+
+    from ramet.kernel.calls import Calls
+    from ramet.kernel.core import Message
+
+MAIN_LANE = ""
+
+
+class Job(object):
+    """One call that runs, or waits for its turn in another lane than the main one.
+
+    Attributes:
+        goes_on: it runs on when ``enter`` has returned.
+        lane: its name; "" is the main lane.
+        task: its thread's number for the system; 0 if that isn't known.
+        queue: in which it waits, or None.
+        cancelled: it is to end.
+        ended: it has ended, or never will begin; ask ``is_over``.
+        nested: reply handle -> node, of calls that it has made and that aren't answered.
+        waiter: what its thread waits with while it waits in ramet's own code.
+        enders: functions that end what else belongs to it. Called from any thread; see ``cancelling.register``.
+    """
+
+    goes_on = False
+
+    def __init__(self, calls, message, lane):
+        # type: (Calls, Message, str) -> None
+        self.calls = calls
+        self.message = message
+        self.lane = lane
+        self.options = {}  # type: Dict[str, Any]
+        self.began = 0.0
+        self.task = 0
+        self.queue = None  # type: Any
+        self.cancelled = False
+        self.ended = False
+        self.interrupted = False    # the exception was raised, or is sure to be
+        self.nested = {}  # type: Dict[int, int]
+        self.waiter = None  # type: Any
+        self.enders = []  # type: List[Callable[[], Any]]
+
+    @property
+    def chain(self):
+        # type: () -> List[Any]
+        """[node, flow, lane] of each call that waits for this one, this one's own last."""
+        above = self.options.get("chain")
+        return (above if isinstance(above, list) else []) + [[self.calls.core.id, self.message.flow, self.lane]]
+
+    def left(self):
+        # type: () -> Optional[float]
+        """Seconds until its timeout; None if it has none."""
+        seconds = self.options.get("timeout")
+        return None if seconds is None else self.began + seconds - compat.monotonic()
+
+    def is_over(self):
+        # type: () -> bool
+        """Whether nothing of it runs any more."""
+        return self.ended
+
+    def interrupt(self):
+        # type: () -> None
+        """Raise ``Interrupt`` in the function if that can be done now. It is asked for again and again."""
+
+    def why(self):
+        # type: () -> str
+        """What to say of it when it goes on although it was interrupted, or can't be."""
+        return "it was interrupted, and goes on" if self.interrupted else "it can't be interrupted where it is"
+
+    def frames(self):
+        # type: () -> List[Any]
+        """The frames of the function and of what it has called, innermost first."""
+        return []
+
+    def leave(self):
+        # type: () -> bool
+        """Be safe from interrupts, for ramet's own code that the function has called. Returns what ``back`` is given."""
+        return True
+
+    def back(self, left):
+        # type: (bool) -> None
+        """Be back in the function."""
+
+    def raise_now(self):
+        # type: () -> None
+        """Be interrupted here, in ramet's own code, between ``leave`` and ``back``."""
+        self.interrupted = True
+        raise Interrupt
+
+
+class MainJob(Job):
+    """The call that runs on the main lane now: its thread takes a signal, also out of blocking system calls."""
+
+    def __init__(self, calls, message):
+        # type: (Calls, Message) -> None
+        Job.__init__(self, calls, message, MAIN_LANE)
+        self.options = calls.options
+        self.began = calls.began
+        self.waiter = calls.waiter
+        self.task = calls.pid
+        self.asked = False
+
+    def is_over(self):
+        # type: () -> bool
+        """See ``Job``: whether the main lane is at something else."""
+        return self.calls.current is not self.message
+
+    def interrupt(self):
+        # type: () -> None
+        """See ``Calls.enter`` and ``Calls._on_signal``: it is raised when the function begins, or now."""
+        calls = self.calls
+        with calls.lock:
+            if self.is_over() or self.interrupted:
+                return
+            if not self.asked:
+                self.asked = True
+                calls.interrupted = self.message
+        self.interrupted = calls.interrupted is not self.message
+        if calls.running and not self.interrupted:
+            compat.signal_main(compat.signal.SIGURG)
+
+    def why(self):
+        # type: () -> str
+        """See ``Job``."""
+        if compat.signal.getsignal(compat.signal.SIGURG) != self.calls._on_signal:
+            return "it has taken the signal SIGURG, by which ramet interrupts"
+        return Job.why(self)
+
+    def frames(self):
+        # type: () -> List[Any]
+        """See ``Job``."""
+        return frames_of(compat.main_thread_id)
+
+    def raise_now(self):
+        # type: () -> None
+        """See ``Job``. The signal handler has nothing left to do then."""
+        with self.calls.lock:
+            self.asked = True
+            self.calls.interrupted = None
+        Job.raise_now(self)
+
+
+class ThreadJob(Job):
+    """A call in a thread: takes an exception at its next bytecode, where the interpreter has that."""
+
+    def __init__(self, calls, message, lane):
+        # type: (Calls, Message, str) -> None
+        Job.__init__(self, calls, message, lane)
+        self.thread = 0
+        self.permit = []  # type: List[bool]
+        self.sent = self.outside = False
+
+    def enter(self, fn, args, kwargs, options):
+        # type: (Any, Any, Any, Any) -> Any
+        """Run the function, in the thread that calls this."""
+        self.options = options
+        self.lane = options.get("lane") or self.lane
+        self.thread = compat.thread_id()
+        self.task = compat_late.native_thread_id()
+        self.began = compat.monotonic()
+        self.calls.core.threads.job = self
+        try:
+            try:
+                self.permit.append(True)
+                if self.cancelled:
+                    raise Interrupt
+                return fn(*args, **kwargs)
+            finally:
+                self._leave_for_good()
+        except Interrupt:
+            self._leave_for_good()      # what interrupted the first time was the one exception that there is
+            raise
+        finally:
+            self.calls.core.threads.job = None
+
+    def interrupt(self):
+        # type: () -> None
+        """See the module's text."""
+        if self.interrupted:
+            return
+        try:
+            self.permit.pop()
+        except IndexError:
+            return      # it isn't in the function now
+        self.interrupted = compat_late.raise_in_thread(self.thread, Interrupt)
+        self.sent = True
+
+    def _leave_for_good(self):
+        # type: () -> None
+        if not self.outside:
+            self.leave()
+            self.outside = True
+
+    def leave(self):
+        # type: () -> bool
+        """See ``Job``."""
+        try:
+            self.permit.pop()
+            return True
+        except IndexError:
+            while not self.sent and self.cancelled:
+                time.sleep(0)       # a moment: the other one is just about it
+            for _ in range(2):
+                time.sleep(0)       # where the interpreter looks: now it is raised, if it hasn't been
+            compat_late.raise_in_thread(self.thread, None)
+            return False
+
+    def back(self, left):
+        # type: (bool) -> None
+        """See ``Job``."""
+        if left:
+            self.permit.append(True)
+
+    def raise_now(self):
+        # type: () -> None
+        """See ``Job``."""
+        self.interrupted = True
+        self.back(True)
+        raise Interrupt
+
+    def why(self):
+        # type: () -> str
+        """See ``Job``."""
+        if self.sent and not self.interrupted:
+            return "this Python can't interrupt a thread"
+        if self.sent:
+            return "its thread is in C code, such as a sleep or a lock, or has caught the interrupt and goes on"
+        return Job.why(self)
+
+    def frames(self):
+        # type: () -> List[Any]
+        """See ``Job``."""
+        return frames_of(self.thread)
+
+
+def frames_of(thread):
+    # type: (int) -> List[Any]
+    """A thread's frames, innermost first, but not those of the kernel below the function that was called."""
+    frame = sys._current_frames().get(thread)
+    found = []
+    while frame is not None:
+        found.append(frame)
+        frame = frame.f_back
+    return found

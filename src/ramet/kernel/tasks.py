@@ -1,0 +1,161 @@
+"""The asyncio lane: coroutine functions run as tasks of one loop, in a thread of its own. Late part of the kernel.
+
+``Tasks`` is a part of ``lanes``, whose lock guards it. Calls begin in the order in which they came, and run at the same time.
+"""
+import sys
+
+from ramet.kernel import compat, values
+from ramet.kernel.calls import Interrupt
+from ramet.kernel.frames import ERROR
+from ramet.kernel.jobs import Job
+
+MYPY = False
+if MYPY:
+    from typing import Any, List, Optional
+
+    from ramet.kernel.core import Message
+    from ramet.kernel.lanes import Lanes
+
+
+class Tasks(object):
+    """The loop and what waits for it.
+
+    Args:
+        lanes: that it is one of.
+    """
+
+    def __init__(self, lanes):
+        # type: (Lanes) -> None
+        self.lanes = lanes
+        self.queue = compat.deque()  # type: Any
+        self.loop = None  # type: Any
+        self.variable = None  # type: Any   # holds the job in its task and in those that it starts. Python 3.7 and newer
+        self.started = False
+
+    def job(self, message):
+        # type: (Message) -> TaskJob
+        """A call that is to run here."""
+        return TaskJob(self, message)
+
+    def wake(self):
+        # type: () -> None
+        """Something was put into the queue. The lanes' lock is held."""
+        if self.loop:
+            self.loop.call_soon_threadsafe(self._next)
+        elif not self.started:
+            self.started = True
+            if not self.lanes.thread(self._serve, (), "asyncio"):
+                self.started = False
+
+    def _serve(self):
+        # type: () -> None
+        """Be the loop. It goes on when a task raises SystemExit, which asyncio lets through."""
+        try:
+            import asyncio
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            try:
+                import contextvars
+                self.variable = contextvars.ContextVar("ramet job")
+            except ImportError:
+                pass
+        except Exception:       # the smallest Pythons lack it; there are no descriptors left
+            error = sys.exc_info()[1]
+            with self.lanes.lock:
+                jobs, self.started = list(self.queue), False
+                self.queue.clear()
+            for job in jobs:
+                self.lanes.fail(job, "this node has no asyncio loop: %s" % error)
+            return
+        with self.lanes.lock:
+            self.loop = loop
+            for _ in self.queue:
+                loop.call_soon(self._next)
+        while True:
+            try:
+                loop.run_forever()
+            except BaseException:
+                pass
+
+    def _next(self):
+        # type: () -> None
+        with self.lanes.lock:
+            job = self.lanes.taken(self.queue)
+        self.lanes.run(job)
+
+    def current(self):
+        # type: () -> Optional[TaskJob]
+        """The call to which the running task belongs."""
+        return self.variable.get(None) if self.variable else None
+
+
+class TaskJob(Job):
+    """A call on the asyncio loop: its task can be cancelled."""
+
+    goes_on = True
+
+    def __init__(self, tasks, message):
+        # type: (Tasks, Message) -> None
+        Job.__init__(self, tasks.lanes.calls, message, "asyncio")
+        self.tasks = tasks
+        self.running = None  # type: Any
+
+    def enter(self, fn, args, kwargs, options):
+        # type: (Any, Any, Any, Any) -> Any
+        """Make the task. The reply comes when it has ended: until then, the calls themselves stand for the result."""
+        self.options = options
+        self.began = compat.monotonic()
+
+        def begin():
+            # type: () -> None
+            if self.tasks.variable:
+                self.tasks.variable.set(self)
+            self.running = self.tasks.loop.create_task(fn(*args, **kwargs))
+        if self.tasks.variable:
+            import contextvars
+            contextvars.copy_context().run(begin)
+        else:
+            begin()
+        self.running.add_done_callback(self._finished)
+        if self.cancelled:
+            self.running.cancel()
+        return self.calls
+
+    def _finished(self, task):
+        # type: (Any) -> None
+        calls, message = self.calls, self.message
+        self.tasks.lanes.ended(self)
+        try:
+            if task.cancelled() and self.cancelled:
+                raise Interrupt
+            reply = values.encode(task.result(), calls.context(message.authority), "result"), 0  # type: Any
+        except BaseException:
+            if self.options.get("pipeline"):
+                calls.failed[self.options["pipeline"]] = True
+            reply = calls.failure(message), ERROR
+        if not (calls.closing and self.cancelled):
+            calls.finish(message, *reply)
+
+    def interrupt(self):
+        # type: () -> None
+        """See ``Job``."""
+        if self.running and not self.interrupted:
+            self.interrupted = True
+            self.tasks.loop.call_soon_threadsafe(self.running.cancel)
+
+    def why(self):
+        # type: () -> str
+        """See ``Job``."""
+        return "its coroutine blocks the node's asyncio loop, or goes on although it was cancelled"
+
+    def frames(self):
+        # type: () -> List[Any]
+        """See ``Job``."""
+        found = []
+        at = getattr(self.running, "get_coro", lambda: getattr(self.running, "_coro", None))()
+        while at is not None:
+            frame = getattr(at, "cr_frame", None) or getattr(at, "gi_frame", None)
+            if frame:
+                found.append(frame)
+            at = getattr(at, "cr_await", None) or getattr(at, "gi_yieldfrom", None)
+        return found[::-1]

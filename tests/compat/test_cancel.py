@@ -1,0 +1,171 @@
+"""Ending calls in nodes of every Python: out of whatever they are in, with all that belongs to them."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import ramet
+from support import needs, pythons, remote_cancel, remote_cancel_async
+
+NODES = pythons.labels([python.label for python in pythons.everywhere()])
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.005)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.fixture(scope="module", params=NODES)
+def node(request: pytest.FixtureRequest) -> Iterator[ramet.Node]:
+    python = needs.python_anywhere(request.param)
+    with ramet.Tree() as tree:
+        node = tree.command(python.before, python=python.path) if python.before else tree.local(python=python.path)
+        node.options(lane="watch").call(remote_cancel.noted)
+        yield node
+
+
+def noted(node: ramet.Node) -> list[str]:
+    """What the functions have noted; asked for in a lane of its own."""
+    words: list[str] = node.options(lane="watch").call(remote_cancel.noted)
+    return words
+
+
+def begun(node: ramet.Node, fn: Callable[..., object], *args: object) -> ramet.Call[object]:
+    node.options(lane="watch").call(remote_cancel.forget)
+    call = node.start(fn, *args)
+    until(lambda: "begun" in noted(node), "it doesn't begin")
+    return call
+
+
+def ended(node: ramet.Node, call: ramet.Call[object]) -> None:
+    """Cancel it; its work ends, and the node goes on."""
+    assert call.cancel()
+    with pytest.raises(ramet.CallCancelled):
+        call.result()
+    ended_by_itself(node)
+    assert node.call(remote_cancel.note, "next") == "next"
+
+
+WAYS = [remote_cancel.sleep, remote_cancel.read_a_pipe, remote_cancel.spin, remote_cancel.wait_for_a_lock]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_the_main_lane_is_interrupted(node: ramet.Node, way: Callable[[], object]) -> None:
+    if way is remote_cancel.wait_for_a_lock and node.facts["hexversion"] < 0x3000000:
+        pytest.skip("not on this machine: a 2.7 whose locks can be interrupted; see the test of what is stuck")
+    ended(node, begun(node, way))
+    assert noted(node) == ["begun", "ended", "next"]
+
+
+@pytest.mark.parametrize("way", [remote_cancel.run_subprocess, remote_cancel.run_system], ids=lambda way: way.__name__)
+def test_subprocesses_end_with_their_call(node: ramet.Node, way: Callable[[], object]) -> None:
+    left = node.call(remote_cancel.leave_a_subprocess)
+    call = begun(node, way)
+    pids = node.options(lane="watch").call(remote_cancel.ids, 2)
+    ended(node, call)
+    until(lambda: all(map(is_gone, pids)), f"these go on: {pids}")
+    assert "not reached" not in noted(node) and not is_gone(left), "an earlier call's was ended"
+    for pid in (left, *pids):
+        node.call(remote_cancel.reap, pid)
+
+
+def test_a_subprocess_that_does_not_listen_is_killed(node: ramet.Node) -> None:
+    call = begun(node, remote_cancel.run_stubborn)
+    pids = node.options(lane="watch").call(remote_cancel.ids, 1)
+    ended(node, call)
+    until(lambda: all(map(is_gone, pids)), f"these go on: {pids}")
+    node.call(remote_cancel.reap, pids[0])
+
+
+def test_a_thread_is_interrupted_at_its_next_bytecode(node: ramet.Node) -> None:
+    if not node.call(remote_cancel.can_interrupt_threads):
+        node = node.local(python=node.facts["executable"])      # one that may keep a thread that goes on
+    call = begun(node.options(lane="work"), remote_cancel.spin)
+    assert call.cancel()
+    until(lambda: noted(node)[1:] == ["ended"] or node.stats()["stuck"], "neither ended nor stuck")
+    if node.call(remote_cancel.can_interrupt_threads):
+        ended_by_itself(node)
+        assert node.options(lane="work").call(remote_cancel.note, "next") == "next"
+    else:
+        error = call.exception()
+        assert isinstance(error, ramet.CallCancelled) and "can't interrupt a thread" in error.stuck
+        node.kill()
+
+
+def ended_by_itself(node: ramet.Node) -> None:
+    until(lambda: not node.stats()["ending"], f"it goes on: {node.stats()}")
+
+
+def test_a_subprocess_of_a_thread_ends_with_its_call(node: ramet.Node) -> None:
+    """The thread waits in a system call. It goes on when its subprocess has ended, and is interrupted then."""
+    call = begun(node.options(lane=ramet.ANY), remote_cancel.run_subprocess)
+    pids = node.options(lane="watch").call(remote_cancel.ids, 2)
+    assert call.cancel()
+    ended_by_itself(node)
+    until(lambda: all(map(is_gone, pids)), f"these go on: {pids}")
+
+
+def test_a_coroutine_is_cancelled(node: ramet.Node) -> None:
+    if not node.call(remote_cancel.has_asyncio):
+        with pytest.raises(ramet.Error):
+            node.call(remote_cancel_async.pid)
+        return
+    ended(node, begun(node, remote_cancel_async.sleep))
+    assert noted(node) == ["begun", "ended", "next"]
+    if node.facts["hexversion"] < 0x3080000:
+        return      # there only the main thread's loop can have subprocesses
+    call = begun(node, remote_cancel_async.run_subprocess)
+    pids = node.options(lane="watch").call(remote_cancel.ids, 1)
+    ended(node, call)
+    until(lambda: all(map(is_gone, pids)), f"these go on: {pids}")
+
+
+def test_at_every_depth(node: ramet.Node) -> None:
+    """A call that calls on through two more nodes: cancelled there, too, with what it has started."""
+    call = begun(node, remote_cancel.call_below, 2)
+    deepest: list[ramet.Node] = []
+
+    def found() -> bool:
+        deepest[:] = [one for one in node._tree.nodes if one.parent and one.parent.parent == node and one._state.up]
+        return bool(deepest)
+    until(found, "the grandchild isn't grown")
+    pids = deepest[0].options(lane="watch").call(remote_cancel.ids, 2)
+    ended(node, call)
+    until(lambda: all(map(is_gone, pids)), f"these go on: {pids}")
+    for one in (deepest[0], deepest[0].parent):
+        assert one is not None
+        until(lambda one=one: "ended" in noted(one), f"{one} wasn't cancelled")  # type: ignore[misc]
+        assert one.call(remote_cancel.note, "next") == "next"
+    assert deepest[0].parent is not None
+    deepest[0].parent.close()
+    until(lambda: node._tree.nodes == [node], "the children don't end")
+
+
+STUCK = [(remote_cancel.swallow, None), (remote_cancel.take_the_signal, None), (remote_cancel.sleep_long, ramet.ANY)]
+
+
+@pytest.mark.parametrize(("way", "lane"), STUCK, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_goes_on_is_reported_as_stuck(node: ramet.Node, way: Callable[..., object], lane: str | None) -> None:
+    """Its caller is free at once all the same; when it has ended, it isn't stuck any more."""
+    call = begun(node.options(lane=lane), way, 3)
+    assert call.cancel()
+    error = call.exception(timeout=0)
+    assert isinstance(error, ramet.CallCancelled) and not error.stuck
+    until(lambda: error.stuck, "nothing is reported")
+    assert error.stuck.startswith("lane main: " if lane is None else "lane *: ")
+    assert ("SIGURG" in error.stuck) == (way is remote_cancel.take_the_signal)
+    assert node.stats()["stuck"] == 1
+    ended_by_itself(node)
+    assert node.stats()["stuck"] == 0 and node.call(remote_cancel.note, "next") == "next"

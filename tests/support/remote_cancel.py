@@ -1,0 +1,204 @@
+"""Functions that tests cancel in nodes, on every Python from 2.7 on."""
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import ramet
+
+LOG = []
+PIPES = []
+
+
+def note(word):
+    LOG.append(word)
+    return word
+
+
+def noted():
+    return list(LOG)
+
+
+def forget():
+    del LOG[:]
+
+
+def begin():
+    """Let the test know that the function runs."""
+    LOG.append("begun")
+
+
+def written_to():
+    """The end of a pipe into which subprocesses write their ids, for ``ids``."""
+    if not PIPES:
+        PIPES.extend(os.pipe())
+        if hasattr(os, "set_inheritable"):
+            os.set_inheritable(PIPES[1], True)
+    return PIPES[1]
+
+
+def ids(count):
+    """So many numbers that subprocesses have written."""
+    written_to()
+    data = b""
+    while data.count(b"\n") < count:
+        data += os.read(PIPES[0], 1000)
+    return [int(word) for word in data.split()]
+
+
+def sleep():
+    begin()
+    try:
+        time.sleep(1000)
+    finally:
+        LOG.append("ended")
+
+
+def wait_for_a_lock():
+    lock = threading.Lock()
+    lock.acquire()
+    begin()
+    try:
+        lock.acquire()
+    finally:
+        LOG.append("ended")
+
+
+def read_a_pipe():
+    ends = os.pipe()
+    begin()
+    try:
+        os.read(ends[0], 1)
+    finally:
+        for end in ends:
+            os.close(end)
+        LOG.append("ended")
+
+
+def spin():
+    begin()
+    try:
+        while True:
+            pass
+    finally:
+        LOG.append("ended")
+
+
+SHELL = "echo $$ >/proc/self/fd/%d; sleep 1000 & echo $! >/proc/self/fd/%d; wait"
+
+
+def run_subprocess():
+    """A shell with a child of its own."""
+    begin()
+    fd = written_to()
+    try:
+        subprocess.call(["sh", "-c", SHELL % (fd, fd)], close_fds=False)
+    finally:
+        LOG.append("ended")
+
+
+def run_system():
+    """What the C library does; no object of Python stands for it."""
+    begin()
+    fd = written_to()
+    os.system(SHELL % (fd, fd))
+    LOG.append("not reached")
+
+
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.setsid()
+os.write(%d, ("%%d\\n" %% os.getpid()).encode())
+time.sleep(1000)
+"""
+
+
+def run_stubborn():
+    """A subprocess that SIGTERM doesn't end, in a session of its own, for which nobody waits."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", STUBBORN % written_to()], close_fds=False)
+    begin()
+    try:
+        time.sleep(1000)
+    finally:
+        del process
+
+
+def swallow(seconds):
+    """Catch whatever comes, and go on."""
+    end = time.time() + seconds
+    begin()
+    while time.time() < end:
+        try:
+            while time.time() < end:
+                pass
+        except:  # noqa: E722
+            LOG.append("swallowed")
+
+
+def take_the_signal(seconds):
+    import signal
+    before = signal.signal(signal.SIGURG, lambda *_: None)
+    end = time.time() + seconds
+    begin()
+    try:
+        while time.time() < end:
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGURG, before)
+
+
+def sleep_long(seconds):
+    """In one piece: a thread can't be interrupted in it."""
+    begin()
+    time.sleep(seconds)
+
+
+def reap(pid):
+    """Wait for a subprocess that nobody waits for. It has ended, or is killed."""
+    try:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    except OSError:
+        pass    # it was waited for
+
+
+def leave_a_subprocess():
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
+def call_below(depth, lane=None):
+    """Grow a child, and so on; the last one's function runs a subprocess, and all wait."""
+    child = ramet.here().local()
+    begin()
+    if lane:
+        child = child.options(lane=lane)
+    try:
+        return child.call(call_below, depth - 1, lane) if depth > 1 else child.call(run_subprocess)
+    finally:
+        LOG.append("ended")
+
+
+def quick(count):
+    """A short piece of Python, so that a cancel may come at any of its steps."""
+    total = 0
+    for n in range(count):
+        total += n
+    return total
+
+
+def can_interrupt_threads():
+    try:
+        import ctypes
+    except ImportError:
+        return False
+    return hasattr(getattr(ctypes, "pythonapi", None), "PyThreadState_SetAsyncExc")
+
+
+def has_asyncio():
+    try:
+        import asyncio  # noqa: F401
+    except (ImportError, SyntaxError):
+        return False
+    return True

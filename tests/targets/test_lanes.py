@@ -1,19 +1,232 @@
-"""Lanes other than the main one, on a node of this machine."""
+"""Lanes on a node of this machine: which call runs where and when, and what a function may do to the process it is in."""
 from __future__ import annotations
 
 import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import ramet
-from support import remote_async
+from support import remote, remote_async, remote_cancel_async, remote_lanes
 
 
-def test_a_coroutine_function_that_cannot_be_called_so_fails() -> None:
+@pytest.fixture
+def node() -> Iterator[ramet.Node]:
     with ramet.Tree() as tree:
-        node = tree.local()
-        with pytest.raises(TypeError, match="argument"):
-            node.start(remote_async.double, 1, 2, 3).result(timeout=10)
-        with pytest.raises(TypeError, match="coroutine"):
-            node.options(lane="asyncio").start(os.getpid).result(timeout=10)
-        assert node.start(remote_async.double, 1).result(timeout=10) == 2
+        yield tree.local()
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.005)
+
+
+def test_a_coroutine_function_that_cannot_be_called_so_fails(node: ramet.Node) -> None:
+    with pytest.raises(TypeError, match="argument"):
+        node.start(remote_async.double, 1, 2, 3).result(timeout=10)
+    with pytest.raises(TypeError, match="coroutine"):
+        node.options(lane="asyncio").start(os.getpid).result(timeout=10)
+    assert node.start(remote_async.double, 1).result(timeout=10) == 2
+
+
+# ---------------------------------------------------------------------- which runs where
+
+
+@pytest.mark.parametrize("lane", [ramet.ANY, "work", "asyncio"])
+def test_a_busy_main_lane_holds_up_no_other(node: ramet.Node, lane: str) -> None:
+    busy = node.start(remote_lanes.hold)
+    if lane == "asyncio":
+        assert node.start(remote_async.double, 21).result(timeout=10) == 42
+    else:
+        assert node.options(lane=lane).start(remote.add, 40, 2).result(timeout=10) == 42
+    assert not busy.done()
+    node.options(lane="gate").call(remote_lanes.open_gate)
+    assert busy.result(timeout=10)
+
+
+def test_a_named_lane_is_in_order_and_keeps_its_thread(node: ramet.Node) -> None:
+    lane, other = node.options(lane="files"), node.options(lane="others")
+    assert [call.result() for call in [lane.start(remote.append, n) for n in range(100)]][-1] == list(range(100))
+    first = lane.call(remote_lanes.thread)
+    for _ in range(3):
+        assert other.call(remote_lanes.thread) not in (first, node.call(remote_lanes.thread))
+        assert lane.call(remote_lanes.thread) == first
+
+
+def test_calls_beyond_the_limit_wait_and_hold_up_nothing(node: ramet.Node) -> None:
+    node.options(lane="gate").call(remote.pid)
+    node.call(remote_lanes.set_threads_max, 3)
+    held = [node.options(lane=ramet.ANY).start(remote_lanes.hold) for _ in range(10)]
+    assert node.call(remote.add, 1) == 1 and not any(call.done() for call in held)
+    assert node.options(lane="gate").start(remote_lanes.threads).result(timeout=10) <= 3 + 4
+    node.options(lane="gate").call(remote_lanes.open_gate)
+    assert len({call.result(timeout=10) for call in held}) <= 3
+
+
+def test_more_named_lanes_than_threads_take_turns(node: ramet.Node) -> None:
+    node.options(lane="0").call(remote.pid)
+    node.call(remote_lanes.set_threads_max, 2)
+    calls = [node.options(lane=str(n % 7)).start(remote.append, n) for n in range(70)]
+    seen = max((call.result(timeout=20) for call in calls), key=len)
+    assert sorted(seen) == list(range(70))
+    for lane in range(7):
+        assert [n for n in seen if n % 7 == lane] == list(range(lane, 70, 7)), "not in order"
+
+
+def test_a_queued_call_that_is_cancelled_never_begins(node: ramet.Node) -> None:
+    lane = node.options(lane="work")
+    busy, never = lane.start(remote_lanes.hold), lane.start(remote.append, "never")
+    assert never.cancel()
+    until(lambda: node.stats()["ending"] == 0, "it wasn't taken out of the line")
+    assert not busy.done()
+    node.call(remote_lanes.open_gate)
+    assert busy.result(timeout=10) and lane.call(remote.append, "next") == ["next"]
+
+
+# ---------------------------------------------------------------------- chains and time
+
+
+@pytest.mark.parametrize(("lanes", "cycle"), [
+    ((None, "x", None), "node 1, lane main -> node 1, lane x -> node 1, lane main"),
+    (("y", "x", "y"), "node 1, lane y -> node 1, lane x -> node 1, lane y"),
+    ((None, "x", "x"), "node 1, lane x -> node 1, lane x"),
+])
+def test_a_call_that_would_wait_for_itself_fails_at_once(node: ramet.Node, lanes: tuple[str | None, ...], cycle: str) -> None:
+    first, second, third = lanes
+    with pytest.raises(ramet.Error, match="would wait for itself: " + cycle):
+        node.options(lane=first).start(remote_lanes.call_itself, second, third).result(timeout=10)
+    pid = node.call(remote.pid)
+    for free in ((None, "x", "y"), ("y", "x", None), (None, ramet.ANY, ramet.ANY), (ramet.ANY, None, "y")):
+        assert node.options(lane=free[0]).start(remote_lanes.call_itself, *free[1:]).result(timeout=10) == pid
+    assert node.start(remote_lanes.start_in_main).result(timeout=10) is False, "it doesn't wait: no cycle"
+
+
+def test_time_travels_along(node: ramet.Node) -> None:
+    assert node.call(remote_lanes.left_below) is None
+    left = node.options(timeout=100).call(remote_lanes.left_below)
+    assert 1 < left < 100
+    took, text, other = node.call(remote_lanes.deadline_below, 0.3)
+    assert took < 10 and "its timeout of 0.3 s" in text and other
+    call = node.options(timeout=1.5).start(remote_lanes.deadline_below, 500)
+    assert isinstance(call.exception(timeout=10), ramet.CallTimeout)
+    child = max(node._tree.nodes, key=lambda one: one.id)
+    until(lambda: node.stats()["ending"] == 0, "the work goes on")
+    assert child.start(remote.pid).result(timeout=10), "the work below goes on"
+
+
+# ---------------------------------------------------------------------- races
+
+
+@pytest.mark.parametrize("lane", [None, "work"])
+def test_a_cancel_just_as_it_ends_hits_no_other_call(node: ramet.Node, lane: str | None, rng: random.Random) -> None:
+    """A thousand times: a cancel is sent at any moment of a call, and the calls behind it have their results."""
+    view = node.options(lane=lane)
+    began = time.monotonic()
+    for _ in range(20):
+        view.call(remote_lanes.spin_a_little, 2000)
+    usual_s = (time.monotonic() - began) / 20
+    answered = 0
+    for number in range(1000):
+        call, behind = view.start(remote_lanes.spin_a_little, 2000), view.start(remote.add, number)
+        time.sleep(rng.uniform(0, usual_s * 1.5))
+        answered += not call.cancel()
+        assert behind.result(timeout=10) == number
+    assert 0 < answered < 1000
+    until(lambda: node.stats()["calls"] == 0, f"not all are accounted for: {node.stats()}")
+
+
+def test_ctrl_c_stops_the_work(node: ramet.Node) -> None:
+    """A KeyboardInterrupt in the thread that waits for a result."""
+    node.options(lane="watch").call(remote.pid)
+
+    def press() -> None:
+        until(lambda: node.options(lane="watch").call(remote.append, 0), "")
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        node.call(remote.sleep, 1000)
+    pressing.join()
+    assert node.start(remote.pid).result(timeout=10)
+
+
+# ---------------------------------------------------------------------- what functions do to their process
+
+
+def test_who_forks_answers_once(node: ramet.Node) -> None:
+    for view in (node, node.options(lane="work")):
+        pid, status = view.call(remote_lanes.fork_and_return)
+        assert status == 0 and not Path(f"/proc/{pid}").exists()
+        assert view.call(remote_lanes.fork_and_raise) == 1
+        assert view.call(remote_lanes.fork_and_log) == 7
+        assert view.call(remote.add, 1) == 1
+
+
+def test_a_daemon_does_not_keep_the_link_open(node: ramet.Node) -> None:
+    node.call(remote.pid)
+    pid = node.call(remote_lanes.daemonize)
+    try:
+        with pytest.raises(ramet.NodeLostError):
+            node.start(remote.die).result(timeout=10)
+        os.kill(pid, 0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_exits_and_crashes_take_nobody_along(node: ramet.Node) -> None:
+    pid = node.call(remote.pid)
+    for lane in (None, "work", ramet.ANY):
+        with pytest.raises(ramet.RemoteError) as caught:
+            node.options(lane=lane).call(remote_lanes.exit)
+        assert caught.value.type_name == "builtins.SystemExit"
+    with pytest.raises(ramet.RemoteError) as caught:
+        node.call(remote_cancel_async.leave)
+    assert caught.value.type_name == "builtins.SystemExit"
+    assert node.start(remote_async.double, 2).result(timeout=10) == 4
+    node.call(remote_lanes.crash_a_thread)
+    node.call(remote_lanes.leave_a_thread, 1000)
+    with pytest.raises(ramet.RemoteError) as caught:
+        node.call(remote_lanes.interrupt_yourself)
+    assert caught.value.type_name == "builtins.KeyboardInterrupt"
+    assert node.call(remote.pid) == pid
+    with pytest.raises(ramet.NodeLostError, match="status 3"):
+        node.call(remote.leave)
+
+
+def test_what_is_changed_stays_changed(node: ramet.Node, tmp_path: Path) -> None:
+    node.call(remote_lanes.change_folder, str(tmp_path))
+    assert node.options(lane="work").call(os.getcwd) == str(tmp_path)
+    assert node.call(remote_lanes.raise_alarm) == ["MainThread"]
+    call = node.start(remote.sleep, 1000)
+    time.sleep(0.1)
+    call.cancel()
+    assert node.start(remote.add, 1).result(timeout=10) == 1
+
+
+def test_recursion_limits(node: ramet.Node) -> None:
+    with pytest.raises(RecursionError):
+        node.call(remote.recurse)
+    before = node.call(remote_lanes.limit_recursion, 150)
+    with pytest.raises(RecursionError):
+        node.call(remote_lanes.recurse, 200)
+    assert node.call(remote_lanes.recurse, 50) == 0
+    node.call(remote_lanes.limit_recursion, before)
+    assert node.call(remote_lanes.recurse, 500) == 0
+
+
+def test_standard_descriptors_may_be_closed(node: ramet.Node) -> None:
+    node.call(remote_lanes.close_standard)
+    assert node.call(remote.add, 1) == 1 and node.options(lane="work").call(remote.add, 2) == 2
+
+
+def test_who_closes_all_descriptors_ends_the_node(node: ramet.Node) -> None:
+    with pytest.raises(ramet.NodeLostError):
+        node.start(remote_lanes.close_all).result(timeout=20)

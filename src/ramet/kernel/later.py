@@ -18,8 +18,24 @@ def begin(node):
     if "logging" in sys.modules and node.log_hook in sys.meta_path:     # it was imported before the hook was there
         node.log_hook.find_module("logging")
     end_with_guardian()
+    if hasattr(os, "register_at_fork"):     # since 3.7
+        os.register_at_fork(after_in_child=lambda: let_go(node))
     node.loop.call_soon(kqueue.use, node.loop)
     installed.tell()
+
+
+def let_go(node):
+    # type: (Self) -> None
+    """In a process that a function has forked: close the links, which aren't its own. It could break them, or keep them open."""
+    for link in [node.core.routes.parent] + list(node.core.routes.down.values()):
+        for fd in set((getattr(link, "fd_in", -1), getattr(link, "fd_out", -1))) - set((-1,)):
+            try:
+                os.close(fd)
+            except OSError:
+                pass    # two nodes below one child: its link was closed before
+        link.dead = True
+        link.fd_in = link.fd_out = -1
+        link.writing = compat.new_lock()
 
 
 def end_with_guardian():

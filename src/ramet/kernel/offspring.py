@@ -157,7 +157,7 @@ def _in_frames(job):
             for value in inside[:HELD_MAX]:
                 try:
                     if isinstance(value, kinds) and getattr(value, "returncode", None) is None:
-                        found.add(value.pid)
+                        found.add(value.pid)  # type: ignore[attr-defined]
                 except Exception:
                     pass    # it isn't what it says that it is
     return found - set([None])

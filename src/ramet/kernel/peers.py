@@ -56,8 +56,8 @@ class PeerCall(object):
         peer: where it runs.
     """
 
-    def __init__(self, peer, body, flow, seconds, given):
-        # type: (Peer, List[Any], int, Optional[float], Optional[float]) -> None
+    def __init__(self, peer, body, flow=0, seconds=None, given=None, handle=core_module.CALL):
+        # type: (Peer, List[Any], int, Optional[float], Optional[float], int) -> None
         self.peer = peer
         self._given = given     # the timeout that it was given, or None: its caller has one
         node = peer._node
@@ -68,8 +68,8 @@ class PeerCall(object):
         self._end = None if seconds is None else compat.monotonic() + seconds
         left = self._job.leave() if self._job else False
         try:
-            self._handle = self._core.ask(peer._address(), core_module.CALL, body, self._done, 0, flow)
-            if self._job and not self._answer:
+            self._handle = self._core.ask(peer._address(), handle, body, self._done, 0, flow)
+            if self._job and not self._answer and handle == core_module.CALL:
                 self._job.nested[self._handle] = peer._address()
         finally:
             if self._job:
@@ -112,6 +112,12 @@ class PeerCall(object):
             RemoteError: what the function raised. NodeLostError: the node can't answer.
             CallTimeout: the work, or this wait, took too long. ProtocolError: that node isn't below this one.
         """
+        self.wait(timeout)
+        return self._value()
+
+    def wait(self, timeout=None):
+        # type: (Optional[float]) -> None
+        """Wait for the answer. Raises CallTimeout."""
         core, job, waiter = self._core, self._job, self._core.waiter()
         if job is not None and job is not cancelling.current_job(self.peer._node.calls):
             job = None      # another thread waits
@@ -141,7 +147,6 @@ class PeerCall(object):
             self._stop("timeout", CallTimeout(
                 "the call in %s took longer than %s and was ended" % (self.peer.name, "its timeout of %g s" % self._given
                                                                       if self._given else "what its caller had left")))
-        return self._value()
 
     def _value(self):
         # type: () -> Any
@@ -254,7 +259,9 @@ class Peer(object):
         # type: (int, Any) -> Any
         """Ask that node's kernel for something, and wait."""
         node = self._node
-        flags, body = node.core.request(self.id, handle, value)
+        request = PeerCall(self, values.encode(value), handle=handle)
+        request.wait()
+        flags, body = request._answer[0]
         if flags & DEAD:
             if bytes(body) == b"refused: 21":   # proxies.NONE
                 raise ServiceError("%s has no services" % self.name)

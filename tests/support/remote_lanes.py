@@ -1,0 +1,185 @@
+"""Functions that tests run in lanes of nodes: what programs do to the process they are in. On every Python from 2.7 on."""
+import os
+import signal
+import sys
+import threading
+import time
+
+import ramet
+
+GATE = threading.Event()
+
+
+def hold():
+    """Wait until somebody opens the gate."""
+    GATE.wait(60)
+    return threading.current_thread().ident
+
+
+def open_gate():
+    GATE.set()
+
+
+def thread():
+    return threading.current_thread().ident
+
+
+def set_threads_max(count):
+    from ramet.kernel import lanes
+    before, lanes.threads_max = lanes.threads_max, count
+    return before
+
+
+def threads():
+    return threading.active_count()
+
+
+def call_itself(lane, back):
+    """Call into another lane of this node, which calls back into a third one."""
+    itself = ramet.here().itself
+    return (itself.options(lane=lane) if lane else itself).call(come_back, back)
+
+
+def come_back(lane):
+    itself = ramet.here().itself
+    return (itself.options(lane=lane) if lane else itself).call(os.getpid)
+
+
+def start_in_main():
+    """Start a call in the lane in which this runs, without waiting for it."""
+    call = ramet.here().itself.start(os.getpid)
+    return call.done()
+
+
+def deadline_below(own):
+    """How many seconds a call has that is made from here, and what came of it."""
+    child = ramet.here().local()
+    if own:
+        child = child.options(timeout=own)
+    began = time.time()
+    try:
+        child.call(time.sleep, 1000)
+    except ramet.CallTimeout as error:
+        return [time.time() - began, str(error), child.call(os.getpid) != os.getpid()]
+
+
+def left():
+    """What is left of this call's time, as a call from here would carry it on."""
+    from ramet.kernel import cancelling, start
+    return cancelling.current_job(start.node.calls).left()
+
+
+def left_below():
+    return ramet.here().local().call(left)
+
+
+def fork_and_return():
+    """Both processes come back from here; only the node's own may answer."""
+    pid = os.fork()
+    if pid:
+        return [pid, os.waitpid(pid, 0)[1]]
+    return "the child's"
+
+
+def fork_and_raise():
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1] >> 8
+    raise ValueError("in the child")
+
+
+def fork_and_log():
+    """A child that says something by logging, and stays for a moment."""
+    import logging
+    pid = os.fork()
+    if not pid:
+        logging.getLogger("app").warning("from the child")
+        os._exit(7)
+    return os.waitpid(pid, 0)[1] >> 8
+
+
+def daemonize():
+    """What daemons do to leave: two forks, a session of their own, and they keep what they have inherited."""
+    ends = os.pipe()
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            os.write(ends[1], ("%d" % os.getpid()).encode())
+            time.sleep(1000)
+        os._exit(0)
+    os.close(ends[1])
+    return int(os.read(ends[0], 20))
+
+
+def leave_a_thread(seconds):
+    thread = threading.Thread(target=time.sleep, args=(seconds,))
+    thread.daemon = True
+    thread.start()
+
+
+def crash_a_thread():
+    def fail():
+        raise ValueError("in a thread of the program's own")
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+
+    def leave():
+        sys.exit(4)
+    thread = threading.Thread(target=leave)
+    thread.start()
+    thread.join()
+
+
+def exit():
+    sys.exit(5)
+
+
+def change_folder(path):
+    os.chdir(path)
+    return os.getcwd()
+
+
+def interrupt_yourself():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+
+
+def raise_alarm():
+    """A signal handler of the program's own, on the main lane."""
+    seen = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(threading.current_thread().name))
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    end = time.time() + 10
+    while not seen and time.time() < end:
+        time.sleep(0.01)
+    signal.signal(signal.SIGALRM, before)
+    return seen
+
+
+def close_standard():
+    for fd in (0, 1, 2):
+        os.close(fd)
+
+
+def close_all():
+    os.closerange(3, 1000)
+    return "closed"
+
+
+def limit_recursion(depth):
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(depth)
+    return before
+
+
+def recurse(depth):
+    return depth and recurse(depth - 1)
+
+
+def spin_a_little(count):
+    """Some steps at any of which a cancel may come."""
+    total = 0
+    for number in range(count):
+        total += number
+    return total

@@ -1,3 +1,3 @@
 """Well-known handles of the late parts. Those of the core are in ``core``; docs/protocol.md has a section for each. Pure."""
 
-STUCK = 25
+STUCK = 27

@@ -116,7 +116,7 @@ class MainJob(Job):
         self.began = calls.began
         self.waiter = calls.waiter
         self.task = calls.pid
-        self.asked = False
+        self.asked = self.outside = False
 
     def is_over(self):
         # type: () -> bool
@@ -128,7 +128,7 @@ class MainJob(Job):
         """See ``Calls.enter`` and ``Calls._on_signal``: it is raised when the function begins, or now."""
         calls = self.calls
         with calls.lock:
-            if self.is_over() or self.interrupted:
+            if self.is_over() or self.interrupted or self.outside:
                 return
             if not self.asked:
                 self.asked = True
@@ -136,6 +136,17 @@ class MainJob(Job):
         self.interrupted = calls.interrupted is not self.message
         if calls.running and not self.interrupted:
             compat.signal_main(compat.signal.SIGURG)
+
+    def leave(self):
+        # type: () -> bool
+        """See ``Job``. In the kernel's own frames nothing is raised anyway: this is for what it calls."""
+        before, self.outside = self.outside, True
+        return not before
+
+    def back(self, left):
+        # type: (bool) -> None
+        """See ``Job``."""
+        self.outside = not left
 
     def why(self):
         # type: () -> str

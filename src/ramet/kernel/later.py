@@ -26,7 +26,7 @@ def begin(node):
 
 def let_go(node):
     # type: (Self) -> None
-    """In a process that a function has forked: close the links, which aren't its own. It could break them, or keep them open."""
+    """In a process that a function has forked: close the links, which aren't its own. It could break or keep them."""
     for link in [node.core.routes.parent] + list(node.core.routes.down.values()):
         for fd in set((getattr(link, "fd_in", -1), getattr(link, "fd_out", -1))) - set((-1,)):
             try:

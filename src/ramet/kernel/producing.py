@@ -5,7 +5,7 @@ then the generator is closed, at its next ``yield`` at the latest.
 """
 import sys
 
-from ramet.kernel import calls, feeds, streams
+from ramet.kernel import calls, cancelling, feeds, streams
 from ramet.kernel.errors import ValueNotPortableError
 
 MYPY = False
@@ -29,9 +29,12 @@ def produce(number, reader, flow, window, target, args, kwargs):
     node = start.node  # type: Any
     ours = streams.of(node.core)
     feed = feeds.Feed(ours, reader, number, flow, window)
+    job = cancelling.current_job(node.calls)
+    take_back = cancelling.register(job, feed.stop)     # while it waits for credit, it isn't interrupted
     try:
-        return run(feed, items_of(calls.resolve(target)(*args, **kwargs)), node.context(reader))
+        return run(feed, items_of(calls.resolve(target)(*args, **kwargs)), node.context(reader), job=job)
     finally:
+        take_back()
         feed.forget()
 
 
@@ -48,9 +51,12 @@ def items_of(found):
         raise TypeError("a stream needs a function that yields, or returns something iterable, not a %s" % type(found).__name__)
 
 
-def run(feed, iterator, context, root="item"):
-    # type: (feeds.Feed, Any, Any, str) -> Any
+def run(feed, iterator, context, root="item", job=None):
+    # type: (feeds.Feed, Any, Any, str, Any) -> Any
     """Send an iterator's items, until it or the reader has enough.
+
+    Args:
+        job: the call in which it runs, which may be interrupted while the generator runs.
 
     Returns:
         What it returned. What it raises comes out of here, when the items before that are on their way.
@@ -62,14 +68,25 @@ def run(feed, iterator, context, root="item"):
                 item = next(iterator)
             except StopIteration:
                 return getattr(sys.exc_info()[1], "value", None)
-            if not feed.add(encode(item, context, root)):
-                break
+            chunks = encode(item, context, root)
+            left = job.leave() if job else False
+            try:
+                if not feed.add(chunks):
+                    break
+            finally:
+                if job:
+                    job.back(left)
         return None
     except ValueNotPortableError:
         feed.flush()
         raise
     finally:
-        feed.flush()
-        close = getattr(iterator, "close", None)
-        if close:
-            close()     # of a generator: what is in its `finally` runs; harmless if it has ended
+        left = job.leave() if job else False    # what a generator does to clean up isn't interrupted
+        try:
+            feed.flush()
+            close = getattr(iterator, "close", None)
+            if close:
+                close()     # of a generator: what is in its `finally` runs; harmless if it has ended
+        finally:
+            if job:
+                job.back(left)

@@ -7,7 +7,7 @@ import asyncio
 import collections.abc
 import sys
 
-from ramet.kernel import calls, feeds, streams
+from ramet.kernel import calls, cancelling, feeds, streams
 
 MYPY = False
 if MYPY:
@@ -72,11 +72,12 @@ def produce(number, reader, flow, window, target, args, kwargs):
     from ramet.kernel import start
     node = start.node  # type: Any
     feed = feeds.Feed(streams.of(node.core), reader, number, flow, window)
-    return Awaits(_produce(feed, lambda: calls.resolve(target)(*args, **kwargs), node.context(reader)))
+    job = cancelling.current_job(node.calls)
+    return Awaits(_produce(feed, lambda: calls.resolve(target)(*args, **kwargs), node.context(reader), job))
 
 
-def _produce(feed, make, context):
-    # type: (feeds.Feed, Any, Any) -> Any
+def _produce(feed, make, context, job=None):
+    # type: (feeds.Feed, Any, Any, Any) -> Any
     loop = asyncio.get_event_loop()
     tasks = asyncio if hasattr(asyncio, "current_task") else asyncio.Task   # type: Any    # that is 3.6
     task = tasks.current_task()
@@ -85,7 +86,10 @@ def _produce(feed, make, context):
 
     def stopped():
         # type: () -> None
-        if inside[0]:
+        done = job and job.interrupted      # who ends a stream cancels its call, too: what it does to clean up goes on
+        if job:
+            job.interrupted = True
+        if inside[0] and not done:
             task.cancel()
     feed.on_stop = lambda: loop.call_soon_threadsafe(stopped)
     encode = feed.streams.codec.encode

@@ -140,8 +140,13 @@ class TaskJob(Job):
         # type: () -> None
         """See ``Job``."""
         if self.running and not self.interrupted:
+            self.tasks.loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self):
+        # type: () -> None
+        if not self.interrupted:
             self.interrupted = True
-            self.tasks.loop.call_soon_threadsafe(self.running.cancel)
+            self.running.cancel()
 
     def why(self):
         # type: () -> str

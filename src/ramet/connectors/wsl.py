@@ -40,10 +40,17 @@ def plan(
     return behind(f"wsl {which or ''}".strip(), head, which or "wsl", name, python, connect_timeout_s, rules=_EXITS)
 
 
+# Its words are in Windows' language, its codes aren't.
 _EXITS = exits("start", None, [
     ("ConnectError", "WSL_E_DISTRO_NOT_FOUND|no distribution with the supplied name", "there is no such distribution",
-     "see the names: wsl --list"),
+     "see the names: wsl.exe --list"),
+    ("ConnectError", "WSL_E_DEFAULT_DISTRO_NOT_FOUND|no installed distributions", "there is no distribution at all",
+     "install one: wsl.exe --install"),
     ("ConnectError", "WSL_E_USER_NOT_FOUND|User not found", "there is no such account in there", "check username="),
-    ("PythonNotFoundError", "execvpe|No such file or directory", "there is no such program in there",
-     "say where an interpreter is: python="),
+    ("PythonNotFoundError", "execvpe[ (][^\n]{1,300}failed",
+     "there is no such program in there", "say where an interpreter is: python="),
+    ("ConnectError", "WSL_E_WSL_OPTIONAL_COMPONENT_REQUIRED|HCS_E_|WSL_E_VM_MODE", "WSL doesn't run on this Windows",
+     "see wsl.exe --status"),
+    ("ConnectError", "Invalid command line (argument|option)|E_INVALIDARG", "wsl.exe doesn't take its options",
+     "see wsl_args="),
 ])  # fmt: skip

@@ -51,7 +51,13 @@ _NOISE = re.compile(b"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 
 def to_text(data):
     # type: (bytes) -> str
-    """Bytes for people to read: no escapes, no control characters, unix line ends. Never fails."""
+    """Bytes for people to read: no escapes, no control characters, unix line ends. Never fails.
+
+    Programs of Windows write UTF-16, two bytes a letter: where every other byte is zero it is that.
+    """
+    even, odd = data[::2].count(b"\0"), data[1::2].count(b"\0")
+    if 4 * (even + odd) > len(data) and min(even, odd) * 8 < max(even, odd):
+        data = data[even > odd:].decode("utf-16-le", "replace").encode("utf-8", "replace")
     data = _NOISE.sub(b"", _ESCAPE.sub(b"", data).replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
     return data.replace(b"\x1b", b"").decode("utf-8", "replace")  # type: ignore[no-any-return,unused-ignore]
 

@@ -105,7 +105,8 @@ setup_controllers() {
 
 # program:package
 TARGETS="sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish ksh:ksh zsh:zsh strace:strace ps:procps busybox:busybox-static
-         sudo:sudo doas:opendoas google-authenticator:libpam-google-authenticator dropbear:dropbear-bin"
+         sudo:sudo doas:opendoas google-authenticator:libpam-google-authenticator dropbear:dropbear-bin
+         pkexec:pkexec dbus-daemon:dbus-daemon dbus-send:dbus-bin"
 # What containers need besides: some hundred MB.
 CONTAINERS="podman:podman runc:runc dockerd:docker.io lxc-start:lxc systemd-nspawn:systemd-container buildah:buildah
             lxd:lxd lxc:lxd-client kubectl:kubernetes-client debootstrap:debootstrap"
@@ -134,6 +135,14 @@ setup_incus() {
   setup_targets $INCUS
   APT_MORE=()
   rm -rf "$apt"
+}
+
+# Programs that ask and refuse in another language. A test of that is skipped where the locale isn't.
+setup_locale() {
+  if locale -a 2> /dev/null | grep -qi '^de_DE\.utf-*8$' || ! can_apt; then return; fi
+  say "making the locale de_DE.UTF-8"
+  [ -e /usr/share/i18n/locales/de_DE ] || apt_install locales || return 0
+  localedef -i de_DE -f UTF-8 de_DE.UTF-8 || say "it can't be made: tests in German are skipped"
 }
 
 # missing PROGRAM:PACKAGE...: sets `programs` and `packages` to those that aren't here
@@ -168,7 +177,7 @@ case ${1:-} in
     is_root || say "not root: tests that need root are skipped, and nothing is installed"
     # shellcheck disable=SC2086     # lists of words on purpose
     setup_targets $TARGETS ${2:+$CONTAINERS}
-    if [ -n "${2:-}" ]; then setup_incus; fi
+    if [ -n "${2:-}" ]; then setup_incus; setup_locale; fi
     if [ -n "${2:-}" ] && is_root; then bash tools/roots.sh || say "not all roots could be made: tests that need them are skipped"; fi ;;
   *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

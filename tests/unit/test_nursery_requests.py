@@ -154,3 +154,17 @@ def test_a_flood_is_answered_at_bounded_cost() -> None:
     assert len(again.asked) == 1 and again.refused == 500
     again.answer([CLOSURE, {}])
     assert len(again.replies) == nursery.WAITING_MAX + 500 and again.records(2) == CLOSURE
+
+
+def test_a_child_whose_growth_has_just_failed_can_be_ended() -> None:
+    """It has neither a growth nor a process any more, and isn't buried yet."""
+    closed: list[str] = []
+
+    class Shut:
+        def close(self, reason: str) -> None:
+            closed.append(reason)
+
+    hop = Hop()
+    child = nursery.Child(4, "child-4", Shut())  # type: ignore[arg-type]
+    hop.nursery._end(child)
+    assert closed == ["it was closed"]

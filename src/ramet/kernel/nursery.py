@@ -214,7 +214,8 @@ class Nursery(object):
             child.growth.abort("it was closed while it connected")      # `failed` closes the link when all is cleaned up
         else:
             child.link.close("it was closed")
-            child.process.kill()  # type: ignore[union-attr]
+            if child.process:       # else its growth has just failed, and it is about to be buried
+                child.process.kill()
 
     def end_all(self, then):
         # type: (Callable[[], Any]) -> None

@@ -15,6 +15,7 @@ from zlib import crc32
 
 from ramet import codec, functions
 from ramet.call import Call
+from ramet.inputs import Pulled, is_iterator
 from ramet.kernel import limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Message
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError, ServiceError, ValueNotPortableError
@@ -64,11 +65,19 @@ class Caller:
             stream: gets the items of what the function returns.
         """
         state, options = node._state, options_for(fn, node._options)
-        chunks, module, needs = self._encode(node, fn, args, kwargs, options, stream)
-        ready = _is_ready(state, module, options, needs)
-        if not ready:
-            self._check(state, module, needs)
+        args, kwargs, pulled = self._pulled(node, args, kwargs)
+        try:
+            chunks, module, needs = self._encode(node, fn, args, kwargs, options, stream)
+            ready = _is_ready(state, module, options, needs) and not pulled
+            if not ready:
+                self._check(state, module, needs)
+        except BaseException:
+            for one in pulled:
+                one.end()
+            raise
         call: Call[Any] = Call(node, fn)
+        for one in pulled:
+            call.add_done_callback(one.end)
         state.calls += 1
         if options:
             self._bound(call, options)
@@ -78,7 +87,7 @@ class Caller:
             def send() -> None:
                 try:
                     self._prepare(node, module, options, needs)
-                    if stream:
+                    if stream or pulled:
                         self.shipper.kernel_parts(node, STREAMS)
                 except Exception as error:      # a held call is sent by the keeper: it must reach the caller
                     call._settle(None, error)
@@ -104,6 +113,8 @@ class Caller:
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Send a call that wants no answer."""
         state, options = node._state, options_for(fn, node._options)
+        if any(map(is_iterator, (*args, *kwargs.values()))):
+            raise ValueNotPortableError("an iterator can't be an argument of a cast, whose end nobody hears of: use start()")
         chunks, module, needs = self._encode(node, fn, args, kwargs, options)
         if _is_ready(state, module, options, needs) and len(chunks) == 1:
             self.core.send(node.id, CALL, chunks, later=True)
@@ -135,6 +146,30 @@ class Caller:
             self._send(call, chunks, 0, False, SERVICE)
         self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
         return call
+
+    def _pulled(self, node: Node, args: Any, kwargs: Any) -> tuple[Any, Any, list[Pulled]]:
+        """The arguments, with iterators replaced by what travels in their place."""
+        pulled: list[Pulled] = []
+        if not any(map(is_iterator, args)) and not any(map(is_iterator, kwargs.values())):
+            return args, kwargs, pulled
+
+        def encode(item: Any) -> list[Any]:
+            context = node._state.context
+            try:
+                chunks = codec.encode(item, context, "item")
+            finally:
+                needs = self.modules.coder.take_needs() if context.rare else None
+            if context.rare:
+                self._prepare(node, "", {}, needs)
+            self.shipper.before_long(node, chunks)
+            return chunks
+
+        def replaced(value: Any) -> Any:
+            if is_iterator(value):
+                value = Pulled(node, value, flow_of(node._options), encode)
+                pulled.append(value)
+            return value
+        return [replaced(arg) for arg in args], {key: replaced(value) for key, value in kwargs.items()}, pulled
 
     def _encode(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any,
                 options: dict[str, Any], stream: Stream[Any] | None = None) -> tuple[Any, str, Needs | None]:

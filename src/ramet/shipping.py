@@ -38,7 +38,7 @@ LANES = (*CANCELLING, "lanes", "tasks")
 # What serves objects to other nodes.
 SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
 # What sends the items of streams, and what their receiver needs of long messages.
-STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async")
+STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
 # What is asked for data and metadata of packages.
 METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]

@@ -55,3 +55,24 @@ async def tasks():
     for _ in range(3):
         yield id(asyncio.current_task())
         await asyncio.sleep(0)
+
+
+async def collect(items):
+    return [item async for item in items]
+
+
+async def first_of(items, many):
+    found = []
+    async for item in items:
+        found.append(item)
+        if len(found) == many:
+            return found
+
+
+async def gave_up(items):
+    """Waits for an item in vain, and gets the next one all the same."""
+    try:
+        await asyncio.wait_for(items.__anext__(), 0.05)
+    except asyncio.TimeoutError:
+        pass
+    return [item async for item in items]

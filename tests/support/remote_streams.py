@@ -72,3 +72,49 @@ def no_iterator():
 
 def thread_of(_=None):
     yield threading.current_thread().name
+
+
+def total(items, stop_at=None):
+    """Reads an iterator that is an argument."""
+    found = 0
+    for item in items:
+        if item == stop_at:
+            break
+        found += item
+    return found
+
+
+def collect(items, more=()):
+    return [list(items), list(more)]
+
+
+def doubled(items):
+    for item in items:
+        yield item * 2
+
+
+def one_then_wait(items):
+    first = next(iter(items))
+    LOG.append("read one")
+    GATE.wait(20)
+    return first
+
+
+def never_read(items):
+    return "nothing"
+
+
+def error_of(items):
+    found = []
+    try:
+        for item in items:
+            found.append(item)
+    except Exception as error:
+        return [found, type(error).__name__, isinstance(error, ValueError), str(error)]
+    return [found]
+
+
+def close_after(items, many):
+    found = [next(items) for _ in range(many)] if hasattr(items, "__next__") else [items.next() for _ in range(many)]
+    items.close()
+    return found + list(items)

@@ -17,7 +17,7 @@ z     ZoneInfo: key                                 O     dataclass: module, qua
 U     UUID: 16 bytes                                X     exception: see ``instances``                         (instances)
 m     Decimal: text                                 G-M   what the Context packs: nodes, channels
 r     Fraction: numerator, denominator              b     bytearray: bin
-C     code, downwards only: see ``by_value``
+C     code, downwards only: see ``by_value``        J     iterator, downwards only: node, number of the stream
 c     complex: real, imaginary                      i j   int of 65 bits or more, negative: bin, its absolute value
 ====  ============================================  ====  ================================================================
 
@@ -69,6 +69,17 @@ _registered = {}    # type: Dict[Any, Callable[[Any], Any]]
 _by_name = {}       # type: Dict[Tuple[str, str], Callable[[Any], Any]]
 
 
+class Reference(object):
+    """What travels as a reference to something that stays where it is: a channel, an iterator."""
+
+    kind = ""
+
+    def parts(self):
+        # type: () -> List[Any]
+        """The items of that kind."""
+        return []
+
+
 def register(cls, pack, unpack):
     # type: (type, Callable[[Any], Any], Callable[[Any], Any]) -> None
     """Let instances of exactly this class travel. See ``ramet.register``."""
@@ -110,6 +121,8 @@ def _pack(value, kind, ctx):
         return code.encode("ascii"), PACK[code](value)
     if getattr(sys.modules.get(SEQUENCES.get(name, "")), name, None) is kind:
         return b"Q", (name,) + value.__reduce__()[1]
+    if isinstance(value, Reference):
+        return value.kind.encode("ascii"), value.parts()
     hook = getattr(ctx, "pack", None)
     found = hook and hook(value)
     if not found:
@@ -141,6 +154,9 @@ def unpack(kind, items, ctx=None):
         if kind in "EeNOX":
             from ramet.kernel import instances
             return instances.UNPACK[kind](items, ctx)
+        if kind == "J":
+            from ramet.kernel import readers
+            return readers.unpack(items, ctx)
         if kind == "C":
             if not (ctx and ctx.trusted):
                 raise ValueNotPortableError("code came from below or beside: refused unread, only an ancestor may send it")

@@ -51,24 +51,25 @@ def items_of(found):
         raise TypeError("a stream needs a function that yields, or returns something iterable, not a %s" % type(found).__name__)
 
 
-def run(feed, iterator, context, root="item", job=None):
-    # type: (feeds.Feed, Any, Any, str, Any) -> Any
+def run(feed, iterator, context, encode=None, job=None):
+    # type: (feeds.Feed, Any, Any, Any, Any) -> Any
     """Send an iterator's items, until it or the reader has enough.
 
     Args:
+        encode: makes chunks of an item. Without it they are encoded as values in that context.
         job: the call in which it runs, which may be interrupted while the generator runs.
 
     Returns:
         What it returned. What it raises comes out of here, when the items before that are on their way.
     """
-    encode = feed.streams.codec.encode
+    pack = feed.streams.codec.encode
     try:
         while not feed.stopped:
             try:
                 item = next(iterator)
             except StopIteration:
                 return getattr(sys.exc_info()[1], "value", None)
-            chunks = encode(item, context, root)
+            chunks = encode(item) if encode else pack(item, context, "item")
             left = job.leave() if job else False
             try:
                 if not feed.add(chunks):

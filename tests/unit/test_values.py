@@ -213,7 +213,7 @@ def deep(levels: int) -> Any:
     ([(1, {2: object()})], r"result[0][1][2]: a builtins.object can't travel"),
     ({"a": {(1, Plain()): 1}}, "result['a'].key(a tuple)[1]: a "),
     ({Plain}, "result.item(a type): a builtins.type can't travel"),
-    (Record("x", [1, (n for n in "")]), "result.items[1]: a builtins.generator can't travel: return a list of its items"),
+    (Record("x", [1, (n for n in "")]), "result.items[1]: a builtins.generator can't travel: node.stream(...) gives its items"),
     (Point(1, [threading.Lock()]), "result.y[0]: a _thread.lock can't travel"),
     (ValueError(1, Plain()), "result.args[1]: a "),
     (collections.OrderedDict(a=[len]), "result['a'][0]: a "),

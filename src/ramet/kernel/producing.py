@@ -32,7 +32,7 @@ def produce(number, reader, flow, window, target, args, kwargs):
     job = cancelling.current_job(node.calls)
     take_back = cancelling.register(job, feed.stop)     # while it waits for credit, it isn't interrupted
     try:
-        return run(feed, items_of(calls.resolve(target)(*args, **kwargs)), node.context(reader), "item", job)
+        return run(feed, items_of(calls.resolve(target)(*args, **kwargs)), node.context(reader), None, job)
     finally:
         take_back()
         feed.forget()

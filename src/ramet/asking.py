@@ -92,7 +92,7 @@ class Desk:
         taken: bool | None = True
         if error is not None:
             stage = error.stage if isinstance(error, ConnectError) else ""
-            refused = isinstance(error, AuthenticationError) and "refused" in str(error).partition("\n")[0]
+            refused = isinstance(error, AuthenticationError) and "refused" in error.cause
             taken = False if refused else stage in ("find-python", "bootstrap") or None
         for group in {secret._group for secret in opened.secrets.values() if secret._group}:
             if group.settled((self, id), taken, opened.who):

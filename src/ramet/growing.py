@@ -102,7 +102,8 @@ class Gardener:
 
     def _parent_gone(self, parent: Node, node: Node) -> None:
         node._state.closing |= parent._state.closing
-        self.failed(node, ConnectError(f"{node.what} can't be started: {parent._state.failure(parent.name)}", "start"))
+        why = f"can't be started: {parent._state.failure(parent.name)}"
+        self.failed(node, connect_error({"what": node.what}, {"text": why}))
 
     def _taken_up(self, node: Node) -> bool:
         """Whether a node may be started: from here on there is something to end. Else it was closed while it waited."""
@@ -112,7 +113,7 @@ class Gardener:
 
     def _grow_here(self, node: Node, plan: dict[str, Any]) -> None:
         form = self._recall(node, plan)
-        link = self.nursery.grow(node.id, self.desk.open(node.id, 0, plan), self._config(node),
+        link = self.nursery.grow(node.id, self.desk.open(node.id, 0, self._known_first(node, plan)), self._config(node),
                                  lambda error: self.grown(node, plan, error),
                                  lambda found: self.known(node, "source" if form == "source" else found),
                                  self.desk.asker(node.id))
@@ -128,6 +129,18 @@ class Gardener:
         state.expected, form = self.hosts.recall(state.host)
         state.offered = self.hosts.offered(state.host)
         return form
+
+    def _known_first(self, node: Node, plan: dict[str, Any]) -> dict[str, Any]:
+        """The plan; a search tries first the interpreter that was found there the last time. If that is gone, it goes on."""
+        state = node._state
+        if not hosts.searches(plan):
+            return plan
+
+        def connected(future: Any) -> None:
+            if future.exception() is None:
+                self.hosts.note_found(state.host, state.facts.get("executable"))
+        state.connected.add_done_callback(connected)
+        return hosts.with_known(plan, self.hosts.found(state.host))
 
     def _config(self, node: Node) -> bytes:
         above = 0 if node.parent is None else node.parent.id
@@ -161,12 +174,12 @@ class Gardener:
         def answered(flags: int, body: Any) -> None:
             error: Any = None
             if flags & DEAD:
-                error = ConnectError(f"{plan['what']} can't be started: node {parent.name} was lost: "
-                                     + bytes(body).decode("utf-8", "replace"), "start")
+                error = connect_error(plan, {"text": f"can't be started: node {parent.name} was lost: "
+                                      + bytes(body).decode("utf-8", "replace")})
             elif flags & ERROR:
                 error = remote_errors.unpack(values.decode(body), parent.name)
                 if not isinstance(error, ConnectError):
-                    error = ConnectError(f"{plan['what']} can't be started: {error}", "start")
+                    error = connect_error(plan, {"text": f"can't be started: {error}"})
             self.grown(node, plan, error)
             if error is None:
                 known()
@@ -176,7 +189,7 @@ class Gardener:
                 self.known(node, parent._state.form or "source")    # it is the same interpreter
             else:
                 self.known(node, form or "source", form is None)
-        carried = self.desk.open(node.id, parent.id, plan)
+        carried = self.desk.open(node.id, parent.id, self._known_first(node, plan))
         self.core.ask(parent.id, GROW, codec.encode([node.id, carried, config, payloads]), answered, CONTROL)
         self._cut_if_closed(node)
         if not node._state.retry.times:     # else calls wait until it is sure that this time it is grown

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ramet.bootstrap import first_stage, packing
+from ramet.bootstrap import first_stage, packing, wishes
 from ramet.kernel import stub
 from support import booting, needs, pythons
 
@@ -69,10 +69,10 @@ def test_words_that_no_shell_can_be_given() -> None:
 
 
 def test_flags_of_an_interpreter() -> None:
-    assert first_stage.flags(["python3"]) == []
-    assert first_stage.flags(["nice", "-n", "5", "python3", "-X", "utf8", "-O"]) == ["-X", "utf8", "-O"]
-    assert first_stage.flags(["env", "A=1", "python3", "-Wignore"]) == ["-Wignore"]
-    assert first_stage.flags(["python3", "-X"]) == []
+    assert wishes.flags(["python3"]) == []
+    assert wishes.flags(["nice", "-n", "5", "python3", "-X", "utf8", "-O"]) == ["-X", "utf8", "-O"]
+    assert wishes.flags(["env", "A=1", "python3", "-Wignore"]) == ["-Wignore"]
+    assert wishes.flags(["python3", "-X"]) == []
 
 
 def test_search_finds_none(tmp_path: Path) -> None:

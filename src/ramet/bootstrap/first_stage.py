@@ -2,7 +2,7 @@ r"""The first stage: the command line that turns any interpreter into one that w
 
 It is made of three programs, each as short as it can be:
 
-search       ``sh`` looks for an interpreter, where none was named. Status 97: there is none.
+search       ``sh`` looks for an interpreter, where none was named, or only its version. Status 97: there is none.
 first stage  says which interpreter it runs in (marker 1), and re-executes it under the node's name.
 stub         what that one reads from its stdin; see ``kernel/stub.py``.
 
@@ -30,21 +30,16 @@ tried; ``tests/targets/test_first_stage.py``):
    the text has none of these. It has ``\n``, which all leave alone.
 3. Outside of quotes ``\`` makes any one character plain.
 4. Quoted and unquoted parts without a blank between them are one word.
-5. A line may have 520 characters, and standard input and output are handed on as they are.
+5. A line may have 520 characters (1,100 where a version is wished for); standard input and output are handed on as they
+   are.
 """
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from ramet.bootstrap import wishes
 from ramet.kernel import stub as stub_program
-
-#: Flags that take the next word with them. What begins with any of these letters alone isn't a flag for a node.
-_WITH_A_WORD = ("-X", "-W", "--check-hash-based-pycs")
-_NO_FLAGS = ("-c", "-m", "-", "--", "-i", "-h", "-V")
-
-#: In the order of preference. The third is where RHEL 8 keeps the one that its own tools use.
-SEARCHED = ("python3", "python", "/usr/libexec/platform-python", "python2.7")
 
 #: What can't be in single quotes everywhere: a quote, csh's "!", and a backslash where fish would take it for its own.
 _SPECIAL = re.compile(r"(['!]|\\(?=[\\'!]|$))")
@@ -57,10 +52,9 @@ _FIRST = (
     'execv(e,k and[[prefix+"/bin",h][access(h+"/../pyvenv.cfg",0)]+"/"+t+a[-1]]+a[1:-2]or a)'
 )
 
-_SEARCH = (
-    f"for p in {' '.join(SEARCHED)};do command -v $p>/dev/null&&"
-    'exec $p -uSBc "$0" "$@";done;exit 97'
-)
+_SEARCH = 'for p in %s;do command -v $p>/dev/null&&exec $p -uSBc "$0" "$@";done;exit 97'
+# What is found must pass a check, too. A path may have blanks in it.
+_CHECKED = 'c=$1;shift;for p in %s;do command -v "$p">/dev/null&&"$p" -SEc "$c"&&exec "$p" -uSBc "$0" "$@";done;exit 97'
 
 
 def command(python: Sequence[str] | None, name: str) -> list[str]:
@@ -68,13 +62,21 @@ def command(python: Sequence[str] | None, name: str) -> list[str]:
 
     Args:
         python: the interpreter: its name or path and its flags, possibly behind a wrapper (``["nice", "python3", "-O"]``).
-            None: ``sh`` looks for one.
+            None, or a wish for a version or an environment (see ``wishes``): ``sh`` looks for one.
         name: the node's name, as ``ps`` will show it. No slash, no control characters.
+
+    Raises:
+        ValueError: it wishes for what there can't be.
     """
-    tail = ["-B", *flags(python or ()), "-", f"(ramet:{name})"]
-    if python is None:
-        return ["sh", "-c", _SEARCH, _FIRST, *tail]
-    return [*python, "-uSBc", _FIRST, *tail]
+    wish = wishes.find(python)
+    if wish is None:
+        return [*(python or ()), "-uSBc", _FIRST, "-B", *wishes.flags(python or ()), "-", f"(ramet:{name})"]
+    tail = ["-B", *wish.flags, "-", f"(ramet:{name})"]
+    candidates = " ".join(wish.candidates)
+    if wish.check:
+        return [*wish.before, "sh", "-c", _CHECKED % candidates, _FIRST, wish.check, *tail]
+    search = _SEARCH if python is None else _SEARCH.replace("$p", '"$p"')
+    return [*wish.before, "sh", "-c", search % candidates, _FIRST, *tail]
 
 
 def shell_command(python: Sequence[str] | None, name: str) -> str:
@@ -93,19 +95,6 @@ def stub(fd: int) -> bytes:
         fd: its link, a socket.
     """
     return stub_program.program(fd)
-
-
-def flags(python: Sequence[str]) -> list[str]:
-    """The interpreter's flags at the end of a command: the last two of ``["nice", "-n", "5", "python3", "-X", "utf8"]``."""
-    for start in range(1, len(python) + 1):
-        words = iter(python[start:])
-        if all(_is_flag(word) and (word not in _WITH_A_WORD or next(words, None)) for word in words):
-            return list(python[start:])
-    return []
-
-
-def _is_flag(word: str) -> bool:
-    return word.startswith("-") and not word.startswith(_NO_FLAGS[:2]) and word not in _NO_FLAGS
 
 
 def quote(word: str) -> str:

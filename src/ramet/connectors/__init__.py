@@ -30,14 +30,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ramet.bootstrap import first_stage
+from ramet.bootstrap import first_stage, wishes
 from ramet.kernel import dialogue
 from ramet.kernel.spawn import NAME_HERE
 from ramet.secrets import secret
 
 Plan = dict[str, Any]
 
-#: An interpreter: its name or path, or a command with its arguments; None for "find one".
+#: An interpreter: its name or path, a virtual environment's folder, a version such as ">=3.8", or a command with its arguments;
+#: None for "find one".
 Python = str | os.PathLike[str] | Sequence[str] | None
 
 CONNECT_TIMEOUT_S = 30.0
@@ -87,8 +88,22 @@ def make(
     plan["rules"] = [
         {**rule, "max": max(rule.get("max", 1), plan["secrets"][rule["secret"]].tries)} if rule.get("secret") in plan["secrets"]
         else dict(rule) for rule in plan["rules"]]  # fmt: skip
+    if plan["argv"] and not any(rule.get("status") == 97 for rule in plan["rules"]):
+        plan["rules"] += not_found(python)
     dialogue.Dialogue(plan["rules"], plan["secrets"])   # raises for a broken rule, here and now
     return plan
+
+
+def not_found(python: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The rule for the end of a search for an interpreter that found none: what was looked for, and where."""
+    wish = wishes.find(python)
+    if wish is None:
+        return []
+    tried = ", ".join(shlex.split(" ".join(wish.candidates))).removeprefix(wishes.KNOWN_HERE + ", ")
+    what = f"Python {wish.words}" if wish.check else f"interpreter {wish.words}" if wish.words else "Python interpreter"
+    return [{"on": "exit", "status": 97, "error": "PythonNotFoundError", "stage": "find-python",
+             "text": f"no {what} was found over there; tried: {tried}",
+             "remedy": "install one there, or say where it is: python="}]
 
 
 def check_plan(plan: Mapping[str, Any]) -> Plan:
@@ -128,7 +143,7 @@ def python_words(python: Python) -> list[str] | None:
 
     Raises:
         TypeError: it is neither a text, a path, a sequence of texts, nor None.
-        ValueError: it is empty.
+        ValueError: it is empty, or wishes for a version that there can't be.
     """
     if python is None:
         return None
@@ -137,6 +152,7 @@ def python_words(python: Python) -> list[str] | None:
         raise TypeError(f"python= takes a name, a path, or a command as a list of texts, not {python!r}")
     if not words or not words[0]:
         raise ValueError("python= is empty; leave it away to have an interpreter found")
+    wishes.find(words)
     return words
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ramet.bootstrap import first_stage
+from ramet.bootstrap import first_stage, wishes
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, python_words, shown
 from ramet.kernel.spawn import NAME_HERE
 
@@ -28,8 +28,9 @@ def plan(
     """Start an interpreter on the machine of the node that grows it.
 
     Args:
-        python: which: a name, a path, or a list with flags (``["python3", "-O"]``) or a wrapper
-            (``["nice", "python3"]``) in it. Default: the interpreter that runs the growing node, without its flags.
+        python: which: a name, a path, the folder of a virtual environment, a version (``">=3.8"``), or a list with flags
+            (``["python3", "-O"]``) or a wrapper (``["nice", "python3"]``) in it. Default: the interpreter that runs the
+            growing node, without its flags.
         env: changes to the environment; None takes a variable away.
         cwd: the folder to start in. Default: the growing node's.
         name: the node's name.
@@ -40,7 +41,8 @@ def plan(
     """
     words = python_words(python)
     name, what = "local" if name is None else name, "local " + " ".join(words or ["python"])
-    if words and first_stage.flags(words) != words[1:]:     # a wrapper, with a program behind it
+    wish = wishes.find(words)
+    if words and (wishes.flags(words) != words[1:] or (wish and wish.check)):   # a wrapper or a search, with a program behind
         argv = first_stage.command(words, NAME_HERE)
         return make(what, name, words, connect_timeout_s, argv=argv, command=shown(words), env=env, cwd=cwd)
     stub = first_stage.stub(_LINK_FD).decode()

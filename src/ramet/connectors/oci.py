@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ramet.bootstrap import first_stage
 from ramet.connectors import Plan, Python, argument, behind, python_words
 from ramet.connectors.rules import Rule, exits
 
@@ -30,7 +31,7 @@ def inside(
         words = [*head, "exec", "-i", *more, argument("container", container)]
         return behind(f"{program} {container}", words, container, name, python, connect_timeout_s, rules=rules(program))
     # What the image runs by itself isn't wanted: the first word of ours takes its place.
-    first = (python_words(python) or ["sh"])[0]
+    first = first_stage.command(python_words(python), "")[0]
     words = [*head, "run", "--rm", "-i", *more, "--entrypoint", first, argument("image", str(image))]
     made = behind(f"{program} image {image}", words, str(image), name, python, connect_timeout_s, rules=rules(program))
     del made["argv"][len(words)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
+from ramet.bootstrap import wishes
+from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, python_words, texts
 from ramet.connectors.rules import NO_LANGUAGE, NO_PYTHON, exits, password_rules
 from ramet.secrets import Given, secret
 
@@ -48,6 +49,9 @@ def plan(
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
     given = secret("password", password)
+    wish = wishes.find(python_words(python)) if login and python is not None else None
+    if wish:
+        raise ValueError(f"login=True can't look for Python {wish.words}, since sudo -i garbles a search: name the interpreter")
     variables = None if isinstance(preserve_env, bool) else ",".join(texts("preserve_env", preserve_env))
     head = [os.fspath(sudo_path), *options({
         "-n": given is None, "-p": None if given is None else PROMPT,

@@ -86,8 +86,10 @@ def connect_error(plan, rule, status=None, seen=""):
     if not (isinstance(kind, type) and issubclass(kind, errors.ConnectError)):
         kind = errors.ConnectError
     error = kind(dialogue.mask("\n  ".join(parts), secrets), stage, seen)
-    if rule.get("again"):
-        error.__dict__["again"] = True      # no attribute of the class: that is in the core, where each byte counts
+    error.command, error.cause, error.remedy = [
+        dialogue.mask(text or "", secrets) for text in (plan.get("command"), rule.get("text"), rule.get("remedy"))]
+    error.status = status
+    error.again = bool(rule.get("again"))
     return error
 
 
@@ -131,4 +133,4 @@ def open_files_spared():
 def _words(plan):
     # type: (Plan) -> List[str]
     """The plan's argv as text; paths in it may be bytes."""
-    return [dialogue.to_text(dialogue.to_bytes(word)) for word in plan["argv"]] or [""]
+    return [dialogue.to_text(dialogue.to_bytes(word)) for word in plan.get("argv", ())] or [""]

@@ -19,9 +19,16 @@ class ConnectError(Error):
 
     Attributes:
         stage: where it failed: "resolve", "start", "authenticate", "escalate", "find-python" or "bootstrap".
+        command: what was started there, as one would type it, without secrets; "" if nothing was.
+        status: how that ended: its exit status, negative for a signal; None if it didn't, or that isn't known.
         seen: the last lines that the other side said, as text (may be empty).
-        again: there, and true, if it may pass by itself, so that another try may help (``retry=``).
+        cause: the likely cause, in words.
+        remedy: what to do about it (may be empty).
+        again: it may pass by itself, so that another try may help (``retry=``).
     """
+    command = cause = remedy = ""
+    status = None  # type: Any
+    again = False
 
     def __init__(self, message="", stage="start", seen=""):
         # type: (str, str, str) -> None
@@ -31,7 +38,7 @@ class ConnectError(Error):
 
     def __reduce__(self):
         # type: () -> Any
-        return type(self), (self.args[0], self.stage, self.seen)
+        return type(self), self.args, self.__dict__
 
 
 class AuthenticationError(ConnectError):

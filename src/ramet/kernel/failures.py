@@ -15,7 +15,8 @@ CHAIN_MAX = 10      # causes of causes
 FRAMES_MAX = 100    # of a traceback, the innermost
 GROUP_MAX = 100     # members of an exception group
 FIELDS_MAX = 100    # of what an exception of one's own class holds
-ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen", "again")
+ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen", "command", "status", "cause",
+              "remedy", "again")
 
 
 def pack(error):

@@ -18,6 +18,9 @@ NEVER = ("StopIteration", "StopAsyncIteration", "Exception", "BaseException", "W
 CLASSES = {}  # type: Dict[str, type]
 DEPTH_MAX = 12
 
+# What an error of ramet's own says of itself.
+_OWN = ("stage", "seen", "name", "command", "status", "cause", "remedy", "again")
+
 
 def _text_of(self):
     # type: (Any) -> str
@@ -126,7 +129,8 @@ def _unpack(description, node_name, source_line, find_class, depth):
         if isinstance(own, type) and issubclass(own, Error):
             error = own(text)  # type: Any
             for key, value in description.get("attributes", {}).items():
-                if key in ("stage", "seen", "name", "again"):
+                kind = (bool, int, type(None)) if key in ("status", "again") else (str, compat.text)
+                if key in _OWN and isinstance(value, kind):
                     setattr(error, key, value)
             return error  # type: ignore[no-any-return]
     own_class = _own_class(description, find_class)

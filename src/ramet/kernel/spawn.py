@@ -66,7 +66,10 @@ def interpreter(plan):
         the file to execute (None if it wasn't found), argv, and the form of its code (None if that isn't known).
     """
     words = list(plan.get("python") or (sys.executable or "python3",))
-    found = find_program(os.path.expanduser(words[0]), plan)
+    words[0] = os.path.expanduser(words[0])
+    if os.path.isdir(dialogue.to_bytes(words[0])):      # a virtual environment
+        words[0] = os.path.join(words[0], "bin", "python")
+    found = find_program(words[0], plan)
     if not found:
         return None, words, None
     label = dialogue.to_bytes("(ramet:%s)" % plan["name"])

@@ -6,12 +6,14 @@ thread-safe.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ramet.connecting import Connecting, Progress, Spread, Step, connect_all
 from ramet.connectors import Plan, check_plan, registry, spec
 from ramet.retrying import Retry, retry_from
+from ramet.secrets import secret
 
 if TYPE_CHECKING:
     import os
@@ -23,10 +25,13 @@ Connector = str | Plan | Callable[..., Plan]
 
 
 def _planned(connector: Connector, args: Sequence[Any], options: Mapping[str, Any]) -> Plan:
+    """A plan, and in it how to make it once more, for ``Node.raw``: that takes less memory than to keep the plan."""
+    options = {key: secret(key, value) if key in spec.SECRETS else value for key, value in options.items()}
     if isinstance(connector, Mapping):
-        return check_plan(connector)
-    function = registry.find(connector) if isinstance(connector, str) else connector
-    return check_plan(function(*args, **options))
+        plan = check_plan({key: value for key, value in connector.items() if key != "again"})
+    else:
+        plan = check_plan((registry.find(connector) if isinstance(connector, str) else connector)(*args, **options))
+    return {**plan, "again": functools.partial(_planned, connector, args, options)}
 
 
 def _steps(text: str, retry: Retry | None, more: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:

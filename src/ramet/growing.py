@@ -83,6 +83,7 @@ class Gardener:
             count = self.names[plan["name"]] = self.names.get(plan["name"], 0) + 1
             plan["name"] += f"-{count}" if count > 1 else ""
             node = Node(self.tree, next(self.ids), plan["name"], parent, plan["what"])
+            node._state.planned = plan.pop("again", lambda: plan)
             self.nodes[node.id] = node
             return node
 

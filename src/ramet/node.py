@@ -8,9 +8,10 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import copy
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ramet import raw
 from ramet.call import Call
 from ramet.grower import Grower
 from ramet.kernel import services
@@ -159,6 +160,34 @@ class Node(Grower):
         """A ``with`` block whose calls are sent without waiting; when one fails, those behind it don't run."""
         return Pipeline(self)
 
+    def raw(self, argv: Sequence[str], *, input: bytes | str = b"", timeout: float | None = None,
+            keep_bytes: int = raw.KEEP_BYTES) -> raw.RawCall:
+        """Run a command over this node's connector, whether or not there is a Python: to install one, say.
+
+        The connector's program is started anew, from where the node grows, with the command in place of the interpreter; its
+        questions are answered as ever. It needs a ``sh`` over there. The node itself may be connected, or have failed.
+
+        Args:
+            argv: the program and its arguments, which arrive exactly so, whatever shell the account has.
+            input: for its stdin, which is closed behind it.
+            timeout: seconds that the command may take; connecting has its own, ``connect_timeout_s``.
+            keep_bytes: how much of each output is kept, from its end.
+
+        Returns:
+            At once, a ``RawCall``: ``result()`` or await gives a ``RawResult`` with status, stdout and stderr, whatever the
+            status is. It raises ConnectError where the command can't be started, and CallTimeout.
+
+        Raises:
+            TypeError, ValueError: that isn't a command, or the connector can't be used so.
+        """
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+        if isinstance(keep_bytes, bool) or not isinstance(keep_bytes, int) or not 0 < keep_bytes <= raw.KEEP_BYTES_MAX:
+            raise ValueError(f"keep_bytes is a number from 1 to {raw.KEEP_BYTES_MAX}, not {keep_bytes!r}")
+        self._tree._check_open()
+        data = input.encode() if isinstance(input, str) else bytes(input)
+        return raw.start(self._tree, self, argv, data, timeout, keep_bytes)
+
     # ------------------------------------------------------------------ its life
 
     def wait(self, timeout: float | None = None) -> Node:
@@ -242,6 +271,7 @@ class State:
         last_error: why the last try failed.
         next_try: begins the wait for its next try, once all that there was of it is gone; None if there is none.
         ending: reply handle -> call that was cancelled here, or timed out, and hasn't come to its end there.
+        planned: makes its plan once more.
         requests: MODULE_REQUESTs that came from it, or through it, and wait for their answers.
     """
 
@@ -275,6 +305,7 @@ class State:
         self.last_error: ConnectError | None = None
         self.next_try: Callable[[], Any] | None = None
         self.ending: dict[int, Call[Any]] = {}
+        self.planned: Callable[[], dict[str, Any]] = dict
         self.requests: collections.deque[Message] = collections.deque()
 
     def failure(self, name: str) -> Error:

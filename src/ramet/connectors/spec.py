@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from ramet.connectors import registry
 
-_SECRETS = {"password", "passphrase", "second_factor"}
+SECRETS = {"password", "passphrase", "second_factor"}
 
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -87,7 +87,7 @@ def _ssh_target(target: str, spec: str) -> dict[str, str]:
 
 def _value(key: str, value: str, kind: str, spec: str) -> Any:
     """An option's value in its own type, which ``kind`` says in Python's words; a text if it may be one."""
-    if key in _SECRETS:
+    if key in SECRETS:
         raise ValueError(f"{key} doesn't belong in a spec, where shells and ps show it: give it as {key}=")
     alternatives = set(re.sub(r"\[.*?\]", "", kind).replace(" ", "").removesuffix("=").split("|"))
     if "bool" in alternatives and (value in _FLAGS or "Sequence" not in alternatives):

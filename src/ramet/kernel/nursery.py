@@ -74,6 +74,7 @@ class Nursery(object):
         self.payloads = payloads
         self.losses = descent.Losses(core, on_lost)
         self.children = {}  # type: Dict[int, Child]    # by id
+        self.runs = {}  # type: Dict[int, Any]      # commands under way, by id
         self.ended = None  # type: Optional[Callable[[], Any]]
         self.passing = compat.new_lock()    # held while modules are passed on: links are read by several threads
         self.asked = {}  # type: Dict[str, List[Message]]   # form/name -> requests that wait for the parent's answer
@@ -136,6 +137,19 @@ class Nursery(object):
         self.core.loop.call_soon(child.growth.start)
         return link
 
+    def run(self, id, plan, data, timeout_s, keep_bytes, done, on_question):
+        # type: (int, Dict[str, Any], bytes, Any, int, Callable[[Any, Any], Any], Any) -> None
+        """Run a command over a connector; see ``raw.RawRun``. Thread-safe."""
+        from ramet.kernel import raw
+
+        def over(error, result):
+            # type: (Any, Any) -> None
+            self.runs.pop(id, None)
+            done(error, result)
+            self._if_none_is_left()
+        run = self.runs[id] = raw.RawRun(self.core.loop, plan, data, timeout_s, keep_bytes, over, on_question)
+        self.core.loop.call_soon(run.start)
+
     def _payload(self, form):
         # type: (str) -> bytes
         try:
@@ -146,6 +160,12 @@ class Nursery(object):
     def _grow(self, message):
         # type: (Message) -> None
         id, plan, config, payloads = values.decode(message.body)
+        if config is None:      # no node: a command
+            data, timeout_s, keep_bytes = payloads
+            self.run(id, plan, data, timeout_s, keep_bytes, lambda error, result: self.core.reply(
+                message, failures.pack(error) if error else values.encode(result), CONTROL | (error and ERROR or 0)),
+                self.asker(id))
+            return
         self.payloads.update(payloads)
 
         def done(error):
@@ -198,15 +218,16 @@ class Nursery(object):
                 reason += "; last lines: " + tail[-limits.reason_chars_max // 2:]
         self.children.pop(child.id, None)
         self.losses.link_lost(child.link, reason)
-        if self.ended and not self.children:
-            self.ended()
+        self._if_none_is_left()
 
     def end(self, id):
         # type: (int) -> None
         """End a child without asking it: its link is closed, the guardian over there does the rest. Thread-safe."""
-        child = self.children.get(id)
+        child, run = self.children.get(id), self.runs.get(id)
         if child:
             self.core.loop.call_soon(self._end, child)
+        if run:
+            run.abort("it was closed")
 
     def _end(self, child):
         # type: (Child) -> None
@@ -227,8 +248,14 @@ class Nursery(object):
             else:
                 self.core.tell(child.id, END, [])
                 self.core.loop.call_later(limits.close_grace_s, self.end, child.id)
-        if not self.children:
-            then()
+        for run in list(self.runs.values()):
+            run.abort("it was closed")
+        self._if_none_is_left()
+
+    def _if_none_is_left(self):
+        # type: () -> None
+        if self.ended and not self.children and not self.runs:
+            self.ended()
 
     # ------------------------------------------------------------------ modules
 

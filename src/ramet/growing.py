@@ -115,13 +115,18 @@ class Gardener:
     def _grow_here(self, node: Node, plan: dict[str, Any]) -> None:
         form = self._recall(node, plan)
         link = self.nursery.grow(node.id, self.desk.open(node.id, 0, self._known_first(node, plan)), self._config(node),
-                                 lambda error: self.grown(node, plan, error),
+                                 lambda error: self._grown_here(node, plan, error),
                                  lambda found: self.known(node, "source" if form == "source" else found),
                                  self.desk.asker(node.id))
         with self.lock:
             if not node._state.ended:
                 self.links[node.id] = link
         self._cut_if_closed(node)
+
+    def _grown_here(self, node: Node, plan: dict[str, Any], error: ConnectError | None) -> None:
+        child = self.nursery.children.get(node.id)
+        node._state.steps = {} if child is None else dict(child.steps)
+        self.grown(node, plan, error)
 
     def _recall(self, node: Node, plan: dict[str, Any]) -> str | None:
         """Take to hand what is remembered of where a plan leads. Returns the form of code that was taken there, or None."""
@@ -181,6 +186,8 @@ class Gardener:
                 error = remote_errors.unpack(values.decode(body), parent.name)
                 if not isinstance(error, ConnectError):
                     error = connect_error(plan, {"text": f"can't be started: {error}"})
+            else:
+                node._state.steps = steps_in(values.decode(body))
             self.grown(node, plan, error)
             if error is None:
                 known()
@@ -378,6 +385,14 @@ class Gardener:
     def bytes_total(self, which: str) -> int:
         """Bytes over all links to children, those that are gone included."""
         return self.past_bytes[which] + sum(int(getattr(link, which)) for link in list(self.links.values()))
+
+
+def steps_in(told: Any) -> dict[str, float]:
+    """What a node tells of how it grew another one; it may be anything."""
+    if not isinstance(told, dict):
+        return {}
+    steps = ("start", "answer", "python", "kernel")
+    return {step: float(told[step]) for step in steps if isinstance(told.get(step), int | float)}
 
 
 def _above(node: Node) -> int:

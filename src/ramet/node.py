@@ -272,6 +272,7 @@ class State:
         next_try: begins the wait for its next try, once all that there was of it is gone; None if there is none.
         ending: reply handle -> call that was cancelled here, or timed out, and hasn't come to its end there.
         planned: makes its plan once more.
+        steps: how long it took to get how far while it grew: "start", "answer", "python", "kernel", in seconds.
         requests: MODULE_REQUESTs that came from it, or through it, and wait for their answers.
     """
 
@@ -305,6 +306,7 @@ class State:
         self.last_error: ConnectError | None = None
         self.next_try: Callable[[], Any] | None = None
         self.ending: dict[int, Call[Any]] = {}
+        self.steps: dict[str, float] = {}
         self.planned: Callable[[], dict[str, Any]] = dict
         self.requests: collections.deque[Message] = collections.deque()
 

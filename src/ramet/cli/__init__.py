@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import ramet
-from ramet.cli import cache, demo, run
+from ramet.cli import cache, demo, doctor, run
 
 EPILOG = "Exit status: 0 all went well, 1 something failed, 2 the command line is wrong, 130 interrupted."
 
@@ -43,6 +43,7 @@ def _root(
     ```
     ramet demo                        see it at work on this machine
     ramet run -H web1,web2 check.py   run main() of check.py on two hosts
+    ramet doctor web1                 why a host can't be reached, or that all is well
     ramet cache                       what is kept on this disk between runs
     ```
     """
@@ -50,6 +51,7 @@ def _root(
 
 # What comes behind the script belongs to its function, options too.
 app.command("run", epilog=EPILOG, context_settings={"allow_interspersed_args": False})(run.run)
+app.command("doctor", epilog=EPILOG)(doctor.doctor)
 app.command("demo", epilog=EPILOG)(demo.demo)
 app.command("cache", epilog=EPILOG)(cache.cache)
 

@@ -75,6 +75,8 @@ class Growth(object):
         self.process = None  # type: Optional[spawn.Process]
         self.error = None  # type: Optional[BaseException]
         self.fd_in = self.fd_out = -1
+        self.steps = {}  # type: Dict[str, float]   # what was reached, and when: seconds since it began
+        self.began = loop.now()
         self.sending = b""
         self.sent_bytes = 0     # of these
         self.received = b""
@@ -118,10 +120,12 @@ class Growth(object):
 
     def _begin(self):
         # type: () -> None
+        self.began = self.loop.now()
         self.plan = plan = spawn.settled(self.plan)
         self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
         self.process = process = spawn.Process(self.loop, plan)
         self.fd_in, self.fd_out = process.fd_in, process.fd_out
+        self._reached("start")
         process.on_stderr = self._heard_stderr
         process.on_tty = self._heard_tty
         process.on_exit(self._ended)
@@ -147,6 +151,7 @@ class Growth(object):
     def _type(self, data):
         # type: (bytearray) -> bool
         """Answer a question: on the terminal, or where there is none, on the link, on which nothing else is yet."""
+        self._reached("answer")
         if self.process.tty >= 0:  # type: ignore[union-attr]
             return self.process.answer(data)  # type: ignore[union-attr,no-any-return,unused-ignore]
         self._send(bytes(data))
@@ -235,6 +240,7 @@ class Growth(object):
             if marker:
                 self._skip(marker.start(), marker.end())
                 self.ready = True
+                self._reached("kernel")
                 self._watch()
                 self._up_if_done()
         if self.phase != OVER and not self.ready:
@@ -253,8 +259,13 @@ class Growth(object):
         self.skipped_bytes += end
         self.received = self.received[end if behind is None else behind:]
 
+    def _reached(self, step):
+        # type: (str) -> None
+        self.steps[step] = round(self.loop.now() - self.began, 4)
+
     def _interpreter_runs(self, version, implementation):
         # type: (int, str) -> None
+        self._reached("python")
         if version < 0x02070000 or 0x03000000 <= version < 0x03060000:
             self._fail_for({
                 "error": "PythonNotFoundError", "stage": "find-python",

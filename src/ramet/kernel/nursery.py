@@ -46,6 +46,7 @@ class Child(object):
         self.link = link
         self.growth = None  # type: Optional[Any]
         self.process = None  # type: Optional[Any]
+        self.steps = {}  # type: Dict[str, float]   # of its growth, and how long it took to get there, in seconds
         self.given = set()  # type: Set[Tuple[str, str]]      # (form, module): what it has from us
 
 
@@ -123,6 +124,7 @@ class Nursery(object):
 
         def up(process, fd_in, fd_out, data):
             # type: (Any, int, int, bytes) -> None
+            child.steps = child.growth.steps  # type: ignore[union-attr]
             child.growth = None
             child.process = process
             link.open(fd_in, fd_out, data)
@@ -171,7 +173,7 @@ class Nursery(object):
         def done(error):
             # type: (Any) -> None
             if error is None:
-                self.core.reply(message, values.encode(None), CONTROL)
+                self.core.reply(message, values.encode(self.children[id].steps if id in self.children else {}), CONTROL)
             else:
                 self.core.reply(message, failures.pack(error), CONTROL | ERROR)
         self.grow(id, plan, config, done, None, self.asker(id))

@@ -202,6 +202,8 @@ def test_a_grower_is_given_a_secret_as_often_as_its_dialogue_may_type_it(tree: T
     codes = iter(range(100))
     never = middle.command(["sh", "-c", "sleep 60"], terminal=True, rules=RULES, secrets={"pw": lambda: f"code-{next(codes)}"})
     middle.call(remote.add, 1)
+    thief = tree.local(python=sys.executable)
+    assert thief.options(timeout=30).call(remote_answers.ask_for, [never.id], ["pw"]) == [None], "it doesn't grow that node"
     assert middle.options(timeout=30).call(remote_answers.ask_for, [never.id], ["pw"], 5) == [b"code-0", None, None, None, None]
     assert next(codes) == 1
     never.close()

@@ -16,6 +16,7 @@ import pytest
 import ramet
 from ramet import AuthenticationError, CallCancelled, CallTimeout, ConnectError, PythonNotFoundError, Secret, Tree
 from ramet.connectors import docker, ssh, su
+from ramet.kernel import spawn
 from ramet.raw import raw_plan, script
 from support import needs, remote
 from targets.accounts import Accounts
@@ -168,12 +169,15 @@ def test_as_another_account(tree: Tree) -> None:
         assert caught.value.stage == "escalate"
 
 
-def test_no_prompt_of_the_command_gets_a_secret(tree: Tree) -> None:
+def test_no_prompt_of_the_command_gets_a_secret(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the marker nothing is a question, on no channel."""
+    typed: list[Any] = []
+    monkeypatch.setattr(spawn.Process, "answer", lambda self, data: typed.append(data) or True)
     rules = [{"on": source, "match": "Password: \\Z", "do": "send", "secret": "pw"} for source in ("tty", "stderr", "output")]
     node = tree.command(["env"], rules=rules, secrets={"pw": "s3cret"}, terminal=True)
     asks = "printf 'Password: '; printf 'Password: ' >&2; printf 'Password: ' >/dev/tty; read x; echo [$x]"
     assert node.raw(["sh", "-c", asks], input="\n").result(30).stdout == b"Password: []\n"
+    assert typed == []
 
 
 def test_what_can_not_be_a_command(tree: Tree) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramet import codec, terminal
 from ramet.kernel import dialogue
-from ramet.kernel.errors import AuthenticationError, ConnectError, ProtocolError
+from ramet.kernel.errors import AuthenticationError, ClosedError, ConnectError, ProtocolError
 from ramet.kernel.frames import CONTROL
 from ramet.secret_groups import Group, Question
 from ramet.secrets import Secret, SecretError, checked
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # How many functions for secrets run at a time; each of them may block.
 THREADS_MAX = 8
+
+# How long the end of a question on the terminal is waited for.
+GIVE_UP_S = 2.0
 
 # What a question's text, from a node, may have.
 TEXT_CHARS_MAX = 2000
@@ -59,7 +62,7 @@ class Desk:
         self._lock = threading.Lock()
         self._open: dict[int, Opened] = {}
         self._jobs: collections.deque[Callable[[], Any]] = collections.deque()
-        self._threads = 0
+        self._threads: set[threading.Thread] = set()
 
     # ------------------------------------------------------------------ what grows
 
@@ -97,6 +100,16 @@ class Desk:
         for group in {secret._group for secret in opened.secrets.values() if secret._group}:
             if group.settled((self, id), taken, opened.who):
                 self._run(functools.partial(self._ask, group))
+
+    def close(self) -> None:
+        """Nothing grows any more: whoever asks the user gives it up, and puts the terminal right, before this returns."""
+        with self._lock:
+            ids, threads = list(self._open), list(self._threads)
+        for id in ids:
+            self.settle(id, ClosedError("the tree was closed"))
+        for thread in threads:
+            if thread in terminal.ASKING:
+                thread.join(GIVE_UP_S)
 
     # ------------------------------------------------------------------ questions
 
@@ -160,15 +173,16 @@ class Desk:
     def _run(self, job: Callable[[], Any]) -> None:
         with self._lock:
             self._jobs.append(job)
-            if self._threads < THREADS_MAX:
-                self._threads += 1
-                threading.Thread(target=self._work, name="ramet-asking", daemon=True).start()
+            if len(self._threads) < THREADS_MAX:
+                thread = threading.Thread(target=self._work, name="ramet-asking", daemon=True)
+                self._threads.add(thread)
+                thread.start()
 
     def _work(self) -> None:
         while True:
             with self._lock:
                 if not self._jobs:
-                    self._threads -= 1
+                    self._threads.discard(threading.current_thread())
                     return
                 job = self._jobs.popleft()
             job()

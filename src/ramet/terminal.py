@@ -19,6 +19,9 @@ LINE_BYTES_MAX = 4096
 
 _ONE = threading.Lock()
 
+#: The threads that are asking. Who ends the program waits for them: each one puts the terminal right.
+ASKING: set[threading.Thread] = set()
+
 
 class NobodyAnswers(Exception):
     """The user can't be asked, or gave no answer. The text is for the connection's own error."""
@@ -41,10 +44,12 @@ def ask(question: str, wanted: Callable[[], bool], shown: bool = False) -> bytea
         except OSError as error:
             raise NobodyAnswers(f"there is no terminal to ask on ({error.strerror}): {question.strip()} "
                                 "Take it from elsewhere (Secret.env, Secret.keyring, a function), or give how=") from error
+        ASKING.add(threading.current_thread())
         try:
             return _asked(fd, question, wanted, shown)
         finally:
             os.close(fd)
+            ASKING.discard(threading.current_thread())
 
 
 def _asked(fd: int, question: str, wanted: Callable[[], bool], shown: bool) -> bytearray:

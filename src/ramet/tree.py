@@ -185,6 +185,7 @@ class Tree(Grower):
             if not self._keeper.is_alive():
                 self._loop.close()
                 self._core.close()
+        self._gardener.desk.close()
         for id in list(self._nodes):
             self._display.flush(id)
         self._gardener.hosts.save()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import ramet
 from ramet import AuthenticationError, Error, HostKeyError, Node, Secret, Tree, terminal
 from ramet.connectors import ssh
 from support import needs, remote, remote_answers
@@ -86,6 +88,96 @@ def test_what_was_refused_is_not_sent_again(tree: Tree, tmp_path: Path) -> None:
             asking(tree, name, tmp_path / "log", given).wait(30)
         assert "wr0ng" not in str(caught.value) + caught.value.seen
     assert lines(tmp_path / "log") == ["a wr0ng", "b wr0ng"] and len(calls) == 1
+
+
+CODE_TOO = ('printf "[sudo] password for me: " >/dev/tty; read -r a </dev/tty; printf "\nVerification code: " >/dev/tty; '
+            'read -r b </dev/tty; echo "$a $b" >>"$LOG"; '
+            '[ "$a $b" = "s3cret 111111" ] || { echo "sudo: 1 incorrect password" >&2; exit 1; }; '
+            'while [ "$1" != -- ]; do shift; done; shift; exec "$@"')
+
+
+def test_each_question_gets_its_own_secret(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second factor is asked for behind the password: a code from a function, made anew for each connection."""
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    fake = tmp_path / "sudo"
+    fake.write_text("#!/bin/sh\n" + CODE_TOO)
+    fake.chmod(0o755)
+    codes = iter(["111111", "222222"])
+    options: dict[str, Any] = {"sudo_path": fake, "password": "s3cret", "second_factor": lambda: next(codes),
+                               "python": sys.executable}
+    assert tree.sudo(**options).call(remote.add, 2, 3) == 5
+    with pytest.raises(AuthenticationError, match="the password was refused"):
+        tree.sudo(**options).wait(30)
+    with pytest.raises(AuthenticationError, match="sudo asks for a second factor, and none was given"):
+        tree.sudo(**{**options, "second_factor": None}).wait(30)
+    assert lines(tmp_path / "log") == ["s3cret 111111", "s3cret 222222"]
+
+
+# ---------------------------------------------------------------------- the user's own terminal
+
+
+AT_A_TERMINAL = """
+import os, sys
+import ramet
+if __name__ == "__main__":
+    one = ramet.Secret.ask("the password of all")
+    rules = [{"match": "Password: $", "do": "send", "secret": "pw", "text": "refused", "error": "AuthenticationError"}]
+    with ramet.Tree() as tree:
+        nodes = [tree.command(["sh", "-c", os.environ["ASKS"], "h%d" % n, os.environ["LOG"]], terminal=True, rules=rules,
+                              secrets={"pw": one}, python=sys.executable) for n in range(2)]
+        print("sum", sum(node.call(max, 1, 2) for node in nodes))
+"""
+
+
+class Terminal:
+    """A program with a terminal of its own."""
+
+    def __init__(self, script: Path, log: Path) -> None:
+        script.write_text(AT_A_TERMINAL)
+        self.near, far = os.openpty()
+        env = {**os.environ, "ASKS": ASKS, "LOG": str(log), "PYTHONPATH": str(Path(ramet.__file__).parent.parent)}
+        argv = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(far), sys.executable, str(script)]
+        self.process = subprocess.Popen(argv, start_new_session=True, env=env)
+        self.far = far
+        self.said = b""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def until(self, text: bytes) -> None:
+        while text not in self.said:
+            self.said += os.read(self.near, 1000)
+
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.far)[3] & termios.ECHO)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(30)
+        os.close(self.near)
+        os.close(self.far)
+
+
+def test_the_user_types_it_once_and_it_is_not_shown(tmp_path: Path) -> None:
+    with Terminal(tmp_path / "script.py", tmp_path / "log") as terminal:
+        terminal.until(b"the password of all (for command sh, node ")
+        assert not terminal.echoes()
+        os.write(terminal.near, b"typo\n")
+        terminal.until(b"refused the last one): ")
+        os.write(terminal.near, RIGHT.encode() + b"\n")
+        terminal.until(b"sum 4")
+        assert terminal.process.wait(30) == 0
+        assert terminal.echoes() and RIGHT.encode() not in terminal.said and b"typo" not in terminal.said
+    assert len([line for line in lines(tmp_path / "log") if line.endswith("typo")]) == 1
+
+
+def test_ctrl_c_at_the_question_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    with Terminal(tmp_path / "script.py", tmp_path / "log") as terminal:
+        terminal.until(b"the password of all")
+        os.write(terminal.near, b"\x03")
+        assert terminal.process.wait(30) != 0
+        assert terminal.echoes()
+    assert lines(tmp_path / "log") == []
 
 
 # ---------------------------------------------------------------------- one question for many

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import statistics
 import sys
@@ -23,7 +24,7 @@ from ramet.kernel.errors import ConnectError, Error
 
 # What runs over there lies in a folder of its own, like the demo's package: ramet itself is never shipped.
 sys.path.append(str(Path(__file__).with_name("demo_package")))
-import hostcheck
+hostcheck = importlib.import_module("hostcheck")
 
 #: The stages of one hop, in their order; a connector has some of them.
 STAGES = ("resolve", "start", "authenticate", "escalate", "find-python", "bootstrap", "first call")

@@ -5,14 +5,15 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import NO_PYTHON, exits, password_rules
-from ramet.secrets import Given, secret
+from ramet.connectors.rules import NO_PYTHON, account_secrets, exits, password_rules
+from ramet.secrets import Given
 
 
 def plan(
     username: str | None = None,
     *,
     password: Given | None = None,
+    second_factor: Given | None = None,
     doas_args: Sequence[str] = (),
     doas_path: str | os.PathLike[str] = "doas",
     python: Python = None,
@@ -24,6 +25,7 @@ def plan(
     Args:
         username: who to be. Default: root.
         password: of the account that asks. Without one doas may not ask.
+        second_factor: for the question for a verification code, a one-time password or the like.
         doas_args: more arguments.
         doas_path: the program.
         python: the interpreter, or a list with its flags. Default: one is looked for.
@@ -33,14 +35,14 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
-    given = secret("password", password)
+    given = account_secrets(password, second_factor)
     who = "root" if username is None else argument("username", username)
-    head = [os.fspath(doas_path), *options({"-n": given is None, "-u": username}), *texts("doas_args", doas_args), "--"]
+    head = [os.fspath(doas_path), *options({"-n": not given, "-u": username}), *texts("doas_args", doas_args), "--"]
     return behind(
         f"doas {who}", head, who, name, python, connect_timeout_s,
-        shape="pipes" if given is None else "pipes+tty",
-        rules=password_rules("tty", given is not None, "doas", "escalate") + NO_PYTHON + _EXITS,
-        secrets={} if given is None else {"password": given},
+        shape="pipes" if not given else "pipes+tty",
+        rules=password_rules("tty", "password" in given, "doas", "escalate", "second_factor" in given) + NO_PYTHON + _EXITS,
+        secrets=given,
     )  # fmt: skip
 
 

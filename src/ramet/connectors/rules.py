@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ramet.secrets import Given, Secret, secret
+
 Rule = dict[str, Any]
 
 #: A question for a password at the end of what was said. Whoever asks chooses the words, so they decide nothing else.
@@ -30,28 +32,39 @@ EXPIRED = (
 NO_LANGUAGE = {"LANGUAGE": "C"}
 
 
-def password_rules(source: str, given: bool, who: str, stage: str) -> list[Rule]:
+def password_rules(source: str, given: bool, who: str, stage: str, second_factor: bool = False) -> list[Rule]:
     """What to do when a program asks for an account's password.
 
     Args:
         source: where it asks: "tty" or "stderr".
         given: whether there is a secret of the name "password".
         who: who asks, for errors: "sudo".
+        second_factor: whether there is a secret of that name.
     """
     refused = {"on": source, "error": "AuthenticationError", "stage": stage}
     expired = {"text": "the password has expired", "remedy": "log in once by hand and set a new one", **refused}
     rules: list[Rule] = [
         {"match": EXPIRED, **expired}, {"match": NEW_PASSWORD, **expired},
-        {"match": SECOND_FACTOR, "text": f"{who} asks for a second factor",
-         "remedy": "let this account do without one, or connect with a method that doesn't ask", **refused},
     ]  # fmt: skip
-    if given:
-        rules.append({"match": PASSWORD, "do": "send", "secret": "password", "text": "the password was refused",
-                      "remedy": "check the account and the password", **refused})
-    else:
-        rules.append({"match": PASSWORD, "text": f"{who} asks for a password, and none was given",
-                      "remedy": "give one: password=", **refused})
+    for name, match, what, there in (("second_factor", SECOND_FACTOR, "second factor", second_factor),
+                                     ("password", PASSWORD, "password", given)):
+        if there:
+            rules.append({"match": match, "do": "send", "secret": name, "text": f"the {what} was refused",
+                          "remedy": f"check the account and the {what}", **refused})
+        else:
+            rules.append({"match": match, "text": f"{who} asks for a {what}, and none was given",
+                          "remedy": f"give one: {name}=", **refused})
     return rules
+
+
+def account_secrets(password: Given | None, second_factor: Given | None) -> dict[str, Secret]:
+    """What was given for the questions of a program that changes the account.
+
+    Raises:
+        TypeError, ValueError: it can't be typed.
+    """
+    found = {"password": secret("password", password), "second_factor": secret("second_factor", second_factor)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def exits(stage: str, status: int | list[int] | None, rows: Iterable[tuple[str, str, str, str]]) -> list[Rule]:

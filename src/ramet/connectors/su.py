@@ -5,14 +5,15 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, texts
-from ramet.connectors.rules import NO_LANGUAGE, exits, password_rules
-from ramet.secrets import Given, secret
+from ramet.connectors.rules import NO_LANGUAGE, account_secrets, exits, password_rules
+from ramet.secrets import Given
 
 
 def plan(
     username: str = "root",
     *,
     password: Given | None = None,
+    second_factor: Given | None = None,
     login: bool = False,
     shell: str | os.PathLike[str] | None = None,
     su_args: Sequence[str] = (),
@@ -26,6 +27,7 @@ def plan(
     Args:
         username: who to be.
         password: of that account.
+        second_factor: for the question for a verification code, a one-time password or the like.
         login: with that account's folder and environment (``su -``).
         shell: instead of that account's login shell.
         su_args: more arguments.
@@ -37,15 +39,16 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
-    given = secret("password", password)
+    given = account_secrets(password, second_factor)
     head = [os.fspath(su_path), *options({"-l": login, "-s": shell}), *texts("su_args", su_args),
             argument("username", username), "-c"]  # fmt: skip
     # Without a terminal of its own su asks on stderr and reads from stdin, which is the link: nothing else is on it yet.
-    questions = [password_rules(source, given is not None, "su", "escalate") for source in ("stderr", "output")]
+    questions = [password_rules(source, "password" in given, "su", "escalate", "second_factor" in given)
+                 for source in ("stderr", "output")]
     return behind(
         f"su {username}", head, username, name, python, connect_timeout_s, shell=True,
         rules=[*questions[0], *questions[1], *_EXITS],
-        secrets={} if given is None else {"password": given}, env=NO_LANGUAGE,
+        secrets=given, env=NO_LANGUAGE,
     )  # fmt: skip
 
 

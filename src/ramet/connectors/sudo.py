@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from ramet.bootstrap import wishes
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, python_words, texts
-from ramet.connectors.rules import NO_LANGUAGE, NO_PYTHON, exits, password_rules
-from ramet.secrets import Given, secret
+from ramet.connectors.rules import NO_LANGUAGE, NO_PYTHON, account_secrets, exits, password_rules
+from ramet.secrets import Given
 
 
 def plan(
     username: str | None = None,
     *,
     password: Given | None = None,
+    second_factor: Given | None = None,
     group: str | None = None,
     login: bool = False,
     set_home: bool = False,
@@ -32,6 +33,7 @@ def plan(
     Args:
         username: who to be. Default: sudo's own, root.
         password: of the account that asks (or as the machine's sudoers have it). Without one sudo may not ask.
+        second_factor: for the question for a verification code, a one-time password or the like.
         group: with which group.
         login: with that account's login shell, folder and environment (``sudo -i``). ``python=`` is "python3" then unless
             given, since sudo would garble the search for one.
@@ -48,13 +50,13 @@ def plan(
     Raises:
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
-    given = secret("password", password)
+    given = account_secrets(password, second_factor)
     wish = wishes.find(python_words(python)) if login and python is not None else None
     if wish:
         raise ValueError(f"login=True can't look for Python {wish.words}, since sudo -i garbles a search: name the interpreter")
     variables = None if isinstance(preserve_env, bool) else ",".join(texts("preserve_env", preserve_env))
     head = [os.fspath(sudo_path), *options({
-        "-n": given is None, "-p": None if given is None else PROMPT,
+        "-n": not given, "-p": None if not given else PROMPT,
         "-u": None if username is None else argument("username", username),
         "-g": None if group is None else argument("group", group),
         "-i": login, "-H": set_home, "-E": preserve_env is True, "-r": selinux_role, "-t": selinux_type,
@@ -62,9 +64,9 @@ def plan(
     who = username or "root"
     return behind(
         f"sudo {who}", head, who, name, "python3" if login and python is None else python, connect_timeout_s,
-        shape="pipes" if given is None and not terminal else "pipes+tty",
-        rules=password_rules("tty", given is not None, "sudo", "escalate") + NO_PYTHON + _EXITS,
-        secrets={} if given is None else {"password": given}, env=NO_LANGUAGE,
+        shape="pipes" if not given and not terminal else "pipes+tty",
+        rules=password_rules("tty", "password" in given, "sudo", "escalate", "second_factor" in given) + NO_PYTHON + _EXITS,
+        secrets=given, env=NO_LANGUAGE,
     )  # fmt: skip
 
 

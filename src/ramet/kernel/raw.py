@@ -95,6 +95,8 @@ class RawRun(object):
     def _tty(self, data):
         # type: (bytes) -> None
         self.asked.add(data)
+        if self.phase == CONNECTING and self.fd_in >= 0:
+            self._readable()        # the marker may be there by now: then it is the command that asks
         self.questions.heard("tty", data)  # type: ignore[union-attr]
 
     def _stderr(self, data):

@@ -1,7 +1,7 @@
 """Round trips that a connector costs, beside the bare program's: how much longer it takes over a far link than over a near one.
 
 `tests/targets/test_far_connectors.py` counts the same without a clock, for more connectors: on a busy machine believe that. The
-relay is ssh's ProxyCommand, so the round trip of TCP itself isn't in it. Work that is done while bytes are under way hides some.
+relay is ssh's ProxyCommand, so the round trip of TCP itself isn't in it. Work done while bytes are under way hides some.
 """
 
 from __future__ import annotations

@@ -1,10 +1,21 @@
 """Functions that run in nodes, for tests of secrets: a node that was taken over asks for what isn't its own. Every Python."""
 import sys
 
+import ramet
 from ramet.kernel import values
 from ramet.kernel.frames import CONTROL, DEAD
 
 SECRET = 25
+
+AT_THE_TOP = ramet.Secret.ask("asked where the program runs, not where this module is loaded")
+
+
+def reveal_there():
+    """What comes of a secret that a module makes at its top, over there."""
+    try:
+        return AT_THE_TOP.reveal()
+    except ramet.Error as error:
+        return str(error)
 
 
 def ask_for(ids, names, attempts=1):
@@ -31,7 +42,6 @@ def _ask(node, body):
 
 def wish(connector, options):
     """Grow a child here with these options. Returns the error's text."""
-    import ramet
     try:
         ramet.here().grow(connector, **options)
     except ramet.Error as error:

@@ -11,11 +11,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from typer.testing import CliRunner
 
 import ramet
 from ramet import AuthenticationError, Error, HostKeyError, Node, Secret, Tree, terminal
+from ramet.cli import app
 from ramet.connectors import ssh
 from support import needs, remote, remote_answers
 from targets.accounts import Accounts
@@ -322,6 +325,43 @@ def test_a_node_that_dies_while_the_user_is_asked(tree: Tree, tmp_path: Path) ->
         node.wait(30)
     answer.set()
     assert tree.local().call(remote.add, 1, 1) == 2
+
+
+@pytest.mark.parametrize("label", ["2.7", "3.13"])
+def test_a_module_with_a_secret_at_its_top_loads_in_a_node_and_has_none(tree: Tree, label: str) -> None:
+    node = tree.local(python=needs.python(label))
+    assert node.call(remote_answers.reveal_there) == "secrets stay in the program that grows the tree: a node has none of them"
+
+
+# ---------------------------------------------------------------------- on the command line, and in specs
+
+
+def fake_sudo(folder: Path) -> Path:
+    fake = folder / "sudo"
+    fake.write_text("#!/bin/sh\n" + ASKS.replace("$0", "sudo").replace('"$1"', f'"{folder}/log"').replace(
+        "shift; exec", "while [ \"$1\" != -- ]; do shift; done; shift; exec"))
+    fake.chmod(0o755)
+    return fake
+
+
+def test_specs_have_their_secrets_beside_them(tree: Tree, tmp_path: Path) -> None:
+    spec = f"local:/sudo:?sudo_path={quote(str(fake_sudo(tmp_path)), safe='')}"
+    node = tree.connect(spec, {"sudo": {"password": RIGHT, "python": sys.executable}, "ssh": {"password": "another"}})
+    assert node.call(remote.add, 2, 3) == 5
+    assert lines(tmp_path / "log") == [f"sudo {RIGHT}"]
+
+
+def test_the_command_asks_once_for_all_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(terminal, "ask", lambda text, wanted, **_: asked.append(text) or bytearray(RIGHT.encode()))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "cli_asks_once.py").write_text("def main():\n    return 'done there'\n")
+    query = f"sudo_path={quote(str(fake_sudo(tmp_path)), safe='')}&python={quote(sys.executable, safe='')}"
+    done = CliRunner().invoke(app, ["run", "--ask-sudo-password", "-H", f"sudo:?{query}&name=a,sudo:?{query}&name=b",
+                                    str(tmp_path / "cli_asks_once.py")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("done there") == 2
+    assert len(asked) == 1 and asked[0].startswith("sudo password of these hosts (for sudo root, node ")
 
 
 # ---------------------------------------------------------------------- a host that isn't known

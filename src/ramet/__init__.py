@@ -4,6 +4,7 @@ The public names, nothing else. In a node ``import ramet`` gives ``kernel.facade
 """
 
 from ramet.call import Call, Outcome
+from ramet.kernel.channels import Channel
 from ramet.kernel.errors import (
     AuthenticationError,
     CallCancelled,
@@ -36,6 +37,7 @@ __all__ = [
     "Call",
     "CallCancelled",
     "CallTimeout",
+    "Channel",
     "ClosedError",
     "ConnectError",
     "DeadlockError",

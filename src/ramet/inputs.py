@@ -122,7 +122,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def is_iterator(value: Any) -> bool:
     """Whether an argument goes as an iterator."""
     kind = type(value)
-    if not (hasattr(kind, "__next__") or hasattr(kind, "__anext__")) or isinstance(value, io.IOBase):
+    if not (hasattr(kind, "__next__") or hasattr(kind, "__anext__")) or isinstance(value, io.IOBase | Reference):
         return False
     if hasattr(kind, "__anext__") and not hasattr(kind, "__next__") and _running_loop() is None:
         raise ValueNotPortableError("an asynchronous iterator can be an argument only where its event loop runs: "

@@ -48,6 +48,7 @@ class Node(Grower):
         self.what = what
         self._options: dict[str, Any] = {}
         self._state = State(tree.modules)
+        self._state.context.unpack = tree._unpack
 
     # ------------------------------------------------------------------ calling
 

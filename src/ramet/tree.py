@@ -21,10 +21,11 @@ from ramet.gates import CONNECTING_MAX
 from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.hosts import Hosts
+from ramet.kernel import channels, kqueue, limits, nursery, proxies, services, streams
 from ramet.kernel import core as kernel_core
-from ramet.kernel import kqueue, limits, nursery, proxies, services, streams
+from ramet.kernel.channels import Channel
 from ramet.kernel.core import Core, Message
-from ramet.kernel.errors import ClosedError
+from ramet.kernel.errors import ClosedError, ProtocolError
 from ramet.kernel.frames import DEAD
 from ramet.kernel.handles import STUCK
 from ramet.kernel.importer import ModuleCache
@@ -84,6 +85,7 @@ class Tree(Grower):
         self.modules = modules or ModuleServer()
         self._display = Display(self._nodes, on_output)
         self._streams = streams.of(self._core, codec)
+        self._channels = channels.of(self._core, codec, self.modules.find_class)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
         hosts = Hosts(on_disk=remember)
         self._told = told = Told(self, hosts)
@@ -138,6 +140,15 @@ class Tree(Grower):
 
     def _context_of(self, id: int) -> Context:
         return self._nodes[id]._state.context
+
+    def channel(self, size: int = 1000) -> Channel:
+        """Make a channel: a bounded queue, held by this program, that any node sends into and receives from.
+
+        Args:
+            size: how many items it holds before who sends waits.
+        """
+        self._check_open()
+        return self._channels.open(size)
 
     def node(self, id: int) -> Node:
         """The node with that number. Raises KeyError."""
@@ -208,6 +219,12 @@ class Tree(Grower):
         return f"<Tree: {len(self.nodes)} nodes{', closed' if self._closed else ''}>"
 
     # ------------------------------------------------------------------ for nodes and calls
+
+    def _unpack(self, kind: str, items: list[Any]) -> Any:
+        """What a node sent is a reference."""
+        if kind != "K":
+            raise ProtocolError(f"unknown kind of value: {kind!r}")
+        return channels.made(self._channels, items)
 
     def _check_open(self) -> None:
         if self._forgotten:

@@ -40,12 +40,12 @@ PROTOCOL = (TOP / "docs/protocol.md").read_text()
 
 
 def test_the_protocol_page_has_every_message_by_its_number() -> None:
-    from ramet.kernel import core, nursery, proxies, streams
+    from ramet.kernel import channels, core, nursery, proxies, streams
     from ramet.kernel import handles as more
     told = {name: int(number) for name, number in re.findall(r"^### ([A-Z_]+) \((\d+)\)", PROTOCOL, re.MULTILINE)}
     coded = {**vars(core), **vars(proxies), **vars(nursery), **vars(more)}
     handles = {name: value for name, value in coded.items() if value in range(1, 1000) and name.isupper()}
-    handles.update(ITEMS=streams.ITEMS, CREDIT=streams.CREDIT)
+    handles.update(ITEMS=streams.ITEMS, CREDIT=streams.CREDIT, CHANNEL=channels.CHANNEL)
     flags = {"CONTINUES", "CONTROL", "DEAD", "ERROR", "MORE", "HEADER_BYTES"}
     assert told == {name: value for name, value in handles.items() if name not in flags}
 

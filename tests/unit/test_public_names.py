@@ -10,6 +10,7 @@ NAMES = [
     "Call",
     "CallCancelled",
     "CallTimeout",
+    "Channel",
     "ClosedError",
     "ConnectError",
     "DeadlockError",

@@ -80,7 +80,10 @@ class NoSecret(Missing):
 
 
 Secret = NoSecret
+# What all channels are: the class itself is in ``channels``, which is loaded when there is one.
+Channel = type("Channel", (object,), {"__module__": "ramet"})  # type: Any
+
 Tree, Node, Call, Outcome = [type(_name, (Missing,), {"__module__": "ramet"}) for _name in ("Tree", "Node", "Call", "Outcome")]
 
-__all__ = ["ANY", "here", "register", "Tree", "Node", "Call", "Outcome", "Secret"]
+__all__ = ["ANY", "Channel", "here", "register", "Tree", "Node", "Call", "Outcome", "Secret"]
 __all__ += [_name for _name in dir(errors) if isinstance(getattr(errors, _name), type)]

@@ -63,18 +63,19 @@ class Feed(object):
         return (not under_way or self.stopped or under_way < self.window_items
                 and self.bytes - self.taken_bytes + size <= self.window_bytes)
 
-    def add(self, chunks):
-        # type: (List[Any]) -> bool
+    def add(self, chunks, seconds=None):
+        # type: (List[Any], Optional[float]) -> bool
         """Send an encoded item, soon: at once if nothing was sent within the last millisecond. Blocks while there is no credit.
 
         Returns:
-            False if nobody wants it.
+            False if nobody wants it, or there was no credit for so many seconds.
         """
         size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
         if not self.room(size):
             self.on_room = self.core.waiter().wake
             self.want()
-            self.core.wait(lambda: self.room(size), self.core.routes.link_to(self.peer))
+            if not self.core.wait(lambda: self.room(size), self.core.routes.link_to(self.peer), seconds):
+                return False
         self.put(chunks, size)
         return not self.stopped
 

@@ -302,6 +302,16 @@ class Here(object):
         self.parent = Peer(node, node.core.routes.ancestors[0])
         self.controller = Peer(node, 0, "controller")
 
+    def channel(self, size=1000):
+        # type: (int) -> Any
+        """Make a channel, held by this node: see ``channels.Channel``.
+
+        Args:
+            size: how many items it holds before who sends waits.
+        """
+        from ramet.kernel import channels
+        return channels.of(self._node.core).open(size)
+
     def peer(self, id):
         # type: (int) -> Peer
         """Any node, by its id."""

@@ -157,6 +157,9 @@ def unpack(kind, items, ctx=None):
         if kind == "J":
             from ramet.kernel import readers
             return readers.unpack(items, ctx)
+        if kind == "K" and not getattr(ctx, "unpack", None):
+            from ramet.kernel import channels
+            return channels.unpack(items, ctx)
         if kind == "C":
             if not (ctx and ctx.trusted):
                 raise ValueNotPortableError("code came from below or beside: refused unread, only an ancestor may send it")

@@ -78,6 +78,24 @@ class Taker(object):
             if error is not None:
                 raise error
 
+    def on_ready(self, call):
+        # type: (Any) -> None
+        """Call that once when there may be something."""
+        self.intake.on_ready(call)
+
+    def left(self):
+        # type: () -> List[Any]
+        """All that has come and wasn't given to anybody. Nothing is given any more."""
+        with self.taking:
+            self.over = True
+            items = list(self.items)
+            self.items.clear()
+            more = self.intake.take()
+            while more is not None:
+                items += more
+                more = self.intake.take()
+        return items
+
     def close(self):
         # type: () -> None
         """Want no more: the sender is told. Any thread; harmless when it has ended."""
@@ -96,7 +114,7 @@ class Awaited(object):
     """``await``, spelled out, for the next item of a reader."""
 
     def __init__(self, reader):
-        # type: (Taker) -> None
+        # type: (Any) -> None
         self.reader = reader
         self.inner = None   # type: Any
 
@@ -120,7 +138,7 @@ class Awaited(object):
                 raise StopIteration(found[0])
             if self.reader.over:
                 raise StopAsyncIteration
-            self.inner = ready(self.reader.intake).__await__()
+            self.inner = ready(self.reader).__await__()
 
     def __next__(self):
         # type: () -> Any
@@ -138,7 +156,7 @@ class Awaited(object):
         self.inner = None
 
 
-def ready(intake):
+def ready(reader):
     # type: (Any) -> Any
     """A future of the running event loop, done when there is something to take."""
     asyncio = sys.modules["asyncio"]  # type: Any
@@ -156,7 +174,7 @@ def ready(intake):
             loop.call_soon_threadsafe(settle)
         except RuntimeError:
             pass    # the loop is closed, and whoever waited is gone
-    intake.on_ready(wake)
+    reader.on_ready(wake)
     return future
 
 

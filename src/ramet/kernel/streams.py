@@ -78,6 +78,13 @@ class Streams(object):
         """A number for a new stream."""
         return next(self.core.handles) * 2 + sending & 0xffffffff
 
+    def flush(self):
+        # type: () -> None
+        """Send what was gathered: its thread is going to wait, maybe for what comes of that."""
+        for feed in list(self.feeds.values()):
+            if feed.count:
+                feed.flush()
+
     def forget(self, end, unheard=False):
         # type: (Any, bool) -> None
         """A stream's end is here: what still comes for it is late.
@@ -143,6 +150,8 @@ class Intake(object):
         ended: nothing more will come; what has come before can still be taken.
         value, error: how it ended.
         on_end: called once, when it has ended; by any thread.
+        listener: called whenever something has come, or it has ended; by any thread.
+        items_max: how far its window may grow.
     """
 
     def __init__(self, streams, peer, number, context, window=(WINDOW_BYTES, WINDOW_ITEMS)):
@@ -153,6 +162,7 @@ class Intake(object):
         self.number = number
         self.context = context      # type: Any
         self.window_bytes, self.window_items = window
+        self.items_max = WINDOW_ITEMS_MAX
         self.bodies = compat.deque()    # type: Any     # messages that have come: (body, how many items, flags)
         self.bytes = self.items = 0     # that have come, in all
         self.taken_bytes = self.taken_items = 0
@@ -163,6 +173,7 @@ class Intake(object):
         self.value = None   # type: Any
         self.error = None   # type: Any
         self.on_end = None  # type: Optional[Callable[[], Any]]
+        self.listener = None    # type: Optional[Callable[[], Any]]
         self.waiting = []   # type: List[Callable[[], Any]]     # of threads, for as long as they wait
         self.callbacks = []     # type: List[Callable[[], Any]]     # each is called once
         streams.intakes[peer, number] = self
@@ -228,6 +239,7 @@ class Intake(object):
         # type: (Optional[float]) -> Any
         """Block until there is something to take, or it has ended. Reads the link if nobody does. False: time is up."""
         wake = self.core.waiter().wake
+        self.streams.flush()
         with self.lock:
             self.waiting.append(wake)
         try:
@@ -239,6 +251,7 @@ class Intake(object):
     def on_ready(self, call):
         # type: (Callable[[], Any]) -> None
         """Call that once, by any thread, when there is something to take or it has ended; at once if that is so."""
+        self.streams.flush()
         with self.lock:
             self.callbacks.append(call)
         if self.bodies or self.ended:
@@ -289,7 +302,7 @@ class Intake(object):
             self.wanted = False
             if self.items:      # it was too little, whatever the reason
                 self.window_bytes = min(self.window_bytes * 2, WINDOW_BYTES_MAX)
-                self.window_items = min(self.window_items * 2, WINDOW_ITEMS_MAX)
+                self.window_items = min(self.window_items * 2, self.items_max)
             return self._credit()
         if (self.taken_bytes - self.told_bytes) * 4 >= self.window_bytes or (
                 self.taken_items - self.told_items) * 4 >= self.window_items:
@@ -312,6 +325,8 @@ class Intake(object):
             calls, self.callbacks = self.waiting + self.callbacks, []
         for call in calls:
             call()
+        if self.listener:
+            self.listener()
         if self.ended and self.on_end:
             last, self.on_end = self.on_end, None
             last()

@@ -17,7 +17,7 @@ import secrets
 import sys
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from inspect import CO_COROUTINE
 from types import FunctionType, MethodType
@@ -222,6 +222,7 @@ class CodeContext(Context):
 
     def __init__(self, coder: Coder, destination: Destination, find_class: Any) -> None:
         super().__init__(False, find_class)
+        self.unpack: Callable[[str, list[Any]], Any] | None = None     # makes what references stand for
         self.coder = coder
         self.destination = destination
         self._seen: dict[str, bool] = {}    # name of a record: is it kept over there?

@@ -1,0 +1,271 @@
+"""Channels: bounded queues that any nodes send into and receive from. Late part of the kernel, and the controller's.
+
+A channel is held by the node that made it (``Held``). Whoever else has a reference is an end of it (``End``): its items go
+there by a feed, and come from there by an intake, as those of any stream. An item stays packed on its way, each in bytes of its
+own; it is unpacked by who receives it, as data, whoever sent it. A reference holds a token that can't be guessed; nothing else
+is asked.
+
+``on_channel`` and ``pump`` run on whichever thread reads a link: they move packed items and never block.
+"""
+import binascii
+import os
+
+from ramet.kernel import compat, descent, facade, feeds, importer, readers, streams, values
+from ramet.kernel.ends import BACK, CHANNEL, CLOSE, HELD, RECEIVE, SEND, End, window
+from ramet.kernel.errors import CallTimeout, ClosedError, ProtocolError
+from ramet.kernel.holding import Held
+from ramet.kernel.portable import Reference
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, List, Optional, Tuple
+
+    from ramet.kernel.core import Core, Message
+
+SIZE_MAX = 1 << 24
+
+_making = compat.new_lock()
+
+
+def of(core, codec=values, find_class=importer.find_class):
+    # type: (Core, Any, Any) -> Channels
+    """A core's channels. They are made when they are first asked for."""
+    with _making:
+        handler = core.handlers.get(CHANNEL)  # type: Any
+        return handler.__self__ if handler else Channels(core, streams.of(core, codec), find_class)
+
+
+class Channels(object):
+    """All channels that one node holds, or is an end of."""
+
+    def __init__(self, core, ours, find_class):
+        # type: (Core, streams.Streams, Any) -> None
+        self.core = core
+        self.streams = ours
+        self.context = values.Context(False, find_class)    # data only: it isn't known who sent it
+        self.held = {}  # type: Dict[int, Held]
+        self.ends = {}  # type: Dict[Tuple[int, int], Any]  # weak references
+        self.context.unpack = lambda kind, items: made(self, items)  # type: ignore[attr-defined]
+        core.handlers[CHANNEL] = self.on_channel
+        if not core.descendants:
+            descent.Losses(core)    # so that it hears of the loss of those that it talks to
+
+    def open(self, size):
+        # type: (int) -> Channel
+        """Make a channel, to be held here."""
+        if type(size) not in compat.integers or not 0 < size <= SIZE_MAX:
+            raise ValueError("size must be a number of items from 1 to %d, not %r" % (SIZE_MAX, size))
+        number = next(self.core.handles)
+        token = binascii.hexlify(os.urandom(16)).decode("ascii")
+        held = self.held[number] = Held(self.core, token, size)
+        held.on_over = lambda: self.held.pop(number, None)
+        return Channel(self, self.core.id, number, token, size)
+
+    def end(self, channel):
+        # type: (Channel) -> Any
+        """What a channel's operations are done with: what is held here, or this node's end of it."""
+        if channel.owner == self.core.id:
+            held = self.held.get(channel.number)
+            if not held or held.token != channel.token:
+                raise ClosedError("there is no such channel, or none any more")
+            return held
+        with _making:
+            weak = self.ends.get((channel.owner, channel.number))
+            end = weak and weak()
+            if not end:
+                end = End(self, channel)
+                self.ends[channel.owner, channel.number] = compat.weak(end)
+            return end
+
+    def on_channel(self, message):
+        # type: (Message) -> None
+        """Take a CHANNEL message: [what, channel, token, stream]."""
+        said = values.decode(message.body)
+        if type(said) is not list or len(said) != 4 or type(said[3]) not in compat.integers + (list,):
+            raise ProtocolError("malformed CHANNEL")
+        what, number, token, stream = said
+        if what == HELD:
+            return      # it is never answered: by our end, or our loss, the owner hears of it
+        held = self.held.get(number) if type(number) in compat.integers else None
+        if not held or held.token != token or what not in (SEND, RECEIVE, CLOSE, BACK):
+            raise ProtocolError("there is no such channel here")
+        if what == CLOSE:
+            held.close()
+            return
+        if what == BACK:
+            if not (held.take_back(message.src, stream) if type(stream) is list else held.leave(message.src, stream)):
+                self.core.refused += 1
+            return
+        if type(stream) is list or not 0 <= stream < 1 << 32 or stream & 1 != (what == SEND):
+            raise ProtocolError("malformed CHANNEL")
+        key = message.src, stream
+        if key in self.streams.intakes or key in self.streams.feeds:
+            raise ProtocolError("node %d has a stream %d already" % key)
+        if what == SEND:
+            held.add_sender(streams.Intake(self.streams, message.src, stream, None, window(held.size)), message)
+        else:
+            held.add_receiver(feeds.Feed(self.streams, message.src, stream, message.flow, window(held.size)), message)
+
+        def gone(flags, body):
+            # type: (int, Any) -> None
+            held.lost(message.src)
+        if held.is_new(message.src):
+            held.watches[message.src] = self.core.ask(message.src, CHANNEL, values.encode([HELD, number, "", 0]), gone, 0,
+                                                      message.flow)
+
+
+class Channel(Reference, facade.Channel):  # type: ignore[misc]
+    """A bounded queue between any nodes: many senders, many receivers, each item for one of them.
+
+    It is held by the node that made it, can be an argument and a result of calls and an item of streams and other channels, and
+    works in whatever node it arrives. All methods are thread-safe. Made by ``tree.channel()`` and ``ramet.here().channel()``.
+
+    Attributes:
+        owner: id of the node that holds it.
+        size: how many items it holds before ``send`` waits; a few more are under way from other nodes.
+    """
+
+    kind = "K"
+    over = False
+
+    def __init__(self, channels, owner, number, token, size):
+        # type: (Channels, int, int, Any, int) -> None
+        self._channels = channels
+        self._end = None    # type: Any
+        self.owner = owner
+        self.number = number
+        self.token = token
+        self.size = size
+
+    def send(self, item, timeout=None):
+        # type: (Any, Optional[float]) -> None
+        """Put an item in; blocks while there is no room.
+
+        Args:
+            item: any value that isn't code. It is read as data, whoever sends it.
+            timeout: seconds to wait at most.
+
+        Raises:
+            ClosedError: the channel is closed. NodeLostError: the node that holds it is gone.
+            CallTimeout: there was no room in time. ValueNotPortableError: the item can't travel.
+        """
+        ours = self._channels
+        data = b"".join(ours.streams.codec.encode(item, ours.context, "item"))
+        if not self._use().put(data, timeout):
+            raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
+
+    put = send
+
+    def receive(self, timeout=None):
+        # type: (Optional[float]) -> Any
+        """Take an item out; blocks until there is one.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            ClosedError: it is closed, and all items were taken. NodeLostError: the node that holds it is gone.
+            CallTimeout: nothing came in time. ValueNotPortableError, ProtocolError: this item can't be read here.
+        """
+        end = self._use()
+        clock = self._channels.core.loop.now
+        until = None if timeout is None else clock() + timeout
+        while True:
+            found = end.look()
+            if found:
+                return self._unpack(found[0])
+            if end.over():
+                raise ClosedError("the channel is closed")
+            left = None if until is None else until - clock()
+            if left is not None and left <= 0:
+                raise CallTimeout("nothing came out of the channel for %g s" % (timeout or 0))
+            end.wait(left)
+
+    get = receive
+
+    def close(self):
+        # type: () -> None
+        """Let nothing more in. Who receives gets what is in it, and then the end. Any holder may do it; idempotent."""
+        self._use().close()
+
+    def __iter__(self):
+        # type: () -> Channel
+        return self
+
+    def __next__(self):
+        # type: () -> Any
+        try:
+            return self.receive()
+        except ClosedError:
+            raise StopIteration
+
+    next = __next__
+
+    def __aiter__(self):
+        # type: () -> Channel
+        return self
+
+    def __anext__(self):
+        # type: () -> Any
+        return readers.Awaited(self)
+
+    def look(self):
+        # type: () -> Optional[List[Any]]
+        """[an item], or None if there is none now; ``over`` says whether more can come."""
+        end = self._use()
+        found = end.look()
+        self.over = not found and end.over()
+        return found and [self._unpack(found[0])]
+
+    def on_ready(self, call):
+        # type: (Callable[[], Any]) -> None
+        """Call that once when there may be something to take."""
+        self._use().on_ready(call)
+
+    def parts(self):
+        # type: () -> List[Any]
+        """See ``Reference``."""
+        return [self.owner, self.number, self.token, self.size]
+
+    def _use(self):
+        # type: () -> Any
+        if not self._end:
+            self._end = self._channels.end(self)
+        return self._end
+
+    def _unpack(self, data):
+        # type: (Any) -> Any
+        return self._channels.streams.codec.decode(data, self._channels.context)
+
+    def __eq__(self, other):
+        # type: (object) -> bool
+        return isinstance(other, Channel) and (other.owner, other.token) == (self.owner, self.token)
+
+    def __ne__(self, other):
+        # type: (object) -> bool
+        return not self == other
+
+    def __hash__(self):
+        # type: () -> int
+        return hash((self.owner, self.token))
+
+    def __repr__(self):
+        # type: () -> str
+        return "<Channel %d of node %d>" % (self.number, self.owner)    # the token is a secret
+
+
+def unpack(items, ctx):
+    # type: (List[Any], Any) -> Channel
+    """A channel that came as a value, in a node."""
+    from ramet.kernel import start
+    node = start.node  # type: Any
+    return made(of(node.core), items)
+
+
+def made(channels, items):
+    # type: (Channels, List[Any]) -> Channel
+    """A channel of its reference."""
+    owner, number, token, size = items
+    if any(type(n) not in compat.integers or not 0 <= n < 1 << 32 for n in (owner, number, size)) or len(token) != 32:
+        raise ProtocolError("malformed reference to a channel")
+    return Channel(channels, owner, number, token, max(1, min(size, SIZE_MAX)))

@@ -1,0 +1,285 @@
+"""A channel at the node that holds it: its items, and who sends and receives them. Late part of the kernel.
+
+Items are bytes here: nothing is unpacked. Any thread, also one that reads a link: ``pump`` never blocks.
+"""
+from ramet.kernel import compat, streams, values
+from ramet.kernel.errors import ClosedError
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, List, Optional
+
+    from ramet.kernel.core import Core
+
+BYTES_MAX = 1 << 20     # an item more than that may be in it, whatever its size
+
+
+class Held(object):
+    """The queue itself."""
+
+    def __init__(self, core, token, size):
+        # type: (Core, Any, int) -> None
+        self.core = core
+        self.token = token
+        self.size = size
+        self.items = compat.deque()     # type: Any
+        self.bytes = 0
+        self.senders = compat.deque()   # type: Any     # intakes, the next one's turn first
+        self.receivers = compat.deque()     # type: Any     # feeds
+        self.asked = set()  # type: Any     # of these: they were told that more is here
+        self.left = {}      # type: Dict[int, int]  # node that receives no more -> how many items it was sent
+        self.told = []      # type: List[Any]   # messages that are answered when it is closed: those of senders
+        self.peers = {}     # type: Dict[int, List[Any]]    # node -> those that are answered when all is taken
+        self.watches = {}   # type: Dict[int, int]  # node -> the handle at which its loss is heard of
+        self.lock = compat.new_lock()       # held for as long as a step takes
+        self.pumping = compat.new_lock()    # held by who moves items
+        self.dirty = self.closed = False
+        self.receiving = 0      # threads of this node that wait for an item
+        self.on_over = bool     # type: Callable[[], Any]   # called when all is taken of a closed one
+        self.waiting = []   # type: List[Callable[[], Any]]     # of threads, for as long as they wait
+        self.callbacks = []     # type: List[Callable[[], Any]]     # each is called once
+
+    # ------------------------------------------------------------------ in this node
+
+    def put(self, data, seconds=None):
+        # type: (Any, Optional[float]) -> bool
+        """Append an item. Blocks while it is full; False: for too long."""
+        while True:
+            with self.lock:
+                if self.closed:
+                    raise ClosedError("the channel is closed")
+                if not self._full():
+                    self._append(data)
+                    break
+            if not self._wait(lambda: self.closed or not self._full(), seconds):
+                return False
+        self.pump()
+        return True
+
+    def look(self):
+        # type: () -> Optional[List[Any]]
+        """[the next item], or None."""
+        with self.lock:
+            found = [self._pop()] if self.items else None
+        self.pump()
+        return found
+
+    def over(self):
+        # type: () -> bool
+        """Is it closed, and nothing left?"""
+        still = self.items or self.left or any(not end.ended or end.bodies for end in list(self.senders))
+        return self.closed and not still
+
+    def wait(self, seconds):
+        # type: (Optional[float]) -> None
+        """Block until there may be something."""
+        self.receiving += 1
+        try:
+            self._wait(lambda: self.items or self.over(), seconds)
+        finally:
+            self.receiving -= 1
+
+    def on_ready(self, call):
+        # type: (Callable[[], Any]) -> None
+        """Call that once when there may be something; at once if there is."""
+        with self.lock:
+            self.callbacks.append(call)
+        if self.items or self.over():
+            self._wake()
+
+    def close(self):
+        # type: () -> None
+        """Let nothing more in. Other nodes are told, and what they had sent before they knew still comes."""
+        with self.lock:
+            self.closed = True
+            told, self.told = self.told, []
+        for message in told:
+            self.core.reply(message, values.encode(None))
+        self.pump()
+
+    def _wait(self, ready, seconds):
+        # type: (Callable[[], Any], Optional[float]) -> Any
+        wake = self.core.waiter().wake
+        streams.of(self.core).flush()
+        with self.lock:
+            self.waiting.append(wake)
+        ends = self.senders or self.receivers
+        link = self.core.routes.link_to(ends[-1].peer) if ends else None
+        try:
+            return self.core.wait(ready, link, seconds)
+        finally:
+            with self.lock:
+                self.waiting.remove(wake)
+
+    # ------------------------------------------------------------------ other nodes
+
+    def add_sender(self, intake, message):
+        # type: (Any, Any) -> None
+        """Another node begins to send."""
+        intake.items_max = self.size
+        intake.listener = self.pump
+        self.senders.append(intake)
+        self.peers.setdefault(message.src, [])
+        self.told.append(message)
+        if self.closed:
+            self.close()
+
+    def add_receiver(self, feed, message):
+        # type: (Any, Any) -> None
+        """Another node begins to receive."""
+        def room():
+            # type: () -> None
+            self.asked.discard(feed)
+            self.pump()
+        feed.on_room = room
+        self.receivers.append(feed)
+        self.peers.setdefault(message.src, []).append(message)
+        self.pump()
+
+    def is_new(self, peer):
+        # type: (int) -> bool
+        """Whether nobody watches yet whether that node is lost."""
+        return peer in self.peers and peer not in self.watches
+
+    def lost(self, peer):
+        # type: (int) -> None
+        """A node is gone. What it had sent is kept, what it was sent and hadn't taken is lost with it."""
+        self.peers.pop(peer, None)
+        self.watches.pop(peer, None)
+        self.left.pop(peer, None)
+        for end in list(self.senders) + list(self.receivers):
+            if end.peer == peer:
+                if end in self.senders:
+                    end.end()
+                else:
+                    end.stop()
+        self.pump()
+
+    def take_back(self, peer, items):
+        # type: (int, List[Any]) -> bool
+        """A receiver that has left gives back what it was sent and hasn't given to anybody. False: it can't have that."""
+        if len(items) > self.left.pop(peer, -1) or any(type(data) is not compat.Bytes for data in items):
+            return False
+        with self.lock:
+            self.items.extendleft(reversed(items))
+            self.bytes += sum(map(len, items))
+        self.pump()
+        return True
+
+    def leave(self, peer, stream):
+        # type: (int, int) -> bool
+        """A receiver gets nothing more. When all has arrived that is on its way to it, it gives back."""
+        for feed in list(self.receivers):
+            if (feed.peer, feed.number) == (peer, stream):
+                with self.lock:
+                    self.receivers.remove(feed)
+                    self.left[peer] = feed.items
+                feed.end(streams.ENDS, values.encode(None))
+                return True
+        return self.closed
+
+    # ------------------------------------------------------------------ moving
+
+    def pump(self):
+        # type: () -> None
+        """Move items on: out of what senders have sent, to receivers that have room."""
+        self.dirty = True
+        while self.dirty and self.pumping.acquire(False):
+            try:
+                self.dirty = False
+                with self.lock:
+                    while self._fill() | self._give():
+                        pass
+            finally:
+                self.pumping.release()
+            self._wake()
+        if self.closed:
+            self._end()
+
+    def _full(self):
+        # type: () -> bool
+        return len(self.items) >= self.size or self.bytes >= BYTES_MAX
+
+    def _append(self, data):
+        # type: (Any) -> None
+        self.items.append(data)
+        self.bytes += len(data)
+
+    def _pop(self):
+        # type: () -> Any
+        data = self.items.popleft()
+        self.bytes -= len(data)
+        return data
+
+    def _fill(self):
+        # type: () -> bool
+        moved = False
+        for _ in range(len(self.senders)):
+            if self._full():
+                break
+            sender = self.senders.popleft()
+            items = sender.take()
+            if items is not None or not sender.ended:
+                self.senders.append(sender)
+            for data in items or ():
+                if type(data) is compat.Bytes:
+                    self._append(data)
+                    moved = True
+                else:
+                    self.core.refused += 1
+        return moved
+
+    def _give(self):
+        # type: () -> bool
+        moved = False
+        for _ in range(len(self.receivers)):
+            feed = self.receivers[0]
+            self.receivers.rotate(-1)
+            if feed.stopped:
+                self.receivers.remove(feed)
+                feed.forget()
+                continue
+            while self.items and self._may_have(feed):
+                chunks = values.encode(self._pop())
+                feed.put(chunks, sum(map(len, chunks)))
+                moved = True
+            if self.items and feed not in self.asked:
+                self.asked.add(feed)
+                feed.want()
+        return moved
+
+    def _may_have(self, feed):
+        # type: (Any) -> Any
+        """Who receives alone gets ahead what there is credit for; several get one item each, so that none waits with many."""
+        alone = len(self.receivers) == 1 and not self.receiving and not self.callbacks
+        return feed.room(len(self.items[0]) + 5) and not feed.stopped and (alone or feed.items == feed.taken_items)
+
+    def _end(self):
+        # type: () -> None
+        """If all is taken: tell the receivers, and answer everybody."""
+        with self.lock:
+            if not self.over():
+                return
+            receivers, peers, watches = list(self.receivers), self.peers, self.watches
+            self.receivers.clear()
+            self.peers, self.watches = {}, {}
+        self.on_over()
+        for handle in watches.values():
+            self.core.pending.pop(handle, None)
+        for feed in receivers:
+            if not feed.stopped:
+                feed.end(streams.ENDS, values.encode(None))
+        for messages in peers.values():
+            for message in messages:
+                self.core.reply(message, values.encode(None))
+
+    def _wake(self):
+        # type: () -> None
+        if self.waiting or self.callbacks:
+            with self.lock:
+                calls = list(self.waiting)
+                if self.items or self.closed:
+                    calls += self.callbacks
+                    self.callbacks = []
+            for call in calls:
+                call()

@@ -1,0 +1,211 @@
+"""Channels between the program, children, grandchildren and siblings."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import ramet
+from support import remote_channels
+
+
+@pytest.fixture(scope="module")
+def grown() -> Iterator[dict[str, ramet.Node]]:
+    with ramet.Tree() as tree:
+        nodes = {"child": tree.local()}
+        nodes["grandchild"] = nodes["child"].local()
+        nodes["sibling"] = tree.local()
+        for node in nodes.values():
+            node.call(remote_channels.is_channel, node.call(remote_channels.make))     # it is up, with all that belongs to it
+        yield nodes
+
+
+@pytest.fixture
+def nodes(grown: dict[str, ramet.Node]) -> dict[str, ramet.Node]:
+    return {name: node.options(lane=ramet.ANY) for name, node in grown.items()}
+
+
+def tree_of(nodes: dict[str, ramet.Node]) -> ramet.Tree:
+    return nodes["child"]._tree
+
+
+def owned_by(nodes: dict[str, ramet.Node], owner: str, size: int = 10) -> ramet.Channel:
+    if owner == "program":
+        return tree_of(nodes).channel(size)
+    found: ramet.Channel = nodes[owner].call(remote_channels.make, size)
+    return found
+
+
+OWNERS = ["program", "child", "grandchild", "sibling"]
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_echo(nodes: dict[str, ramet.Node], owner: str, size: int) -> None:
+    there, back = owned_by(nodes, owner, size), owned_by(nodes, owner, size)
+    call = nodes["grandchild"].start(remote_channels.echo, there, back)
+    items = [1, "two", b"three", (4, {5}), None, date(2026, 1, 2), Decimal("1.5"), "x" * 300_000, *range(300)]
+    sender = threading.Thread(target=lambda: ([there.send(item) for item in items], there.close()))
+    sender.start()
+    assert list(back) == items
+    sender.join(20)
+    call.result(20)
+    assert list(back) == []
+    with pytest.raises(ramet.ClosedError):
+        back.receive()
+    with pytest.raises(ramet.ClosedError):
+        there.send(1)
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_between_siblings(nodes: dict[str, ramet.Node], owner: str) -> None:
+    channel = owned_by(nodes, owner)
+    sending = nodes["grandchild"].start(remote_channels.send_all, channel, list(range(500)))
+    assert nodes["sibling"].call(remote_channels.receive, channel, 500) == list(range(500))
+    assert sending.result(20) == "sent"
+
+
+@pytest.mark.parametrize("owner", ["program", "child"])
+def test_many_senders_and_many_receivers_each_item_once(nodes: dict[str, ramet.Node], owner: str) -> None:
+    channel = owned_by(nodes, owner, 5)
+    senders = [nodes[name].start(remote_channels.send_range, channel, n * 1000, 100)
+               for n, name in enumerate(["child", "grandchild", "sibling"] * 2)]
+    receivers = [nodes[name].start(remote_channels.receive_all, channel) for name in ("child", "grandchild", "sibling")]
+    mine: list[int] = []
+    thread = threading.Thread(target=mine.extend, args=(channel,))
+    thread.start()
+    for sender in senders:
+        sender.result(30)
+    channel.close()
+    thread.join(20)
+    got = [receiver.result(20) for receiver in receivers] + [mine]
+    assert sorted(n for some in got for n in some) == sorted(n * 1000 + m for n in range(6) for m in range(100))
+
+
+def test_it_is_bounded(nodes: dict[str, ramet.Node]) -> None:
+    channel = tree_of(nodes).channel(3)
+    for n in range(3):
+        channel.send(n)
+    with pytest.raises(ramet.CallTimeout):
+        channel.send(3, timeout=0.05)
+    call = nodes["child"].start(remote_channels.send_all, channel, list(range(100, 200)))
+    with pytest.raises(TimeoutError):
+        call.result(0.3)
+    held = tree_of(nodes)._channels.held[channel.number]
+    assert len(held.items) == 3 and sum(sender.items for sender in held.senders) <= 3
+    assert [channel.receive() for _ in range(103)] == [0, 1, 2, *range(100, 200)]
+    assert call.result(20) == "sent"
+
+
+def test_through_third_nodes_and_back(nodes: dict[str, ramet.Node]) -> None:
+    channel: Any = tree_of(nodes).channel()
+    for name in ("grandchild", "sibling", "child"):
+        outer = tree_of(nodes).channel()
+        nodes[name].call(remote_channels.send_all, outer, [{"deep": [channel]}])
+        again = outer.receive()["deep"][0]
+        assert again == channel and hash(again) == hash(channel)
+        channel = again
+    nodes["sibling"].call(remote_channels.send_all, channel, ["still the same"])
+    assert channel.receive() == "still the same"
+    assert nodes["child"].call(remote_channels.is_channel, channel)[:2] == [True, True]
+    assert isinstance(channel, ramet.Channel)
+    assert channel.token not in repr(channel) + nodes["child"].call(remote_channels.is_channel, channel)[2]
+
+
+def test_what_a_receiver_leaves_goes_to_the_next_one(nodes: dict[str, ramet.Node]) -> None:
+    channel = tree_of(nodes).channel(1000)
+    for n in range(300):
+        channel.send(n)
+    first = nodes["grandchild"].call(remote_channels.receive_and_drop, channel, 10)
+    assert first == list(range(10))
+    nodes["grandchild"].call(gc.collect)
+    assert nodes["child"].call(remote_channels.receive, channel, 290) == list(range(10, 300))
+
+
+def test_asyncio(nodes: dict[str, ramet.Node]) -> None:
+    async def main(channel: Any) -> list[int]:
+        call = nodes["grandchild"].start(remote_channels.send_range, channel, 0, 2_000)
+        got = []
+        async for item in channel:
+            got.append(item)
+            if len(got) == 2_000:
+                await asyncio.to_thread(channel.close)
+        await call
+        return got
+    for owner in ("program", "sibling"):
+        assert asyncio.run(main(owned_by(nodes, owner))) == list(range(2_000))
+
+
+def test_a_lost_owner_ends_it_and_a_lost_sender_does_not() -> None:
+    with ramet.Tree() as tree:
+        owner, sender, sibling = tree.local(), tree.local(), tree.local()
+        channel = owner.call(remote_channels.make)
+        waiting = [node.options(lane=ramet.ANY).start(remote_channels.error_of, channel, "receive")
+                   for node in (sender, sibling)]
+        mine: list[BaseException] = []
+
+        def receive() -> None:
+            try:
+                channel.receive()
+            except ramet.Error as error:
+                mine.append(error)
+        thread = threading.Thread(target=receive)
+        thread.start()
+        ours = tree.channel()
+        sender.call(remote_channels.send_all, ours, [1, 2, 3])
+        sender.options(lane=ramet.ANY).start(remote_channels.receive, ours, 99)
+        sibling.call(remote_channels.send_all, channel, [])
+        threading.Event().wait(0.1)
+        owner.kill()
+        assert waiting[1].result(20) == "NodeLostError" == waiting[0].result(20)
+        thread.join(20)
+        assert [type(error) for error in mine] == [ramet.NodeLostError]
+        for _ in range(2):
+            with pytest.raises(ramet.NodeLostError):
+                channel.send(1)
+        sender.kill()
+        while tree._channels.held[ours.number].receivers:   # what it hadn't taken is lost with it
+            threading.Event().wait(0.01)
+        sibling.call(remote_channels.send_all, ours, [4])
+        while ours.receive(timeout=20) != 4:
+            pass
+
+
+def test_a_guessed_token_and_garbage_are_refused(nodes: dict[str, ramet.Node]) -> None:
+    tree = tree_of(nodes)
+    channel = tree.channel()
+    before = tree.stats()["refused"]
+    assert nodes["child"].call(remote_channels.forge, 0, channel.number) == "ClosedError"
+    garbage: list[Any] = [None, [], [0, 1, 2], [0, channel.number, channel.token, 2], [1, channel.number, channel.token, 3],
+                          [0, channel.number, channel.token, -1], [0, [], {}, 1], [9, channel.number, channel.token, 1],
+                          [3, channel.number, channel.token, [b"never sent"]], [0, channel.number, channel.token, [1]]]
+    for body in garbage:
+        nodes["child"].call(remote_channels.send_raw, 0, body)
+    assert tree.stats()["refused"] == before + 1 + len(garbage)
+    nodes["child"].call(remote_channels.send_all, channel, ["alive"])
+    assert channel.receive() == "alive"
+
+
+def test_code_does_not_travel(nodes: dict[str, ramet.Node]) -> None:
+    channel = tree_of(nodes).channel()
+    with pytest.raises(ramet.ValueNotPortableError, match="item"):
+        channel.send(lambda: 1)
+    with pytest.raises(ValueError, match="size"):
+        tree_of(nodes).channel(0)
+
+
+def test_closing_over_there(nodes: dict[str, ramet.Node]) -> None:
+    channel = tree_of(nodes).channel()
+    nodes["grandchild"].call(remote_channels.send_all, channel, [1, 2])
+    nodes["grandchild"].call(remote_channels.close, channel)
+    assert list(channel) == [1, 2]
+    for name in ("child", "grandchild"):
+        for what in ("send", "receive"):
+            assert nodes[name].call(remote_channels.error_of, channel, what) == "ClosedError"

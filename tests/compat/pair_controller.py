@@ -9,7 +9,7 @@ import sys
 import traceback
 
 import ramet
-from support import remote
+from support import remote, remote_channels, remote_streams
 
 VALUES = [
     None, True, False, 0, -1, 2**31, -(2**63), 2**64 - 1, 2**70, -(3**80), 0.0, 1.5, float("inf"), 1 + 2j,
@@ -98,6 +98,30 @@ def values(node, label, path):
     assert (made, types(made)) == (expected, types(expected)), made
 
 
+def streaming(node, label, path):
+    assert list(node.stream(remote_streams.count, 3000)) == list(range(3000))
+    items = list(node.stream(remote_streams.count, 5, 200000))
+    assert [(n, len(data)) for n, data in items] == [(n, 200000) for n in range(5)]
+    assert node.call(remote_streams.total, iter(range(3000))) == sum(range(3000))
+    node.call(remote_streams.clear)
+    with node.stream(remote_streams.noted, 1000000) as stream:
+        next(stream)
+    assert node.call(remote_streams.wait_for, "end")
+    try:
+        list(node.stream(remote_streams.noted, 5, 3))
+    except ValueError as error:
+        assert isinstance(error, ramet.RemoteError)
+    else:
+        raise AssertionError("nothing was raised")
+    there, back = node._tree.channel(), node.call(remote_channels.make)
+    call = node.options(lane="*").start(remote_channels.echo, there, back)
+    for n in range(500):
+        there.send((n, b"x"))
+    there.close()
+    assert list(back) == [(n, b"x") for n in range(500)]
+    call.result(20)
+
+
 def look(check, *args):
     try:
         check(*args)
@@ -114,7 +138,7 @@ def main():
             nodes.append((label, path, tree.command(before, python=path) if before else tree.local(python=path)))
         for label, path, node in nodes:
             report[label] = {check.__name__: look(check, node, label, path) for check in
-                             (call, exception, own_module, grandchild, values)}
+                             (call, exception, own_module, grandchild, values, streaming)}
     print(json.dumps(report))
 
 

@@ -150,7 +150,7 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
             CallTimeout: there was no room in time. ValueNotPortableError: the item can't travel.
         """
         ours = self._channels
-        data = b"".join(ours.streams.codec.encode(item, ours.context, "item"))
+        data = compat.Bytes(b"".join(ours.streams.codec.encode(item, ours.context, "item")))
         if not self._use().put(data, timeout):
             raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
 
@@ -235,6 +235,8 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
 
     def _unpack(self, data):
         # type: (Any) -> Any
+        if type(data) is not compat.Bytes:
+            raise ProtocolError("node %d sent what is no item of a channel" % self.owner)
         return self._channels.streams.codec.decode(data, self._channels.context)
 
     def __eq__(self, other):

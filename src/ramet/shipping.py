@@ -25,6 +25,7 @@ from ramet.kernel.native import NATIVE_FORM
 from ramet.modules.answers import DATA_FORMS, DIST
 from ramet.modules.closure import REFUSED, Closure
 from ramet.modules.server import ModuleServer
+from ramet.modules.staging import STAGES
 from ramet.node import Node, State
 
 # What of the kernel an import needs that nobody foresaw; on 2.7, where ours are asked first, each import does.
@@ -280,6 +281,8 @@ class Shipper:
             records, natives = {name: record for name, record in records.items() if name in closure.own}, {}
         if any(record[1] & NATIVE for record in records.values()):
             self.kernel_parts(node, NATIVE_CODE)
+        if any(record[1] & STAGES for record in records.values()):
+            self.kernel_parts(node, ("staged",))
         # Else it may be that it takes bytecode, and gets it when it asks.
         if form != "source" or (state.up and state.form == form):
             absent = absent | refused

@@ -2,7 +2,8 @@
 
     controller.py MODULE NATIVE,NATIVE LABEL=PYTHON[,FLAG...] ...
 
-It is a program of its own, so that nothing is imported in it but what a user's program would import.
+It is a program of its own, so that nothing is imported in it but what a user's program would import. The
+variable STAGED names packages that are staged.
 """
 from __future__ import annotations
 
@@ -40,6 +41,7 @@ def main(module: str, natives: str, *pythons: str) -> None:
     outcomes = {}
     for label, _, python in (text.partition("=") for text in pythons):
         with ramet.Tree() as tree:
+            tree.modules.stage(*os.environ.get("STAGED", "").split())
             outcomes[label] = outcome(tree.local(python=python.split(",")), use, names)
     print(json.dumps({"here": repr(use()), "outcomes": outcomes}), flush=True)
 

@@ -529,6 +529,27 @@ CASES = [
 ]
 
 
+#: Tried once more, with these packages staged.
+STAGED = {
+    "babel": ("babel pytz", FOR_3),
+    "boto3": ("boto3 botocore", FOR_3_10),
+    "docutils": ("docutils", FOR_3),
+    "numpy": ("numpy", {"same": WORKS, "3.13": NATIVE, "3.9": NATIVE}),
+    "pytz": ("pytz", EVERYWHERE),
+}
+
+
+def staged_rows() -> list[str]:
+    """The lines of the docs' table of staged packages."""
+    labels = ("same", "3.13", "3.9", "2.7")
+    lines = ["| staged | the same Python (3.11) | 3.13 | 3.9 | 2.7 |", "|---|---|---|---|---|"]
+    cases = {case.name: case for case in CASES}
+    for name, (packages, outcomes) in STAGED.items():
+        said = [WORDS[outcomes[label]] if label in cases[name].outcomes else "" for label in labels]
+        lines.append(f"| {packages.replace(' ', ', ')} | {' | '.join(said)} |".replace("|  |", "| |"))
+    return lines
+
+
 def rows() -> list[str]:
     """The lines of the docs' table."""
     labels = ("same", "3.13", "3.9", "2.7")

@@ -38,11 +38,12 @@ def params() -> list[Any]:
     return [pytest.param(case, id=case.name, marks=[] if case.light else [pytest.mark.packages]) for case in table.CASES]
 
 
-def run(case: table.Case, folder: Path) -> dict[str, Any]:
+def run(case: table.Case, folder: Path, staged: str = "") -> dict[str, Any]:
     """What the controller tells."""
     (folder / f"{case.module}.py").write_text(case.source)
     nodes = [words for label in case.outcomes if (COMPLETE or label in NEW_ENOUGH) and (words := bare(label))]
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    env["STAGED"] = staged
     env["PYTHONPATH"] = f"{folder}{os.pathsep}{TOP / 'src'}"
     argv = [sys.executable, str(HERE / "controller.py"), case.module, ",".join(case.natives), *nodes]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, cwd=folder, timeout=170)
@@ -74,6 +75,21 @@ def test_package(case: table.Case, tmp_path: Path) -> None:
             assert re.search(expected, came), f"in {label}: {came}"
 
 
+@pytest.mark.packages
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", table.STAGED)
+def test_staged_package(name: str, tmp_path: Path) -> None:
+    """Those that open files by paths work when they are staged; so do others."""
+    case = next(case for case in table.CASES if case.name == name)
+    needs.distribution(name)
+    packages, outcomes = table.STAGED[name]
+    told = run(case, tmp_path, packages)
+    for label, outcome in told["outcomes"].items():
+        came = str(outcome["error"]) or (table.WORKS if outcome["value"] == told["here"] else "another result than here")
+        assert re.search(outcomes[label], came), f"in {label}: {came}"
+        assert not set(packages.split()) & set(outcome["came"]), "it was in memory"
+
+
 def test_there_are_enough_and_each_tells_what_comes_of_it_in_two_pythons() -> None:
     assert len(table.CASES) >= 25 and sum(case.light for case in table.CASES) >= 6
     for case in table.CASES:
@@ -82,7 +98,8 @@ def test_there_are_enough_and_each_tells_what_comes_of_it_in_two_pythons() -> No
 
 def test_the_docs_tell_what_was_tried() -> None:
     told = (TOP / "docs/how-to/modules.md").read_text()
-    assert "\n".join(table.rows()) in told, "put there what tests/packages/table.py's rows() gives"
+    for rows in (table.rows(), table.staged_rows()):
+        assert "\n".join(rows) in told, "put there what tests/packages/table.py's rows() and staged_rows() give"
 
 
 @pytest.mark.packages

@@ -248,3 +248,37 @@ def raise_in_thread(thread, kind):
     except (ImportError, AttributeError):
         return False
     return bool(set_exception(ctypes.c_ulong(thread), kind and ctypes.py_object(kind)))
+
+
+def own_session():
+    # type: () -> Any
+    """Arguments for ``subprocess.Popen``: in a session of its own."""
+    import os
+    return {"preexec_fn": os.setsid} if compat.PY2 else {"start_new_session": True}
+
+
+def at_exit(fn):
+    # type: (Any) -> None
+    """Call a function at the end of this process."""
+    import atexit
+    atexit.register(fn)
+
+
+def after_fork(file):
+    # type: (Any) -> None
+    """Let forked children of this process close a file. Before 3.7 they keep it."""
+    import os
+    register = getattr(os, "register_at_fork", None)
+    if register:
+        register(after_in_child=file.raw.close)
+
+
+def spec_in(folder, name):
+    # type: (str, str) -> Any
+    """A module's spec in one folder. In 2.7 it is imported instead, in place of the one that is being made."""
+    if compat.PY2:
+        del sys.modules[name]
+        pkgutil.get_importer(folder).find_module(name).load_module(name)
+        return None
+    from _frozen_importlib_external import PathFinder
+    return PathFinder.find_spec(name, [folder])

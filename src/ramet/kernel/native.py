@@ -115,6 +115,8 @@ def spec(finder, record):
         if finder.front or not _is_imported(name):
             return None
         raise
+    if "spec" in scope:     # `staged` has made it
+        return scope["spec"]
     found = compat.ModuleSpec(name, NativeLoader(finder, record, scope["needs"]), origin=record[2])
     found.has_location = True
     if record[1] & PACKAGE:

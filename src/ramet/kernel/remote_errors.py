@@ -17,6 +17,8 @@ BUILTINS = sys.modules[Exception.__module__]
 NEVER = ("StopIteration", "StopAsyncIteration", "Exception", "BaseException", "Warning")
 CLASSES = {}  # type: Dict[str, type]
 DEPTH_MAX = 12
+STAGE_IT = ("It is a package's file, opened by its path; but what was sent is in memory only. importlib.resources and "
+            "pkgutil.get_data find it; or tree.modules.stage(NAME) has all of the package written to a private folder there")
 
 # What an error of ramet's own says of itself.
 _OWN = ("stage", "seen", "name", "command", "status", "cause", "remedy", "again")
@@ -155,6 +157,9 @@ def _unpack(description, node_name, source_line, find_class, depth):
             linked = unpack(description[key], node_name, source_line, find_class, depth + 1)
             _put(error, "__%s__" % key, linked)
     notes = list(description.get("notes", ()))
+    missing = description["attributes"].get("filename")
+    if isinstance(missing, (str, compat.text)) and missing[:6] == "ramet:" and isinstance(error, EnvironmentError):
+        notes.append(STAGE_IT)
     if depth == 0:
         notes.append("In node %s, %s" % (node_name, fields["traceback_text"]))
     if notes:

@@ -154,10 +154,14 @@ def packed(found: Found) -> tuple[int, bytes]:
     Raises:
         ModuleNotShippedError: see ``describe``.
     """
-    native = describe(found.name, found.path)
-    needs = {"python": native.python, "since": native.since, "target": native.target.hex(), "platform": native.platform,
-             "libc": native.libc, "libraries": list(native.libraries)}  # fmt: skip
+    needs = needs_of(describe(found.name, found.path))
     return NATIVE, f"needs = {needs!r}\nfrom ramet.kernel import native\nnative.check(__name__, needs)\n".encode()
+
+
+def needs_of(native: Native) -> dict[str, Any]:
+    """What ``kernel/native.py`` compares."""
+    return {"python": native.python, "since": native.since, "target": native.target.hex(), "platform": native.platform,
+            "libc": native.libc, "libraries": list(native.libraries)}
 
 
 def files(found: Found) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 By default a node may have what the functions called there need, any module of the same distributions and of what they
 require (SQLAlchemy picks its dialects by name at run time), and the program's own modules. ``strict`` narrows that to
-what was sent with a call. Patterns, ``ship prefer forbid``, change it for single packages. It decides by names and by
+what was sent with a call. Patterns, ``ship prefer forbid stage``, change it for single packages. It decides by names and by
 what ``find`` says; it must not know how anything is sent. Not thread-safe: the module server has a lock.
 """
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Policy:
 
     Attributes:
         data_bytes_max: how large a data file of a package may be.
+        staged_bytes_max: what the files of a staged package may take.
     """
 
     def __init__(self, strict: bool = False) -> None:
@@ -55,11 +56,17 @@ class Policy:
         self.ship: list[str] = []
         self.prefer: list[str] = ["cloudpickle"]    # what it writes, no other version of it reads
         self.forbid: list[str] = []
+        self.stage: list[str] = []
         self.data_bytes_max = 1 << 24
+        self.staged_bytes_max = 1 << 28
 
     def prefers(self, name: str) -> bool:
         """Whether the controller's module wins over one that is installed over there."""
         return _match(self.prefer, name) is not None
+
+    def stages(self, name: str) -> bool:
+        """Whether a module's package is written to a folder over there, whole."""
+        return bool(self.stage) and _match(self.stage, name.partition(".")[0]) is not None
 
     def forbids(self, name: str) -> str | None:
         """Why a module is never sent, or None."""

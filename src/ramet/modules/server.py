@@ -22,7 +22,8 @@ from ramet.kernel import compat
 from ramet.kernel.errors import ModuleNotShippedError, ValueNotPortableError
 from ramet.kernel.importer import ABSENT
 from ramet.kernel.native import NATIVE_FORM
-from ramet.modules import native, pack
+from ramet.kernel.staged import STAGED
+from ramet.modules import native, pack, staging
 from ramet.modules.answers import Data, DataServer
 from ramet.modules.by_value import Coder
 from ramet.modules.closure import REFUSED, Closure, ClosureFinder, reason_for
@@ -82,6 +83,29 @@ class ModuleServer:
         """Never send these modules. An import of one fails over there unless it is installed there."""
         self.policy.forbid += patterns
 
+    def stage(self, *packages: str) -> None:
+        """Send these packages whole, to be written to a private temporary folder, which is removed at the node's end.
+
+        For packages that open files by paths beside their modules, which they can't where they are only in memory. It is
+        the one case in which something is written to a disk over there.
+
+        Args:
+            packages: names or patterns of top-level packages.
+        """
+        for name in packages:
+            if not name or "." in name:
+                raise ValueError(f"{name!r} isn't a top-level package's name: what is staged is a whole package, so name that")
+        self.policy.stage += packages
+
+    @property
+    def staged_bytes_max(self) -> int:
+        """What the files of a staged package may take: 256 MiB at first."""
+        return self.policy.staged_bytes_max
+
+    @staged_bytes_max.setter
+    def staged_bytes_max(self, limit: int) -> None:
+        self.policy.staged_bytes_max = limit
+
     @property
     def data_bytes_max(self) -> int:
         """How large a data file of a package may be to be sent: 16 MiB at first."""
@@ -109,6 +133,8 @@ class ModuleServer:
             if forbidden:
                 return said + f"Never sent: {forbidden}. An import of it fails over there unless it is installed there."
             said += self._fate(found, node)
+            if self.policy.stages(name):
+                said += " It is staged: all of its package is written to a private temporary folder there."
             if node is not None:
                 id = getattr(node, "id", node)
                 objection = self.policy.objection(found, self._grants.get(id, Grant()))
@@ -193,8 +219,11 @@ class ModuleServer:
             return name != missing and name in installed and not self._finder.find(name).namespace
 
         with self._lock:
-            return [*closure.own, *(name for name in closure.library
-                                    if not is_there(name.partition(".")[0]) or self.policy.prefers(name))]
+            needed = [*closure.own, *(name for name in closure.library
+                                      if not is_there(name.partition(".")[0]) or self.policy.prefers(name))]
+            if self.policy.stage:
+                needed = [name.partition(".")[0] if self.policy.stages(name) else name for name in needed]
+            return list(dict.fromkeys(needed))
 
     def absent(self, closure: Closure, form: str) -> dict[str, str]:
         """What a closure will try to import in vain. Told beforehand, it costs the node no round trip."""
@@ -231,15 +260,22 @@ class ModuleServer:
         key = name, form, self._wins(found)
         record = self._records.get(key)
         if record is None:
-            entry = self._shelves.entry(found)
-            if form not in entry.packed:
-                entry.packed[form] = pack.packed(found, form)
-                entry.learnt()
-            record = self._records[key] = pack.record(found, *entry.packed[form], key[2])
+            record = self._records[key] = pack.record(found, *self._packed(found, form, key[2]), key[2])
             self._shipped[name] = self._files[record[2]] = found
-            if found.native:
+            if self.policy.stages(name):
+                self._native[STAGED + name] = found, ""
+            elif found.native:
                 self._native.update((file, (found, path)) for file, path in native.files(found))
         return record
+
+    def _packed(self, found: Found, form: str, wins: bool) -> tuple[int, bytes]:
+        if self.policy.stages(found.name):
+            return staging.packed(found, wins, self.policy.staged_bytes_max)
+        entry = self._shelves.entry(found)
+        if form not in entry.packed:
+            entry.packed[form] = pack.packed(found, form)
+            entry.learnt()
+        return entry.packed[form]
 
     def save(self) -> None:
         """Keep on disk what was scanned and packed, so that the next run of the program needn't."""
@@ -258,12 +294,15 @@ class ModuleServer:
             bytes_max: if their files come to more, none is given, nor even read.
         """
         with self._lock:
-            native_ones = [found for found in map(self._finder.find, names) if found.native]
+            found_ones = [self._finder.find(name) for name in names]
+            staged = [found for found in found_ones if self.policy.stages(found.name)]
+            native_ones = [found for found in found_ones if found.native and found not in staged]
             fitting = [found for found in native_ones if native.seems_to_fit(found, facts, form)]
             files = {name: path for found in fitting for name, path in native.files(found)}
-            if sum(map(native.size_of, files.values())) > bytes_max:
+            if sum([*map(native.size_of, files.values()), *map(staging.size_of, staged)]) > bytes_max:
                 return {}
-            return {name: native.file_record(name, path) for name, path in files.items()}
+            return {STAGED + found.name: staging.record(found) for found in staged} | {
+                name: native.file_record(name, path) for name, path in files.items()}
 
     # ------------------------------------------------------------------ what comes from nodes
 
@@ -280,7 +319,7 @@ class ModuleServer:
             objection = self.policy.objection(found, self._grants.get(node, Grant()))
             if not objection:
                 try:
-                    return {name: native.file_record(name, path)}, {}
+                    return {name: native.file_record(name, path) if path else staging.record(found)}, {}
                 except ModuleNotShippedError as error:
                     objection = str(error)
             return {}, {f"{name}/{NATIVE_FORM}": REFUSED + objection}
@@ -330,7 +369,8 @@ class ModuleServer:
         by_value = self.coder.find_class(module, qualname)
         if by_value is not None:
             return by_value
-        found: Any = sys.modules.get(module) if module in self._shipped else None
+        sent = module in self._shipped or (self.policy.stages(module) and module.partition(".")[0] in self._shipped)
+        found: Any = sys.modules.get(module) if sent else None
         for part in qualname.split("."):
             found = getattr(found, "__dict__", {}).get(part)
         if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, qualname):

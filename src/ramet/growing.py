@@ -259,7 +259,9 @@ class Gardener:
             sure: it isn't only remembered.
         """
         state = node._state
-        state.form, state.sure = form, sure
+        with self.lock:
+            if not state.up:    # else it has said so itself, before whoever calls this came to it
+                state.form, state.sure = form, sure
         while not state.open:
             with self.lock:
                 held, state.held = state.held, []

@@ -62,6 +62,9 @@ KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.
 LATE = {KERNEL + module.name for module in pkgutil.iter_modules(kernel.__path__)} - set(packing.CORE)
 
+# The forms in which records are sent.
+FORMS = (*packing.FORMS, NATIVE_FORM, *DATA_FORMS)
+
 # How many modules one request may name (a node asks for one at a time), what it may weigh, and how many of one child of
 # the controller may wait for their answers: the others are refused.
 NAMES_MAX = 100
@@ -124,7 +127,7 @@ class Shipper:
                 if node.parent is None and (state.form, KERNEL + "installed") not in state.has:
                     # The part that tells has come with what followed the first call, so all of that has.
                     state.has.update((state.form or "source", name) for _, name in state.followed)
-                    state.cached.update(state.followed)
+                    state.cached.update((form if form in FORMS else "source", name) for form, name in state.followed)
                 for closure in state.early:
                     self._send_closure(node, closure, state.form or "source")
 
@@ -305,18 +308,20 @@ class Shipper:
         """Send hop by hop: the first hop gets only what it doesn't keep. As control, so it overtakes calls, and isn't."""
         hop_node = self.first_hop(node)
         hop = hop_node._state
-        lacking = [record for name, record in records.items() if (form, name) not in hop.cached]
+        # Source is the same for all Pythons: a hop that keeps it for one needn't get it for another.
+        kind = form if form in FORMS else "source"
+        lacking = [record for name, record in records.items() if (kind, name) not in hop.cached]
         keys = [(form, name) for name in records if name[:2] != "*:"]   # a list of distributions: each one is another
         absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
         if records or absent:
             self.sent += len(lacking)
-            batch = codec.encode([node.id, form, list(records), lacking, absent])
+            batch = codec.encode([node.id, kind, list(records), lacking, absent])
             self.before_long(node, batch)
             self.core.send(hop_node.id, MODULES, batch, 0, flags)
         # Not before it is sent: `for_call` of another thread looks without the lock, and sends its call at once.
         if flags:   # else what is sent later, as control, may be there earlier: it can't rely on these
             node._state.has.update(keys)
-            hop.cached.update(keys)
+            hop.cached.update((kind, name) for _, name in keys)
         self._note_absent(node._state, absent)
 
     @staticmethod

@@ -43,8 +43,9 @@ class Told:
         if node is None or not isinstance(facts, dict) or node._state.up:
             return
         node._state.facts = facts
-        node._state.up = True
-        self.tree._shipper.form_known(node, hosts.form_in(facts))
+        with self.tree._gardener.lock:      # who grows it may be about to say what is expected of it
+            node._state.up = True
+            self.tree._shipper.form_known(node, hosts.form_in(facts))
         node._state.connected.set_result(None)
 
     def on_installed(self, message: Message) -> None:

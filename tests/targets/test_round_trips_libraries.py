@@ -212,6 +212,46 @@ def test_nothing_goes_twice_over_a_link(own: ModuleType, monkeypatch: pytest.Mon
     assert carried and [key for key, times in carried.items() if times > 1] == []
 
 
+def test_no_node_gets_a_module_in_two_forms_and_a_link_carries_it_twice_only_for_two_kinds_of_nodes(
+        own: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As bytecode for those that take it, as source for others and for those of which it isn't known when a call is sent."""
+    carried: collections.Counter[tuple[str, str]] = collections.Counter()      # over the link to the hop
+    meant: dict[tuple[int, str], set[str]] = collections.defaultdict(set)
+    send = Core.send
+
+    def counted(self: Core, dst: int, handle: int, chunks: Any, *rest: Any, **named: Any) -> bool:
+        if handle == MODULES and self.id == 0:
+            target, form, names, records, _ = codec.decode(b"".join(map(bytes, chunks)))
+            carried.update((form, record[0]) for record in records if not record[0].startswith("ramet."))
+            for name in names:
+                if not name.startswith("ramet."):       # of these, see above
+                    meant[target, name].add(form)
+        return send(self, dst, handle, chunks, *rest, **named)
+    monkeypatch.setattr(Core, "send", counted)
+
+    def crossed(form: str) -> int:
+        assert max(carried.values()) == 1
+        return sum(kind == form for kind, name in carried if name.startswith("biglib.parts"))
+    ours = packing.FORMS[-1]
+    with ramet.Tree() as tree:
+        hop = tree.local(python=BARE)
+        assert hop.call(own.total) == PARTS
+        assert (crossed(ours), crossed("source")) == (PARTS + 1, 0)
+        known = hop.local(python=BARE).wait(20)
+        assert known.call(own.total) == PARTS
+        assert (crossed(ours), crossed("source")) == (PARTS + 1, 0), "it is known, and gets what the hop has"
+        unknown = [hop.local(python=[sys.executable, "-S", "-B"]) for _ in range(2)]
+        assert [outcome.value for _, outcome in tree.each(unknown, own.total)] == [PARTS] * 2
+        assert crossed(ours) == PARTS + 1 and crossed("source") in (0, PARTS + 1)
+        for label in ("3.13", "3.9"):
+            other = hop.local(python=[needs.python(label), "-S"])
+            assert other.call(own.total) == PARTS
+        again = hop.local(python=[sys.executable, "-S", "-B"])
+        assert again.call(own.total) == PARTS and other.local(python=BARE).wait(20).call(own.total) == PARTS
+        assert (crossed(ours), crossed("source")) == (PARTS + 1, PARTS + 1)
+    assert meant and [key for key, forms in meant.items() if len(forms) > 1] == []
+
+
 @pytest.mark.parametrize("behind_a_hop", [False, True])
 def test_strict_gives_only_what_calls_carry(own: ModuleType, behind_a_hop: bool) -> None:
     with ramet.Tree() as tree:

@@ -170,14 +170,17 @@ def test_a_child_of_the_node_does_not_keep_it(package: str, tree: ramet.Tree) ->
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_hostile_node_gets_no_files_by_asking(tree: ramet.Tree) -> None:
+def test_a_hostile_node_gets_no_files_by_asking(tree: ramet.Tree, caplog: pytest.LogCaptureFixture) -> None:
     needs.distribution("PyYAML")
     tree.modules.stage("yaml")
     python = [os.path.realpath(sys.executable), "-I", "-S"]
     hostile, other = tree.local(python=python), tree.local(python=python)
     names = ["stage/yaml", "stage/", "stage/../../etc/passwd", "stage//etc/passwd", "stage/yaml/../../x", "stage/os"]
     bodies = [["native", [name], hostile.id] for name in names]
-    assert hostile.call(remote_requests.send, bodies) == [len(bodies), []]
+    with caplog.at_level("INFO", "ramet"):
+        assert hostile.call(remote_requests.send, bodies) == [len(bodies), []]
+    told = [record.getMessage() for record in caplog.records if record.name == "ramet.modules"]
+    assert "'stage/yaml'" in told[0] and "isn't native code that was offered" in told[0] and len(told) < len(bodies)
     assert other.call(remote_staged.use_yaml)[0] is True
     assert hostile.call(remote_requests.send, bodies) == [len(bodies), []], "it is another's"
     assert hostile.call(remote.add, 1) == 1

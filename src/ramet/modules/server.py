@@ -315,13 +315,16 @@ class ModuleServer:
         with self._lock:
             found, path = self._native.get(name, (None, "")) if isinstance(name, str) else (None, "")
             if found is None or not isinstance(name, str):
-                return {}, {f"{str(name)[:NAME_CHARS_MAX]}/{NATIVE_FORM}": REFUSED + "this isn't native code that was offered"}
+                said = str(name)[:NAME_CHARS_MAX]
+                self._data.log_refusal(node, said, _NOT_OFFERED)
+                return {}, {f"{said}/{NATIVE_FORM}": REFUSED + _NOT_OFFERED}
             objection = self.policy.objection(found, self._grants.get(node, Grant()))
             if not objection:
                 try:
                     return {name: native.file_record(name, path) if path else staging.record(found)}, {}
                 except ModuleNotShippedError as error:
                     objection = str(error)
+            self._data.log_refusal(node, name, objection)
             return {}, {f"{name}/{NATIVE_FORM}": REFUSED + objection}
 
     def answer(self, name: object, node: int) -> Closure:
@@ -387,5 +390,6 @@ class ModuleServer:
         return linecache.getline(found.path, line, {"__name__": found.real_name or found.name, "__loader__": found.loader})
 
 
+_NOT_OFFERED = "this isn't native code that was offered"
 _NO_NAME = "this isn't a module's name"
 _NOT_IN_THIS_PYTHON = f"{ABSENT}: it is of the standard library, but this Python lacks it"

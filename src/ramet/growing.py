@@ -251,19 +251,16 @@ class Gardener:
         self._cut(node)
 
     def known(self, node: Node, form: str, sure: bool = True) -> None:
-        """A node's interpreter is known: send what was held back. It waits in the link behind the kernel.
-
-        What is sent meanwhile is held back, too, so that calls keep their order.
+        """A node's interpreter is known: send what was held back, and what comes meanwhile, in that order; behind the kernel.
 
         Args:
             sure: it isn't only remembered.
         """
         state = node._state
-        with self.lock:
-            if not state.up:    # else it has said so itself, before whoever calls this came to it
-                state.form, state.sure = form, sure
         while not state.open:
             with self.lock:
+                if not state.up:    # else it has said so itself
+                    state.form, state.sure = form, sure
                 held, state.held = state.held, []
                 state.open = not held
             for send in held:

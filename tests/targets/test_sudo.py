@@ -123,9 +123,10 @@ def test_the_password_of_somebody_else(tree: Tree, accounts: Accounts, setting: 
 
 
 def test_a_lecture_that_asks_for_the_password(tree: Tree, accounts: Accounts, folder: Path) -> None:
-    """Only a question is answered: text at the end of what was said, with no line behind it."""
+    """Only a question is answered: text at the end of what was said. (A line that *ends* like a question may come in two reads,
+    and would be answered too early: sudo forgets what was typed before it asks.)"""
     lecture = folder / "lecture"
-    lecture.write_text("Nobody will ever ask you this:\nPassword:\nYour password: is yours.\n[sudo] password for x: \n")
+    lecture.write_text("Nobody will ever ask you this: Password: and so on.\nYour password: is yours.\n")
     folder.chmod(0o755)
     with accounts.sudoers_also(f"Defaults:ASKS lecture=always, lecture_file={lecture}"):
         assert by_password(tree, accounts).call(remote.whoami) == "root"

@@ -69,8 +69,9 @@ def connect_error(plan, rule, status=None, seen=""):
     secrets = list((plan.get("secrets") or {}).values())
     seen = dialogue.mask(seen.strip("\n"), secrets)
     for word in _words(plan):
-        if len(word) > program_chars_min:   # fish repeats the command that it doesn't find
-            seen = seen.replace(word, "...")
+        for part in [word] + word.split("'"):   # fish repeats the command that it doesn't find; sh has a part for its name
+            if len(part) > program_chars_min:
+                seen = seen.replace(part, "...")
     stage = rule.get("stage", "start")
     parts = ["%s: %s" % (plan.get("what", "a node"), rule.get("text") or "it failed"), "stage: " + stage]
     if plan.get("command"):

@@ -6,7 +6,6 @@ makes it): run0 came with systemd 256. That root isn't changed: what is written 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -81,7 +80,8 @@ class Booted(Target):
         return bool(children)
 
     def _is_up(self) -> bool:
-        return self.inside("systemctl", "is-active", "multi-user.target", check=False).strip() == "active"
+        self._has_leader()      # anew: systemd-nspawn's first child is another one, which starts it
+        return self.leader > 0 and self.inside("systemctl", "is-active", "multi-user.target", check=False).strip() == "active"
 
     def inside(self, *argv: str, check: bool = True) -> str:
         """Run a program in the machine."""
@@ -108,8 +108,8 @@ class Booted(Target):
     def stop(self) -> None:
         if not hasattr(self, "process"):
             return
-        if self.process.poll() is None and getattr(self, "leader", 0):
-            os.kill(self.leader, signal.SIGRTMIN + 4)       # means "power off" to systemd
+        if self.process.poll() is None:
+            self.process.terminate()        # systemd-nspawn then has it power off
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:

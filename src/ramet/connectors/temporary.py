@@ -1,8 +1,8 @@
 """Containers for one node, for programs that have no ``run --rm``: made, used, and removed at its end in every case. Pure.
 
 What removes it waits in a session of its own at the end of a pipe: when the program's whole process group is killed, the pipe
-ends without a status, and it does its work all the same. It then tries for a while: a daemon may still be busy making the
-container that nobody wants any more.
+ends without a status, and it does its work all the same. It tries for a while: a daemon may still be busy making the container
+that nobody wants any more, or with what ran in it.
 """
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from ramet.connectors.rules import Rule
 # The name of the container stands in "$n". {use}'s status goes through the pipe, and is then the whole's.
 _SCRIPT = (
     'n=ramet-$(od -An -N6 -tx1 /dev/urandom|tr -d " \\n"); exec 3>&1; '
-    '{{ {make} </dev/null >&2 && {use} "$@" >&3 3>&-; echo $?; }}|'
+    '{{ {make} </dev/null >&2 && printf m && {use} "$@" >&3 3>&-; echo $?; }}|'
     "$(command -v setsid) sh -c {remove} sh \"$n\" >/dev/null 2>&1 3>&-"
 )
-_REMOVE = 's=$(cat); n=$1; i=0; until {remove} || [ -n "$s" ] || [ $((i+=1)) -gt 9 ]; do sleep 1; done; exit ${{s:-1}}'
+# What comes through the pipe: "m" when it was made, and the status. With a status alone there is nothing to remove.
+_REMOVE = (
+    's=$(cat); n=$1; i=0; case $s in m*) s=${{s#m}};; ?*) i=9;; esac; '
+    "until {remove} || [ $((i+=1)) -gt 9 ]; do sleep 1; done; exit ${{s:-1}}"
+)
 
 
 def one_of_its_own(

@@ -116,7 +116,7 @@ class Caller:
         if any(map(is_iterator, (*args, *kwargs.values()))):
             raise ValueNotPortableError("an iterator can't be an argument of a cast, whose end nobody hears of: use start()")
         chunks, module, needs = self._encode(node, fn, args, kwargs, options)
-        if _is_ready(state, module, options, needs) and len(chunks) == 1:
+        if _is_ready(state, module, options, needs) and len(chunks) == 1 and len(chunks[0]) <= limits.plain_bytes_max:
             self.core.send(node.id, CALL, chunks, later=True)
             return
         self._check(state, module, needs)
@@ -211,7 +211,7 @@ class Caller:
             call.node._state.calls -= 1
             return
         id = call.node.id
-        if len(chunks) > 1 or len(chunks[0]) > limits.frame_bytes_max:
+        if len(chunks) > 1 or len(chunks[0]) > limits.plain_bytes_max:
             self.shipper.before_long(call.node, chunks)
         if wait:
             call._borrow()

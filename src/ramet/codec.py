@@ -136,9 +136,9 @@ def _is_plain(value: Any, depth_max: int) -> bool:
     return set(map(type, level)) <= LEAVES | CONTAINERS and not any(type(item) in CONTAINERS and item for item in level)
 
 
-def decode(data: bytes | bytearray | memoryview, ctx: Context | None = None) -> Any:
+def decode(data: bytes | bytearray | memoryview | list[bytes], ctx: Context | None = None) -> Any:
     """Make a value of bytes: see ``ramet.kernel.values.decode``."""
-    if not READS_IN_C or isinstance(data, memoryview):
+    if not READS_IN_C or isinstance(data, memoryview | list):
         return values.decode(data, ctx)
     if INTERNS_FOR_EVER and len(data.translate(None, MAPS)) < len(data):
         return values.decode(data, ctx)

@@ -160,7 +160,7 @@ class Gardener:
             config["one_way"] = True
         if node._state.offered:
             config["installed"] = list(node._state.offered)
-        return frames.split(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))[0]
+        return frames.whole(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))
 
     def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any]) -> None:
         """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""

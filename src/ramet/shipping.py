@@ -28,13 +28,15 @@ from ramet.modules.server import ModuleServer
 from ramet.modules.staging import STAGES
 from ramet.node import Node, State
 
-# What of the kernel an import needs that nobody foresaw; on 2.7, where ours are asked first, each import does.
-UNFORESEEN = ("compat_late", "fragments", "installed", "unforeseen")
+# What long messages and credit need; and what of the kernel an import needs that nobody foresaw: on 2.7, where ours are asked
+# first, each import does.
+LONG = ("compat_late", "limits_late", "credit", "fragments", "longs")
+UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "spawn",
            "questions", "grow", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one.
-CANCELLING = ("compat_late", "fragments", "failures", "handles", "jobs", "offspring", "cancelling")
+CANCELLING = (*LONG, "failures", "handles", "jobs", "offspring", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")
 # What serves objects to other nodes.
 SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
@@ -56,7 +58,7 @@ RARE = ("portable", "instances")
 BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
-FOLLOWING = (*UNFORESEEN, "facade", "kqueue", "ending", "later", "logs", "failures")
+FOLLOWING = (*UNFORESEEN, "facade", "loop_late", "ending", "later", "logs", "failures")
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.
@@ -167,8 +169,8 @@ class Shipper:
 
     def before_long(self, node: Node, chunks: Sequence[Any]) -> None:
         """Send what a node needs to put a long message together, if this one is. Who has children has it."""
-        if sum(map(len, chunks)) > limits.frame_bytes_max:
-            self.kernel_parts(node, ("fragments",))
+        if sum(map(len, chunks)) > limits.plain_bytes_max:
+            self.kernel_parts(node, LONG)
 
     # ------------------------------------------------------------------ requests
 
@@ -316,7 +318,8 @@ class Shipper:
         if records or absent:
             self.sent += len(lacking)
             batch = codec.encode([node.id, kind, list(records), lacking, absent])
-            self.before_long(node, batch)
+            if sum(map(len, batch)) > limits.frame_bytes_max:
+                self.kernel_parts(node, LONG)
             self.core.send(hop_node.id, MODULES, batch, 0, flags)
         # Not before it is sent: `for_call` of another thread looks without the lock, and sends its call at once.
         if flags:   # else what is sent later, as control, may be there earlier: it can't rely on these

@@ -21,7 +21,7 @@ from ramet.gates import CONNECTING_MAX
 from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
 from ramet.hosts import Hosts
-from ramet.kernel import channels, kqueue, limits, nursery, proxies, services, streams
+from ramet.kernel import channels, limits, loop_late, nursery, proxies, services, streams
 from ramet.kernel import core as kernel_core
 from ramet.kernel.channels import Channel
 from ramet.kernel.core import Core, Message
@@ -78,9 +78,10 @@ class Tree(Grower):
         self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
         self._loop = Loop(self._on_error)
-        kqueue.use(self._loop)
+        loop_late.use_kqueue(self._loop)
         self._core = Core(0, (), self._loop)
         self._core.routes.one_way = one_way
+        self._core.longs()
         self._nursery = Nursery(self._core, ModuleCache(), Payloads(), self._on_lost)
         self.modules = modules or ModuleServer()
         self._display = Display(self._nodes, on_output)
@@ -191,11 +192,10 @@ class Tree(Grower):
             services.of(self._core, self._context_of, codec).close()
         if threading.current_thread() is not self._keeper:
             gone.wait(self._close_grace_s * 2 + 1)
-            self._loop.stop()
+            loop_late.stop(self._loop)
             self._keeper.join(1)
             if not self._keeper.is_alive():
-                self._loop.close()
-                self._core.close()
+                loop_late.close(self._loop, self._core)
         self._gardener.desk.close()
         for id in list(self._nodes):
             self._display.flush(id)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.parametrize(
 # A node: its link is descriptor 0 or what is named, it tells things on descriptor 3, and does as the code says.
 NODE = """
 import os, sys, time
-from ramet.kernel import compat, ending, guardian, loop, output
+from ramet.kernel import compat, ending, guardian, loop, loop_late, output
 link, tell, grace = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 guardian.stall_s = 1
 fds = guardian.start(link, grace)
@@ -313,7 +313,7 @@ time.sleep(100)
 def test_a_write_under_the_gil_ends(python: str) -> None:
     """More output than the pipes hold, while nobody can read it: it is dropped after a while, and counted."""
     code = FORWARD.replace(
-        "the_loop.run, ())", "the_loop.run, ())\nthe_loop.stop(); time.sleep(.05)") + """
+        "the_loop.run, ())", "the_loop.run, ())\nloop_late.stop(the_loop); time.sleep(.05)") + """
 start = time.time()
 for _ in range(100): os.write(1, b"y" * 10000)      # nobody reads: as if the GIL were held all the time
 took = time.time() - start

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ramet.kernel import stub
+from ramet.kernel import loop_late, stub
 from ramet.kernel.grow import Growth
 from ramet.kernel.loop import Loop
 
@@ -46,9 +46,9 @@ class Keeper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.loop.stop()
+        loop_late.stop(self.loop)
         self.thread.join()
-        self.loop.close()
+        loop_late.close(self.loop)
         for error in self.errors:
             raise error
 

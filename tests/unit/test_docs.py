@@ -46,17 +46,18 @@ def test_the_protocol_page_has_every_message_by_its_number() -> None:
     coded = {**vars(core), **vars(proxies), **vars(nursery), **vars(more)}
     handles = {name: value for name, value in coded.items() if value in range(1, 1000) and name.isupper()}
     handles.update(ITEMS=streams.ITEMS, CREDIT=streams.CREDIT, CHANNEL=channels.CHANNEL)
-    flags = {"CONTINUES", "CONTROL", "DEAD", "ERROR", "MORE", "HEADER_BYTES"}
+    flags = {"CONTINUES", "CONTROL", "DEAD", "ERROR", "LONG", "MORE", "HEADER_BYTES"}
     assert told == {name: value for name, value in handles.items() if name not in flags}
 
 
 def test_the_protocol_page_has_the_header_and_the_flags() -> None:
-    from ramet.kernel import frames, limits
+    from ramet.kernel import fragments, frames, limits
     rows = re.findall(r"^\| (\d+) \| (\d+) \| [a-z ]+ \|", PROTOCOL, re.MULTILINE)
     ends = [int(offset) + int(size) for offset, size in rows]
     assert [0, *ends[:-1]] == [int(offset) for offset, _ in rows] and ends[-1] == frames.HEADER_BYTES
     flags = dict(re.findall(r"^\| (\d+) \| ([A-Z]+) \|", PROTOCOL, re.MULTILINE))
-    assert {name: int(number) for number, name in flags.items()} == {name: getattr(frames, name) for name in flags.values()}
+    assert {name: int(number) for number, name in flags.items()} == {
+        name: getattr(frames, name, None) or fragments.PIECE for name in flags.values()}
     assert f"at most {limits.frame_bytes_max:,}" in PROTOCOL
 
 

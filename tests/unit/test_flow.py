@@ -4,11 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramet.kernel.flow import FairQueue
+from ramet.kernel.frames import CONTROL
 
 
 def drain(queue: FairQueue) -> list[bytes]:
     found = []
-    while (frame := queue.pop()) is not None:
+    while frame := queue.take(1):
         found.append(frame)
     return found
 
@@ -18,14 +19,15 @@ def test_one_flow_waits_for_one_frame_of_another_at_most() -> None:
     for number in range(100):
         queue.push((0, 1, 0), 0, b"bulk%d" % number)
     queue.push((0, 1, 7), 0, b"call")
-    assert queue.pop() == b"bulk0"
-    assert queue.pop() == b"call"
+    assert queue.take(1) == b"bulk0"
+    assert queue.take(1) == b"call"
+    assert queue.take(9) == b"bulk1bulk2"
 
 
 def test_control_overtakes_everything() -> None:
     queue = FairQueue()
     queue.push((0, 1, 0), 0, b"data")
-    queue.push((0, 1, 0), 1, b"control")
+    queue.push((0, 1, 0), CONTROL, b"control")
     assert drain(queue) == [b"control", b"data"]
 
 
@@ -35,7 +37,7 @@ def test_nothing_is_lost_and_flows_keep_their_order(pushes: list[tuple[int, bool
     expected: dict[object, list[bytes]] = {}
     for number, (flow, control, size) in enumerate(pushes):
         frame = b"%d:" % number + b"." * size
-        queue.push((0, 1, flow), control, frame)
+        queue.push((0, 1, flow), CONTROL * control, frame)
         expected.setdefault("control" if control else flow, []).append(frame)
     assert queue.size == sum(len(frame) for frames in expected.values() for frame in frames)
     popped = drain(queue)

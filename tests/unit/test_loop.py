@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import kqueue
 from ramet.kernel import loop as loop_module
+from ramet.kernel import loop_late
 from ramet.kernel.loop import Loop, Select
 
 
@@ -76,7 +76,7 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
 
     def made() -> Loop:
         loop = Loop(errors.append)
-        kqueue.use(loop)
+        loop_late.use_kqueue(loop)
         assert type(loop.poller).__name__ == {"kqueue": "Kqueue", "select": "Select"}.get(way, way)
         assert loop.shareable == (way in ("epoll", "kqueue"))
         return loop
@@ -91,10 +91,10 @@ def running(make: Callable[[], Loop]) -> Iterator[Loop]:
     thread = threading.Thread(target=loop.run)
     thread.start()
     yield loop
-    loop.stop()
+    loop_late.stop(loop)
     thread.join(5)
     assert not thread.is_alive()
-    loop.close()
+    loop_late.close(loop)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_times_are_kept_in_order(running: Loop) -> None:
 def test_kqueue_is_told_of_changes_only(monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]) -> None:
     monkeypatch.setattr(select, "kqueue", ModelQueue, raising=False)
     monkeypatch.setattr(select, "kevent", kevent, raising=False)
-    queue = kqueue.Kqueue()
+    queue = loop_late.Kqueue()
     fd = pair[0].fileno()
     queue.register(fd, 1)
     queue.modify(fd, 5)

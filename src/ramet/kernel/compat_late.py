@@ -2,6 +2,7 @@
 
 Any thread may call it.
 """
+import os
 import sys
 
 from ramet.kernel import compat
@@ -15,9 +16,12 @@ if compat.PY2:
 
     # Who imports holds the only import lock while it waits. Long messages that arrive meanwhile are put together by the
     # keeper, which couldn't import what that takes: neither could go on.
-    from ramet.kernel import fragments, start
+    from ramet.kernel import longs, start  # noqa: F401
     if start.node:
-        start.node.core.assembler = start.node.core.assembler or fragments.Assembler()
+        start.node.core.longs()
+
+# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none.
+READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
 
 # What PyPy's standard library imports "if it is there", and PyPy doesn't count among its own.
 LOCAL = set((

@@ -8,7 +8,7 @@ import sys
 
 from ramet.kernel import compat, frames, limits, values
 from ramet.kernel.errors import ProtocolError, ValueNotPortableError
-from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, MORE
+from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, LONG
 from ramet.kernel.links import Waiter
 from ramet.kernel.routing import Routes
 
@@ -23,6 +23,7 @@ if MYPY:
 
 # well-known handles; docs/protocol.md has a section for each
 CONFIG, HELLO, CALL, CANCEL, LOST, ROUTE, GROW, END, MODULES, MODULE_REQUEST, OUTPUT, LOG, WISH, INSTALLED = range(1, 15)
+TAKEN = 18
 
 
 class Message(object):
@@ -63,7 +64,7 @@ class Core(object):
         self.handlers = {}  # type: Dict[int, Callable[[Message], Any]]
         self.pending = {}  # type: Dict[int, Tuple[int, ReplyCallback]]
         self.handles = itertools.count(limits.first_free_handle)
-        self.assembler = None  # type: Any      # made for the first long message
+        self.long = None  # type: Any       # made for the first long message: see ``longs``
         self.refused = 0
         self.messages_in = self.messages_out = 0
         self.threads = compat.thread_local()
@@ -81,15 +82,17 @@ class Core(object):
         Raises:
             ValueNotPortableError: it is larger than what a node takes.
         """
-        if sum(map(len, chunks)) > limits.message_bytes_max:
-            raise ValueNotPortableError("a message of %d bytes is over the limit of %d: send it in parts"
-                                        % (sum(map(len, chunks)), limits.message_bytes_max))
+        size = sum(map(len, chunks))
         link = self.routes.link_to(dst)
         if dst == self.id or link is None or link.dead:
             return False
         self.messages_out += 1
-        link.send((self.id, dst, flow), flags,
-                  frames.split(flags, flow, dst, self.id, self.id, handle, reply_to, chunks), later)
+        counted = self.long and not flags & CONTROL and handle != MODULES   # they bring what counts
+        if size > (limits.plain_bytes_max if counted else limits.frame_bytes_max):
+            self.longs().send(link, (flags, flow, dst, self.id, self.id, handle, reply_to), chunks)
+        else:
+            link.send((self.id, dst, flow), flags,
+                      frames.whole(flags, flow, dst, self.id, self.id, handle, reply_to, chunks), later)
         return True
 
     def tell(self, dst, handle, value):
@@ -151,15 +154,6 @@ class Core(object):
             self.waiters.append(compat.weak(waiter))
             return waiter
 
-    def close(self):
-        # type: () -> None
-        """Give the descriptors of threads that waited back. When all links are closed and nobody waits."""
-        for weak in self.waiters:
-            waiter = weak()
-            if waiter:
-                waiter.close()
-        self.threads = compat.thread_local()
-
     def wait(self, ready, link, seconds=None):
         # type: (Callable[[], Any], Optional[Link], Optional[float]) -> Any
         """Block until ``ready()``, which who makes it true follows by ``waiter().wake()``; read ``link`` meanwhile if free.
@@ -195,7 +189,7 @@ class Core(object):
             self.refused += 1
         elif dst == self.id:
             try:
-                body = frame[HEADER_BYTES:] if not flags & (MORE | CONTINUES) else self._assemble(header, frame)
+                body = frame[HEADER_BYTES:] if not flags & LONG else self.longs().add(link, header, frame)
                 if body is not None:
                     self.messages_in += 1
                     if handle >= limits.first_free_handle:
@@ -213,20 +207,28 @@ class Core(object):
                 self.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
         else:
             out = routes.link_to(dst)
-            if out is None or out is link or routes.one_way and routes.parent not in (link, out):
+            if out is link or routes.one_way and routes.parent not in (link, out):
+                out = None
+            if flags & LONG:
+                frame = self.longs().passing(link, header, frame, out)
+            if out is None:
                 if not flags & (DEAD | CONTINUES):
                     self._dead(src, reply_to, "there is no node %d" % dst)
             else:
                 if self.descendants:
                     self.descendants.talked(src, dst)
-                out.send((src, dst, flow), flags, [frame])
+                out.send((src, dst, flow), flags, frame)
+                if out.queue.size > limits.passing_bytes_max:
+                    self.longs().crowded(link, out, (src, dst, flow))
 
-    def _assemble(self, header, frame):
-        # type: (frames.Header, bytes) -> Optional[bytes]
-        if not self.assembler:
-            from ramet.kernel import fragments
-            self.assembler = fragments.Assembler()
-        return self.assembler.add(header, frame)  # type: ignore[no-any-return]
+    def longs(self):
+        # type: () -> Any
+        """What sends and receives long messages: a late part, which whoever sends one sends before."""
+        if not self.long:
+            from ramet.kernel import longs
+            with self.loop.lock:
+                self.long = self.long or longs.Long(self)
+        return self.long
 
     def _on_reply(self, link, src, handle, flags, body):
         # type: (Link, int, int, int, Any) -> None

@@ -108,8 +108,8 @@ class Losses(object):
         if self.on_lost:    # first: whoever's call fails now may ask the node why
             self.on_lost(ids, reason)
         gone = set(ids)
-        for id in ids if core.assembler else ():
-            core.assembler.forget(id)
+        if core.long:
+            core.long.forget(gone)
         for handle, entry in list(core.pending.items()):
             if entry[0] in gone:
                 core.resolve(handle, DEAD, reason.encode("utf-8"))

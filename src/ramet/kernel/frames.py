@@ -1,7 +1,7 @@
-"""Frames: the unit on a link, and how messages become frames and frames become messages.
+"""Frames: the unit on a link, and how bytes become frames. Long messages, which take several, are in ``fragments``.
 
 Pure: bytes in, frames out. Must not know of descriptors, threads, time or what a handle means. Not thread-safe: a link's
-reader owns its ``Parser`` and a node's core its ``Assembler``.
+reader owns its ``Parser``.
 
 Header, big-endian, 28 bytes: magic (1), flags (1), flow (2), destination (4), source (4), authority (4), handle (4),
 reply-to (4), length of the body (4). docs/protocol.md gives each field's meaning.
@@ -24,6 +24,8 @@ CONTINUES = 2    # not the first frame of its message
 CONTROL = 4      # goes before all that isn't control
 ERROR = 8        # a reply that carries a failure
 DEAD = 16        # a reply made by a node on the way: the message can't be delivered, or its answer can't come
+COUNTED = 64     # its neighbour acknowledges it
+LONG = 67        # one of three: it is a fragment, see ``fragments``
 
 HEADER = struct.Struct(">BBHIIIIII")
 HEADER_BYTES = HEADER.size
@@ -31,22 +33,11 @@ pack_header = HEADER.pack
 unpack_header = HEADER.unpack_from
 
 
-def split(flags, flow, dst, src, authority, handle, reply_to, chunks):
-    # type: (int, int, int, int, int, int, int, Sequence[Chunk]) -> List[bytes]
-    """Cut a message into frames.
-
-    Args:
-        chunks: the body in pieces. Large pieces are copied once, into the frames.
-
-    Returns:
-        The frames in order, each with its header: one for all but long messages.
-    """
-    size = sum(map(len, chunks))
-    if size <= limits.frame_bytes_max:
-        head = pack_header(MAGIC, flags, flow, dst, src, authority, handle, reply_to, size)
-        return [b"".join([head] + list(chunks))]
-    from ramet.kernel import fragments
-    return fragments.split(flags, flow, dst, src, authority, handle, reply_to, size, chunks)
+def whole(flags, flow, dst, src, authority, handle, reply_to, chunks):
+    # type: (int, int, int, int, int, int, int, Sequence[Chunk]) -> bytes
+    """The frame of a message that isn't long: no more than ``limits.frame_bytes_max``."""
+    head = pack_header(MAGIC, flags, flow, dst, src, authority, handle, reply_to, sum(map(len, chunks)))
+    return b"".join([head] + list(chunks))
 
 
 class Parser(object):

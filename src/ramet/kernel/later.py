@@ -4,7 +4,7 @@ main thread is idle for the first time. Late part of the kernel.
 import os
 import sys
 
-from ramet.kernel import compat, compat_late, ending, guardian, installed, kqueue, limits
+from ramet.kernel import compat, compat_late, ending, guardian, installed, limits, loop_late
 
 MYPY = False
 if MYPY:
@@ -20,7 +20,7 @@ def begin(node):
     end_with_guardian()
     if hasattr(os, "register_at_fork"):     # since 3.7
         os.register_at_fork(after_in_child=lambda: let_go(node))
-    node.loop.call_soon(kqueue.use, node.loop)
+    node.loop.call_soon(loop_late.use_kqueue, node.loop)
     installed.tell()
 
 

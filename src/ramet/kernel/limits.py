@@ -7,6 +7,10 @@ Both sides of a link must agree on those that are marked (wire). The others are 
 # 128 KiB are 1 ms at 1 Gbit/s. Below 64 KiB the cost of a frame in Python (about 15 us) shows in the throughput.
 frame_bytes_max = 131072
 
+# What is longer is a long message, under credit (``credit``), to and from nodes that have the late parts for that. Credit costs
+# 30 us, so calls with less do without.
+plain_bytes_max = 8192
+
 # The largest message: what a receiver is ready to hold in memory for one.
 message_bytes_max = 1 << 30
 
@@ -18,6 +22,9 @@ write_bytes_max = 262144
 
 # How much is gathered for one write when more is known to follow: a hundred small messages, 5 us instead of 500.
 batch_bytes = 8192
+
+# How much may wait for a link before a node that passes something on looks whose it is: see ``longs.Long.crowded``.
+passing_bytes_max = 262144
 
 # How deep values may be nested. CPython's own limit for recursion is 1,000 frames, of which a value may need two a level.
 value_depth_max = 200

@@ -11,7 +11,7 @@ import sys
 from ramet.kernel import compat, limits
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.flow import FairQueue
-from ramet.kernel.frames import CONTROL, Parser
+from ramet.kernel.frames import LONG, Parser
 from ramet.kernel.loop import IN, Poll, interrupted
 
 MYPY = False
@@ -83,7 +83,9 @@ class Link(object):
         self.fd_in = self.fd_out = -1
         self.parser = Parser()
         self.queue = FairQueue()
-        self.tail = b""         # of a frame that was written in part
+        self.tail = b""  # type: Any    # of frames that were written in part
+        self.read = os.read  # type: Any    # ``longs`` has better ones for long messages
+        self.write = os.write  # type: Any
         self.writing = compat.new_lock()
         self.reading = compat.new_lock()
         self.dead = False
@@ -107,9 +109,9 @@ class Link(object):
         if self.armed:
             self.loop.watch_write(fd_out, self._writable)
 
-    def send(self, flow, flags, frames, later=False):
-        # type: (Any, int, List[bytes], bool) -> None
-        """Send frames of one flow. Any thread. Frames for a dead link are dropped: the sender hears of it by ``on_lost``.
+    def send(self, flow, flags, frame, later=False):
+        # type: (Any, int, Any, bool) -> None
+        """Send a frame. Any thread. Frames for a dead link are dropped: the sender hears of it by ``on_lost``.
 
         Args:
             later: more will follow at once: write when there is enough for a system call, at ``flush``, or after 1 ms.
@@ -118,11 +120,10 @@ class Link(object):
             if self.dead:
                 return
             idle = self.fd_out >= 0 and not self.tail
-            if idle and not later and not self.queue.size and len(frames) == 1:
-                self.tail = frames[0]
+            if idle and not later and not self.queue.size and not flags & LONG:
+                self.tail = frame
             else:
-                for frame in frames:
-                    self.queue.push(flow, flags & CONTROL, frame)
+                self.queue.push(flow, flags, frame)
             if idle:
                 if not later or self.queue.size > limits.batch_bytes:
                     self._pump()
@@ -203,6 +204,7 @@ class Link(object):
             return
         with self.writing:
             self.fd_in = self.fd_out = -1
+            self.queue = FairQueue()
             for fd in fds:
                 os.close(fd)
         self.reading.release()
@@ -220,14 +222,14 @@ class Link(object):
     def _read(self):
         # type: () -> None
         try:
-            data = os.read(self.fd_in, 65536)
+            data = self.read(self.fd_in, 65536)
         except OSError as error:
             if interrupted(error):
                 return
             data = b""
         if data:
             self._parse(data)
-        else:
+        elif data is not None:      # None: nothing that needs parsing
             self.close("its link was closed")
 
     def _parse(self, data):
@@ -253,15 +255,11 @@ class Link(object):
         """Write until there is nothing left or the descriptor takes no more. Holds the lock ``writing``."""
         while self.fd_out >= 0 and (self.tail or self.queue.size):
             if not self.tail:
-                first = self.queue.pop()
-                batch = [first]
-                size = len(first)  # type: ignore[arg-type]
-                while self.queue.size and size < limits.write_bytes_max:
-                    batch.append(self.queue.pop())
-                    size += len(batch[-1])  # type: ignore[arg-type]
-                self.tail = first if len(batch) == 1 else b"".join(batch)  # type: ignore[assignment,arg-type]
+                self.tail = self.queue.take(limits.write_bytes_max)
+                if not self.tail:
+                    break       # what waits has no credit
             try:
-                count = os.write(self.fd_out, self.tail)
+                count = self.write(self.fd_out, self.tail)
             except OSError as error:
                 if not interrupted(error):
                     self.tail = b""

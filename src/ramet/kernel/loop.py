@@ -75,7 +75,7 @@ class Loop(object):
         # type: (Callable[[BaseException], Any]) -> None
         self.on_error = on_error
         kind = getattr(select, "epoll", Poll)
-        self.shareable = kind is not Poll   # may interests change while another thread waits? ``kqueue.use`` turns it on
+        self.shareable = kind is not Poll   # may interests change while another thread waits? ``loop_late`` can turn it on
         self.poller = kind()
         self.readers = {}  # type: Dict[int, Any]
         self.writers = {}  # type: Dict[int, Any]
@@ -137,12 +137,6 @@ class Loop(object):
             self._wake()
         return timer
 
-    def stop(self):
-        # type: () -> None
-        """Make ``run`` return. Thread-safe."""
-        self.running = False
-        self._wake()
-
     def run(self):
         # type: () -> None
         """Be the keeper, until ``stop``."""
@@ -177,14 +171,6 @@ class Loop(object):
             with self.lock:
                 timer = self.timers.pop(0)
             self._do(timer.fn, timer.args)
-
-    def close(self):
-        # type: () -> None
-        """Give the descriptors back. Only when ``run`` has returned."""
-        for fd in (self.wake_r, self.wake_w):
-            os.close(fd)
-        if self.shareable:
-            self.poller.close()
 
     def _do(self, fn, args=()):
         # type: (Optional[Callable[..., Any]], Any) -> None

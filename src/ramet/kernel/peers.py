@@ -4,7 +4,7 @@ Calls go down only: a node may call functions in itself and in nodes below it. T
 are made: its time, and the lanes that wait for it; and they end with it. Any thread; ``call`` and ``result`` block.
 """
 
-from ramet.kernel import cancelling, compat, descent, frames, lanes, limits, remote_errors, values
+from ramet.kernel import cancelling, compat, descent, fragments, frames, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.calls import COROUTINE
 from ramet.kernel.errors import CallCancelled, CallTimeout, DeadlockError, Error, NodeLostError, ProtocolError, ServiceError
@@ -13,7 +13,7 @@ from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional
 
 # Stands for this node where it sends to itself: no node has this number.
 ITSELF = 0xFFFFFFFF
@@ -27,26 +27,25 @@ class Loopback(object):
     def __init__(self, core):
         # type: (Any) -> None
         self.core = core
-        self.parts = {}  # type: Dict[Tuple[int, int], List[Any]]
 
     def send(self, _, flags, sent, later=False):
-        # type: (Any, int, List[bytes], bool) -> None
-        """Deliver frames."""
+        # type: (Any, int, Any, bool) -> None
+        """Deliver a frame, or a long message (``fragments.Outgoing``) at once."""
         core = self.core
-        for frame in sent:
-            _, flags, flow, _, src, _, handle, reply_to, _ = frames.unpack_header(frame)
-            if src != core.id:
-                core.refused += 1       # of a node below, which knows this node's number for itself
-                return
-            parts = self.parts.setdefault((handle, reply_to), [])
-            parts.append(frame[frames.HEADER_BYTES:])
-            if flags & frames.MORE:
-                continue
-            body = b"".join(self.parts.pop((handle, reply_to)))
-            if handle >= limits.first_free_handle:
-                core.resolve(handle, flags & ERROR, body)
-            else:
-                core.handlers[handle](core_module.Message(ITSELF, core.id, handle, reply_to, flow, self, body))
+        if isinstance(sent, bytes):
+            _, flags, flow, _, src, _, handle, reply_to, _ = frames.unpack_header(sent)
+            body = sent[frames.HEADER_BYTES:]
+        elif isinstance(sent, fragments.Outgoing):
+            flow, _, src, _, handle, reply_to = sent.fields
+            body = b"".join([piece.tobytes() for piece, _ in reversed(sent.pieces)])
+        else:
+            src = -1
+        if src != core.id:
+            core.refused += 1       # of a node below, which knows this node's number for itself
+        elif handle >= limits.first_free_handle:
+            core.resolve(handle, flags & ERROR, body)
+        else:
+            core.handlers[handle](core_module.Message(ITSELF, core.id, handle, reply_to, flow, self, body))
 
 
 class PeerCall(object):

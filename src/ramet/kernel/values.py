@@ -165,28 +165,32 @@ def _parts(v, kind, ctx):
 
 
 def decode(data, ctx=None):
-    # type: (Buffer, Optional[Context]) -> Any
+    # type: (Any, Optional[Context]) -> Any
     """Make a value of bytes, in time and memory linear in their number.
 
     Args:
+        data: bytes; or a list of all but the large byte strings in it, and these: see ``fragments``.
         ctx: see ``Context``; without one, no instances of classes other than built-in ones are made.
 
     Raises:
         ProtocolError: that isn't a value.
         ValueNotPortableError: it can't be had here: its type is missing, or not allowed.
     """
+    apart = []  # type: List[Any]
+    if type(data) is list:
+        data, apart = data[0], data[:0:-1]
     if type(data) not in indexed:
         data = bytearray(data)
     try:
-        return _decode(data, ctx)
+        return _decode(data, apart, ctx)
     except (Error, MemoryError):
         raise
     except Exception as error:
         raise ProtocolError("not a value: %s at %s" % (type(error).__name__, error))
 
 
-def _decode(data, ctx):
-    # type: (Any, Optional[Context]) -> Any
+def _decode(data, apart, ctx):
+    # type: (Any, List[Any], Optional[Context]) -> Any
     stack = []  # type: List[Any]
     items = []  # type: List[Any]
     size = len(data)
@@ -201,14 +205,20 @@ def _decode(data, ctx):
             i += form.size
         if op < 3:
             if op:
-                end = i + v
-                if end > size:
-                    raise ValueError(i)
-                if op > 1:
-                    v = Bytes(view(data)[i:end])
+                if apart and v >= BIG:
+                    raw = apart.pop()
+                    if len(raw) != v:
+                        raise ValueError(i)
                 else:
-                    v = native_text(data[i:end]) if native_text else data[i:end].decode("utf-8", "surrogatepass")
-                i = end
+                    end = i + v
+                    if end > size:
+                        raise ValueError(i)
+                    raw = view(data)[i:end] if op > 1 else data[i:end]
+                    i = end
+                if op > 1:
+                    v = Bytes(raw)
+                else:
+                    v = native_text(raw) if native_text else raw.decode("utf-8", "surrogatepass")
             items.append(v)
             left -= 1
         elif b == 0x80:     # the commonest: no keyword arguments, no options
@@ -231,7 +241,7 @@ def _decode(data, ctx):
                 v = items
             elif stack:
                 v = made(-kind, items, ctx)
-            elif i == size:
+            elif i == size and not apart:
                 return items[0]
             else:
                 raise ValueError(i)

@@ -1,9 +1,12 @@
-"""kqueue, for systems that have no epoll: BSD and macOS. Late part of the kernel: a node there begins with poll.
+"""What of the loop isn't needed at a node's start: its end; and kqueue, for systems without epoll, BSD and macOS. Late part.
 
-What it gains is that a thread that waits for a reply can read the link itself, as with epoll (``links.Link.borrow``).
+A node there begins with poll. What it gains by kqueue is that a thread that waits for a reply can read the link itself, as with
+epoll (``links.Link.borrow``).
 """
+import os
 import select
 
+from ramet.kernel import compat
 from ramet.kernel.loop import IN, OUT
 
 MYPY = False
@@ -13,7 +16,7 @@ if MYPY:
     from ramet.kernel.loop import Loop
 
 
-def use(loop):
+def use_kqueue(loop):
     # type: (Loop) -> None
     """Make a loop wait by kqueue from now on, if the system has that and nothing better. On the keeper, or before it runs."""
     if not loop.shareable and hasattr(select, "kqueue"):
@@ -23,6 +26,30 @@ def use(loop):
                 queue.register(fd, mask)
             loop.poller = queue
             loop.shareable = True
+
+
+def stop(loop):
+    # type: (Loop) -> None
+    """Make ``run`` return. Any thread."""
+    loop.running = False
+    loop.call_soon(bool)
+
+
+def close(loop, core=None):
+    # type: (Loop, Any) -> None
+    """Give its descriptors back, and those of threads that waited for a core's messages. Only when ``run`` has returned, all
+    links are closed, and nobody waits.
+    """
+    for fd in (loop.wake_r, loop.wake_w):
+        os.close(fd)
+    if loop.shareable:
+        loop.poller.close()
+    for weak in core.waiters if core else ():
+        waiter = weak()
+        if waiter:
+            waiter.close()
+    if core:
+        core.threads = compat.thread_local()
 
 
 class Kqueue(object):

@@ -1,0 +1,41 @@
+"""More bounds of the kernel: those of long messages and credit. Late part of ``limits``, and kept in the same way."""
+
+# What a flow may have under way on a link before it was measured, and what it may at least. Two fragments of full size keep
+# a link on one machine busy; the least is four small ones.
+window_bytes = 262144
+window_bytes_min = 65536
+
+# What a window may hold for the time that it waits beyond the round trip: 1 MiB are 1 ms at 1 GB/s.
+window_bytes_near = 1 << 20
+
+# What a flow may have under way at most, and all flows of a link together but for one fragment each. 8 MiB are 80 MB/s at a
+# round trip of 100 ms. A node in the middle holds so much for a flow whose way on stops suddenly, if that way was far and fast.
+window_bytes_max = 8 << 20
+
+# How long bytes may wait in a window beyond the round trip: what a call behind them waits, too.
+queueing_s = 0.004
+
+# A fragment is as long as its flow takes so long to deliver it, but no shorter than that: 15 us of Python for each.
+fragment_s = 0.002
+fragment_bytes_min = 16384
+
+# Round trips that are longer than that are taken for as long.
+trip_s_max = 1.0
+
+# How many messages may be unfinished at once on a link, from one node to another (a receiver takes 64 of one source), and in
+# all; beyond some they are cut small. So flows that can't go on hold 512 * 16 KiB + 64 * 112 KiB at the neighbour: 15 MiB.
+begun_by_pair_max = 32
+begun_max = 512
+begun_small = 64
+
+# How many flows a neighbour may have stopped at a time: more than a node has lanes.
+stopped_flows_max = 4096
+
+# How many bytes of frames that need no credit may wait in one flow before it is stopped where they come from; how many are
+# left when it may go on; and how many show that the node that sends them doesn't stop: 2 MiB can be under way in ssh.
+flow_bytes_max = 262144
+flow_bytes_low = 65536
+unstopped_bytes_max = 64 << 20
+
+# The largest long message that a node takes from below without having asked for it: a log record, say.
+untold_bytes_max = 16 << 20

@@ -1,0 +1,253 @@
+"""Long messages, and credit: what a node's core does with them. Late part of the kernel.
+
+Who sends a node a long message sends it this part before. Any thread; ``Inlet`` and ``write`` are called by ``links``.
+"""
+import os
+
+from ramet.kernel import limits, values
+from ramet.kernel import limits_late as late
+from ramet.kernel.core import INSTALLED, TAKEN
+from ramet.kernel.credit import Buffers, CreditQueue, Passing
+from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler, Outgoing
+from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, LONG, MORE, unpack_header
+
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+
+    from ramet.kernel.core import Core, Message
+    from ramet.kernel.flow import Flow
+    from ramet.kernel.frames import Chunk, Header
+    from ramet.kernel.links import Link
+
+STOP, GO_ON = 0, -1
+
+
+class Long(object):
+    """All that a node's core does with long messages, and with credit. Any thread, as the core says."""
+
+    def __init__(self, core):
+        # type: (Core) -> None
+        self.core = core
+        self.assembler = Assembler()
+        self.neighbours = {}  # type: Dict[Link, int]
+        core.handlers.setdefault(TAKEN, self.on_credit)
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, link, fields, chunks):
+        # type: (Link, Tuple[int, ...], Sequence[Chunk]) -> None
+        """Send a long message. One that is control needs no credit: it goes as it is, in frames."""
+        message = Outgoing(fields, chunks)
+        if len(message) > limits.message_bytes_max:
+            raise ValueNotPortableError("a message of %d bytes is over the limit of %d: send it in parts"
+                                        % (len(message), limits.message_bytes_max))
+        flags, flow, dst, src = fields[:4]
+        if not hasattr(link, "queue"):      # to this node itself
+            link.send((src, dst, flow), flags, message)
+        elif flags & CONTROL:
+            with link.writing:
+                while len(message) and not link.dead:
+                    frame = b"".join(map(bytes, message.take(limits.frame_bytes_max)[0]))
+                    link.queue.push((src, dst, flow), flags, frame)
+            link.flush()
+        else:
+            self.queue(link)
+            link.send((src, dst, flow), flags | LONG, message)
+
+    def queue(self, link):
+        # type: (Link) -> CreditQueue
+        """A link's queue, which gives credit from now on."""
+        queue = link.queue
+        if not isinstance(queue, CreditQueue):
+            with link.writing:
+                if not isinstance(link.queue, CreditQueue):
+                    link.queue = CreditQueue(link.queue, self.core.loop.now, self._relieved)
+                    if IN_PLACE:
+                        link.write = write
+                queue = link.queue
+        return queue
+
+    def passing(self, link, header, frame, out):
+        # type: (Link, Header, bytes, Optional[Link]) -> Any
+        """A fragment on its way to another node, to be put in line for that link; if there is none, it is dropped."""
+        if header[1] & CONTROL:
+            return frame
+        key, count = (header[4], header[3], header[2]), len(frame)
+        if out is None:
+            return self.took(link, key, count)
+        self.queue(out)
+
+        def passed():
+            # type: () -> None
+            self.core.loop.call_soon(self.took, link, key, count)
+        return Passing(frame, not header[1] & CONTINUES, passed)
+
+    # ------------------------------------------------------------------ receiving
+
+    def add(self, link, header, frame):
+        # type: (Link, Header, bytes) -> Any
+        """A fragment for this node: the message's body when this was the last."""
+        _, flags, flow, dst, src, _, handle, _, _ = header
+        if not flags & CONTROL:
+            self.took(link, (src, dst, flow), len(frame))
+        if not flags & (MORE | CONTINUES):
+            return frame[HEADER_BYTES:]
+        sink, bytes_max = False, limits.message_bytes_max
+        if handle >= limits.first_free_handle:
+            entry = self.core.pending.get(handle)
+            sink = not entry or entry[0] != src and not flags & DEAD
+        elif handle <= INSTALLED and src not in self.core.routes.ancestors:
+            bytes_max = late.untold_bytes_max
+        body = self.assembler.add(header, frame, bytes_max, sink)
+        if flags & PIECE and flags & MORE and IN_PLACE and link.read is os.read:
+            from ramet.kernel import compat_late
+            if compat_late.READS_IN_PLACE:
+                link.read = Inlet(self, link).read
+        return body
+
+    # ------------------------------------------------------------------ credit
+
+    def neighbour(self, link):
+        # type: (Link) -> int
+        """The node at a link's other end."""
+        routes = self.core.routes
+        if link is routes.parent:
+            return routes.ancestors[0]
+        if link not in self.neighbours:
+            parents = self.core.descendants.parents
+            self.neighbours[link] = [id for id, up in routes.down.items() if up is link and parents.get(id) == routes.id][0]
+        return self.neighbours[link]
+
+    def took(self, link, key, count):
+        # type: (Link, Flow, int) -> None
+        """Acknowledge what came of a flow on a link: it was delivered, dropped or passed on. Or stop a flow there."""
+        if not link.dead:
+            try:
+                self.core.tell(self.neighbour(link), TAKEN, [key[0], key[1], key[2], count])
+            except IndexError:
+                pass    # that node is gone
+
+    def crowded(self, link, out, key):
+        # type: (Link, Link, Flow) -> None
+        """Much waits for a link. If most of it is of the flow that a frame has come of, stop that where it comes from.
+
+        Who doesn't stop loses its link, if it is below: it would fill this node's memory.
+        """
+        self.queue(out)
+        stop = False
+        with out.writing:
+            waiting = out.queue.flows.get(key)
+            plain = waiting.plain if waiting else 0
+            if waiting and plain > late.flow_bytes_max and not waiting.source:
+                waiting.source = link
+                stop = True
+        if stop:
+            self.took(link, key, STOP)
+        if plain > late.unstopped_bytes_max and link is not self.core.routes.parent:
+            self.core.refused += 1
+            self.core.loop.call_soon(link.close, "it sends on what it was told to stop")
+
+    def _relieved(self, link, key):
+        # type: (Link, Flow) -> None
+        self.core.loop.call_soon(self.took, link, key, GO_ON)
+
+    def on_credit(self, message):
+        # type: (Message) -> None
+        """[source, destination, flow, bytes]: from the neighbour, of what it has taken. 0 bytes: stop that flow; -1: go on."""
+        link = message.link
+        try:
+            src, dst, flow, count = values.decode(message.body)
+            key = src + 0, dst + 0, flow + 0
+            good = message.src == self.neighbour(link) and (count > 0 or self.core.routes.link_to(dst) is link)
+        except (TypeError, ValueError, IndexError):
+            raise ProtocolError("malformed TAKEN")
+        if good:
+            queue = self.queue(link)
+            with link.writing:
+                good = queue.acknowledge(key, count) if count > 0 else queue.stop(key, count == STOP)
+        if not good:
+            self.core.refused += 1
+            return
+        link.flush()
+
+    def forget(self, ids):
+        # type: (Iterable[int]) -> None
+        """Nodes are gone: drop what they left unfinished, and what is for them."""
+        for id in ids:
+            self.assembler.forget(id)
+        routes = self.core.routes
+        links = set(routes.down.values())
+        if routes.parent:
+            links.add(routes.parent)
+        for link in links:
+            with link.writing:
+                if isinstance(link.queue, CreditQueue):
+                    link.queue.forget(ids)
+            link.flush()
+        for link in [link for link in self.neighbours if link.dead]:
+            del self.neighbours[link]
+
+
+def write(fd, data):
+    # type: (int, Any) -> int
+    """Like ``os.write``, also for several buffers at once."""
+    return os.writev(fd, data.buffers) if isinstance(data, Buffers) else os.write(fd, data)
+
+
+class Inlet(object):
+    """Reads a link, byte strings of long messages right into place. By whoever reads the link."""
+
+    def __init__(self, long, link):
+        # type: (Long, Link) -> None
+        self.long = long
+        self.link = link
+        self.partial = None  # type: Any
+        self.left = 0           # of the fragment that comes now
+        self.taken = ()  # type: Any    # how it is acknowledged
+        self.head = bytearray(HEADER_BYTES)
+
+    def read(self, fd, most):
+        # type: (int, int) -> Optional[bytes]
+        """Like ``os.read``; None if all that came is in place."""
+        if not self.left and not self._begin():
+            return os.read(fd, most)
+        partial, left = self.partial, self.left
+        count = os.readv(fd, [partial.view[partial.at:partial.at + left], self.head])
+        if not count:
+            return b""
+        here = min(count, left)
+        self.left -= here
+        self.link.bytes_in += here
+        partial.advance(here)
+        if self.left:
+            return None
+        self.long.took(*self.taken)
+        return bytes(self.head[:count - here]) or None
+
+    def _begin(self):
+        # type: () -> bool
+        """Is the frame that has come in part a fragment to be read into place? Not the last one: that makes a message."""
+        parser, core = self.link.parser, self.long.core
+        if not parser.rest or parser.have < HEADER_BYTES:
+            return False
+        data = b"".join(parser.rest)
+        header = unpack_header(data)
+        _, flags, flow, dst, src, authority, _, _, size = header
+        if flags & (LONG | PIECE | CONTROL) != LONG or dst != core.id:
+            return False
+        partial = self.long.assembler.partial.get(Assembler.key(header))
+        if not partial or partial.view is None or size > partial.need:
+            return False
+        if not core.routes.behind(src, self.link) or not core.routes.behind(authority, self.link):
+            return False
+        here = len(data) - HEADER_BYTES
+        if here:
+            partial.view[partial.at:partial.at + here] = data[HEADER_BYTES:]
+            partial.advance(here)
+        parser.rest = []
+        self.partial = partial
+        self.left = size - here
+        self.taken = self.link, (src, dst, flow), size + HEADER_BYTES
+        return True

@@ -26,7 +26,7 @@ guardian.stall_s = 1
 fds = guardian.start(link, grace)
 def say(text):
     os.write(tell, (text + "\\n").encode())
-say("%d %d" % (os.getpid(), guardian.life[1]))
+say("%d %d" % (os.getpid(), guardian.life[2]))
 """
 HANG_IN_C = "import re; re.match('(a?){28}a{28}', 'a' * 28); re.match('(a*)*b', 'a' * 64)\n"
 
@@ -52,7 +52,7 @@ class Pretender:
         assert first, self.process.communicate()[1].decode()
         self.pid, self.guardian = map(int, first.split())
         with contextlib.suppress(FileNotFoundError, PermissionError):    # it is over already, or a zombie of an ordinary user
-            while len(os.listdir(f"/proc/{self.guardian}/fd")) != 6:    # it closes what it doesn't need
+            while len(os.listdir(f"/proc/{self.guardian}/fd")) != 7:    # it closes what it doesn't need
                 time.sleep(0.001)
 
     def line(self) -> str:
@@ -178,7 +178,7 @@ def test_signals_to_the_group_do_not_reach_the_guardian(python: str) -> None:
 def test_node_leaves_by_itself(python: str) -> None:
     """Nothing is left then, no zombie of the guardian's either; subprocesses end before the node does."""
     code = SUBPROCESSES + """
-ending.sweep()
+ending.tell_guardian(0)
 statuses = [other.wait() for other in others]
 ending.leave()
 try:
@@ -194,12 +194,32 @@ os._exit(7)
         assert it.process.returncode == 7
 
 
+@pytest.mark.parametrize("how", ["killed", "leaves"])
+def test_process_groups_that_were_told_of_end_with_the_node(python: str, how: str) -> None:
+    """And not those that were told of twice."""
+    code = """
+import subprocess
+sessions = [subprocess.Popen(["sleep", "1000"], preexec_fn=os.setsid) for _ in range(3)]
+for other in sessions + sessions[2:]:
+    ending.tell_guardian(other.pid)
+say(" ".join(str(other.pid) for other in sessions))
+sys.stdin.readline()
+""" + {"killed": "time.sleep(1000)", "leaves": "ending.tell_guardian(0); ending.leave(); os._exit(0)"}[how]
+    with node(python, code) as it:
+        *ended, kept = map(int, it.line().split())
+        if how == "killed":
+            os.kill(it.pid, signal.SIGKILL)
+        it.gone(*ended)
+        assert alive(kept)
+        os.kill(kept, signal.SIGKILL)
+
+
 def test_guardian_holds_only_what_it_needs(python: str) -> None:
     with node(python, "say('ready'); time.sleep(100)", pipe=True) as it:
         it.line()
         kept = {int(fd): os.readlink(f"/proc/{it.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{it.pid}/fd")}
         assert kept[0] == "/dev/null" and kept[1].startswith("pipe:") and kept[2].startswith("pipe:") and kept[1] != kept[2]
-        assert len(kept) == 3 + 2 + 3, kept     # 0-2, link and tell, life and the two relays
+        assert len(kept) == 3 + 2 + 4, kept     # 0-2, link and tell, life, words and the two relays
 
 
 def test_subprocesses_inherit_nothing_of_it(python: str) -> None:
@@ -337,7 +357,7 @@ os._exit(0)
 
 
 def test_a_killed_guardian_hinders_nobody(python: str) -> None:
-    with node(python, "say(sys.stdin.readline()); time.sleep(.3); ending.sweep(); ending.leave(); os._exit(5)") as it:
+    with node(python, "say(sys.stdin.readline()); time.sleep(.3); ending.tell_guardian(0); ending.leave(); os._exit(5)") as it:
         os.kill(it.guardian, signal.SIGKILL)
         it.line()
         it.gone()

@@ -23,21 +23,20 @@ def finish(forwarder, seconds):
             file.flush()
         except Exception:
             pass    # it is somebody's own, and broken
-    sweep()
+    compat.signal.signal(15, compat.signal.SIG_IGN)     # see guardian.sweep_group
+    tell_guardian(guardian.SWEEP)
     os.dup2(0, 1)
     os.dup2(0, 2)
     while max(forwarder.fds) >= 0 and compat.monotonic() < end:
         time.sleep(0.001)
 
 
-def sweep(word=b"s"):
-    # type: (bytes) -> None
-    """End all other processes of the group. What was written is still passed on."""
-    compat.signal.signal(15, compat.signal.SIG_IGN)     # see guardian.sweep_group
+def tell_guardian(word):
+    # type: (int) -> None
+    """Say a word to the guardian. Any thread. A process group is named twice: when it begins and, before its leader's id may be
+    given to another, when it has ended."""
     try:
-        for disarm in guardian.life[2:]:
-            disarm()
-        os.write(guardian.life[0], word)
+        os.write(guardian.life[1], b"%8d" % word)
     except (OSError, IndexError):
         pass    # somebody has killed it; this is a forked child
 
@@ -45,9 +44,11 @@ def sweep(word=b"s"):
 def leave():
     # type: () -> None
     """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
-    sweep(b"q")
+    for disarm in guardian.life[3:]:
+        disarm()
+    tell_guardian(guardian.QUIT)
     try:
-        os.waitpid(guardian.life[1], 0)
+        os.waitpid(guardian.life[2], 0)
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except (OSError, IndexError):

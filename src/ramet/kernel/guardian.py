@@ -7,7 +7,8 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
   node, and one that holds the GIL in C code;
 - the node dies, seen by a pipe whose other end only the node holds: it SIGKILLs the group, so the node's subprocesses go,
   too;
-- the node wishes for it: a word in that pipe ends all others of the group, or the guardian itself (late part ``ending``);
+- the node says a word, a number in another pipe: QUIT ends the guardian, SWEEP all others of the group. Any other is a
+  process group that goes with the node's own; the same number again, and it doesn't any more (late part ``ending``);
 - there is output. Descriptors 1 and 2 of the node are pipes that the guardian reads, so C code that prints while it holds
   the GIL never waits for a thread that needs it. It passes on what it reads through a second pipe each. When that is full
   it stops reading, so a writer waits; but when the node hasn't read for ``stall_s``, output is dropped, counted, and the
@@ -27,7 +28,7 @@ from ramet.kernel.loop import IN, OUT, Poll
 
 MYPY = False
 if MYPY:
-    from typing import Any, List, Tuple
+    from typing import Any, List, Set, Tuple
 
 # For a socket, of which only one direction is shut. Python knows it since 3.7, where the system has it.
 HALF = getattr(select, "POLLRDHUP", 0x2000 if sys.platform[:5] == "linux" else 0)
@@ -39,7 +40,10 @@ stall_s = 5
 # after its parent's pid once in a while.
 look_s = -1 if hasattr(os, "register_at_fork") else 2
 
-# In a node: the pipe's write end, the guardian's pid; and what ``later`` put behind, to be called before a word is written.
+QUIT, SWEEP = -1, 0
+WORD_BYTES = 8
+
+# In a node: the write ends of the two pipes, the guardian's pid; and what ``later`` put behind, to be called before it quits.
 life = []  # type: List[Any]
 
 
@@ -60,7 +64,7 @@ def start(link_fd, grace_s):
     node = os.getpid()
     if os.getpgrp() != node:
         os.setpgid(0, 0)
-    pipes = [compat.pipe() for _ in range(5)]
+    pipes = [compat.pipe() for _ in range(6)]
     import gc
     getattr(gc, "freeze", int)()    # a collection here would unshare 1.5 MB. Since 3.7
     pid = os.fork()
@@ -73,9 +77,9 @@ def start(link_fd, grace_s):
         compat.set_blocking(pipes[n][1], True)
         os.dup2(pipes[n][1], n)
     os.dup2(null, 0)
-    for fd in [null, pipes[0][0], pipes[3][1], pipes[4][1]] + list(pipes[1] + pipes[2]):
+    for fd in [null, pipes[0][0], pipes[3][1], pipes[4][1], pipes[5][0]] + list(pipes[1] + pipes[2]):
         os.close(fd)
-    life[:] = pipes[0][1], pid
+    life[:] = pipes[0][1], pipes[5][1], pid
     if look_s < 0:
         os.register_at_fork(after_in_child=forget)
     return pipes[3][0], pipes[4][0]
@@ -83,10 +87,10 @@ def start(link_fd, grace_s):
 
 def forget():
     # type: () -> None
-    """In a forked child of the node: let go of the life pipe."""
-    if life:
-        os.close(life[0])
-        del life[:]
+    """In a forked child of the node: let go of the pipes."""
+    for fd in life[:2]:
+        os.close(fd)
+    del life[:]
 
 
 # ---------------------------------------------------------------------- in the guardian
@@ -155,10 +159,11 @@ def guard(node, grace_s, link_fd, pipes):
     os.setsid()
     for number in 1, 2, 3, 15:      # SIGHUP, SIGINT, SIGQUIT, SIGTERM
         compat.signal.signal(number, compat.signal.SIG_IGN)
-    alive = pipes[0][0]
+    alive, words = pipes[0][0], pipes[5][0]
+    groups = set([node])
     relays = [Relay(pipes[n][0], pipes[n + 2][1]) for n in (1, 2)]
     low = 0
-    for fd in sorted([alive, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
+    for fd in sorted([alive, words, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
         os.closerange(low, fd)
         low = fd + 1
     end = 0.0       # when the grace is over
@@ -166,6 +171,7 @@ def guard(node, grace_s, link_fd, pipes):
         now = compat.monotonic()
         poller = Poll()
         poller.register(alive, IN)
+        poller.register(words, IN)
         if not end:
             poller.register(link_fd, HALF)
         waits = [wait for wait in [look_s] + [relay.wants(poller, now) for relay in relays] if wait > 0]
@@ -177,18 +183,32 @@ def guard(node, grace_s, link_fd, pipes):
             continue
         now = compat.monotonic()
         if alive in ready:
-            word = os.read(alive, 1)
-            if word == b"q":
+            break
+        if words in ready:
+            word = int(os.read(words, WORD_BYTES))
+            if word == QUIT:
                 return
-            if not word:
-                break
-            sweep_group(node)
+            if word:
+                groups ^= set([word])
+            else:
+                sweep_group(node)
+                end_groups(groups - set([node]))
         if link_fd in ready:
             end = now + grace_s
         if end and now >= end or os.getppid() != node:
             break
         relays = [relay for relay in relays if relay.move(now)]
-    os.kill(-node, 9)
+    end_groups(groups)
+
+
+def end_groups(groups):
+    # type: (Set[int]) -> None
+    """SIGKILL to process groups."""
+    for group in groups:
+        try:
+            os.kill(-group, 9)
+        except OSError:
+            pass    # it has ended
 
 
 def sweep_group(node):

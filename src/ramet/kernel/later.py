@@ -42,7 +42,7 @@ def end_with_guardian():
     # type: () -> None
     """See to it that this process group ends when its guardian is killed: nobody else could end it if it hangs then.
 
-    On Linux the life pipe can send SIGKILL when its reader goes. It does so, too, when a word is read from it: so not then.
+    On Linux the life pipe can send SIGKILL when its reader goes.
     """
     try:
         import fcntl

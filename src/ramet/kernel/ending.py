@@ -36,7 +36,7 @@ def tell_guardian(word):
     """Say a word to the guardian. Any thread. A process group is named twice: when it begins and, before its leader's id may be
     given to another, when it has ended."""
     try:
-        os.write(guardian.life[1], b"%8d" % word)
+        os.write(guardian.life[1], b"%d " % word)
     except (OSError, IndexError):
         pass    # somebody has killed it; this is a forked child
 

@@ -7,7 +7,7 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
   node, and one that holds the GIL in C code;
 - the node dies, seen by a pipe whose other end only the node holds: it SIGKILLs the group, so the node's subprocesses go,
   too;
-- the node says a word, a number in another pipe: QUIT ends the guardian, SWEEP all others of the group. Any other is a
+- the node says a word, a number in that pipe: QUIT ends the guardian, SWEEP all others of the group. Any other is a
   process group that goes with the node's own; the same number again, and it doesn't any more (late part ``ending``);
 - there is output. Descriptors 1 and 2 of the node are pipes that the guardian reads, so C code that prints while it holds
   the GIL never waits for a thread that needs it. It passes on what it reads through a second pipe each. When that is full
@@ -41,9 +41,9 @@ stall_s = 5
 look_s = -1 if hasattr(os, "register_at_fork") else 2
 
 QUIT, SWEEP = -1, 0
-WORD_BYTES = 8
 
-# In a node: the write ends of the two pipes, the guardian's pid; and what ``later`` put behind, to be called before it quits.
+# In a node: the write ends of a pipe by which ``later`` sees the guardian's death, and of that for words; the guardian's pid;
+# and what ``later`` put behind, to be called before it quits.
 life = []  # type: List[Any]
 
 
@@ -170,7 +170,6 @@ def guard(node, grace_s, link_fd, pipes):
     while True:
         now = compat.monotonic()
         poller = Poll()
-        poller.register(alive, IN)
         poller.register(words, IN)
         if not end:
             poller.register(link_fd, HALF)
@@ -182,17 +181,18 @@ def guard(node, grace_s, link_fd, pipes):
         except select.error:    # 2.7, when it was stopped and goes on
             continue
         now = compat.monotonic()
-        if alive in ready:
-            break
         if words in ready:
-            word = int(os.read(words, WORD_BYTES))
-            if word == QUIT:
-                return
-            if word:
-                groups ^= set([word])
-            else:
-                sweep_group(node)
-                end_groups(groups - set([node]))
+            said = os.read(words, 65536).split()
+            if not said:
+                break
+            for word in map(int, said):     # whole ones: each was written at once
+                if word == QUIT:
+                    return
+                if word:
+                    groups ^= set([word])
+                else:
+                    sweep_group(node)
+                    end_groups(groups - set([node]))
         if link_fd in ready:
             end = now + grace_s
         if end and now >= end or os.getppid() != node:

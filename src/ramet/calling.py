@@ -26,7 +26,7 @@ from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
 from ramet.service import Service
-from ramet.shipping import CANCELLING, KERNEL, LANES, RARE, SERVICES, STREAMS
+from ramet.shipping import CANCELLING, KERNEL, LANES, OWN, RARE, STREAMS
 from ramet.stream import Stream
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Caller:
     def _prepare(self, node: Node, module: str, options: dict[str, Any], needs: Needs | None) -> None:
         """See to it that the node has what the call needs."""
         if module.startswith(KERNEL):
-            self.shipper.kernel_parts(node, SERVICES)
+            self.shipper.kernel_parts(node, OWN[module.removeprefix(KERNEL)])
         elif module and not module.startswith(RECORD):
             self.shipper.for_call(node, module)
         if needs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import copy
+import subprocess
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ from ramet.grower import Grower
 from ramet.kernel import services
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
 from ramet.modules.by_value import CodeContext
+from ramet.process import Process, checked
 from ramet.retrying import Retry
 from ramet.service import Service
 
@@ -124,6 +126,57 @@ class Node(Grower):
         view._options = {key: value for key, value in (("timeout", timeout), ("lane", lane)) if value is not None}
         view._options = {**self._options, **view._options}
         return view
+
+    # ------------------------------------------------------------------ programs
+
+    def popen(self, args: Any, *, shell: bool = False, input: Any = None, env: dict[str, str] | None = None,
+              add_env: dict[str, str | None] | None = None, cwd: str | None = None, merged: bool = False,
+              text: bool = True) -> Process[Any]:
+        """Start a program over there. Its output comes as it is written; it ends with what is returned, at the latest.
+
+        Args:
+            args: the program and its arguments; with ``shell=True`` a command line for /bin/sh.
+            input: for its stdin: text, bytes, or an iterator of such, which is asked for as fast as the program reads. None:
+                nothing.
+            env: all its environment; None: the node's.
+            add_env: what is put on top of that; None as a value takes a name away.
+            cwd: its working directory; default: the node's.
+            merged: its stderr goes where its stdout goes.
+            text: output is text: UTF-8, other bytes as surrogates. False: bytes.
+
+        Returns:
+            At once, a ``Process``.
+
+        Raises:
+            TypeError, ValueError: of what isn't a command.
+        """
+        words, options = checked(args, shell, input, env=env, add_env=add_env, cwd=cwd, merged=merged)
+        return Process(self, words, text, options)
+
+    def run(self, args: Any, *, timeout: float | None = None, check: bool = False,
+            on_output: Callable[[int, Any], Any] | None = None, **options: Any) -> subprocess.CompletedProcess[Any]:
+        """Run a program over there and wait for its end, like ``subprocess.run``; its output is kept.
+
+        Args:
+            args, options: as for ``popen``.
+            timeout: seconds that it may take; then it is ended, with all that it has started.
+            check: raise ``subprocess.CalledProcessError`` if its status isn't 0.
+            on_output: called with (1 or 2, line) as they are written, instead of keeping them.
+
+        Returns:
+            ``args``, ``returncode`` (minus the signal's number, if one ended it), ``stdout`` and ``stderr``.
+
+        Raises:
+            RemoteError: it could not be started, such as a FileNotFoundError. CallTimeout: it took too long.
+        """
+        with (self if timeout is None else self.options(timeout=timeout)).popen(args, **options) as process:
+            if on_output:
+                for n, line in process:
+                    on_output(n, line)
+            done = process.result()
+        if check:
+            done.check_returncode()
+        return done
 
     # ------------------------------------------------------------------ services
 

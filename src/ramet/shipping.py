@@ -42,6 +42,10 @@ LANES = (*CANCELLING, "lanes", "tasks")
 SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
 # What sends the items of streams, and what their receiver needs of long messages.
 STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
+# What runs programs.
+RUNNING = (*STREAMS, "ending", "running")
+# What functions of the kernel's own need, that the user's methods call.
+OWN = {"services": SERVICES, "running": RUNNING}
 # What is asked for data and metadata of packages.
 METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]

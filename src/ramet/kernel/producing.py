@@ -62,6 +62,7 @@ def run(feed, iterator, context, encode=None, job=None):
     Returns:
         What it returned. What it raises comes out of here, when the items before that are on their way.
     """
+    feed.on_stop = getattr(iterator, "_ramet_stop", None)   # of ``running.Run``: it may be waiting for a program
     pack = feed.streams.codec.encode
     try:
         while not feed.stopped:

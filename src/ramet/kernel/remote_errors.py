@@ -136,7 +136,10 @@ def _unpack(description, node_name, source_line, find_class, depth):
                     setattr(error, key, value)
             return error  # type: ignore[no-any-return]
     own_class = _own_class(description, find_class)
-    cls = class_for(description["bases"], own_class)
+    bases, errno = description["bases"], description["attributes"].get("errno")
+    if "OSError" in bases[:2] and isinstance(errno, int):
+        bases = [type(OSError(errno, "")).__name__] + bases     # 2.7 doesn't tell them apart: a FileNotFoundError, say
+    cls = class_for(bases, own_class)
     inner = description.get("group", ()) if depth < DEPTH_MAX else ()
     group = tuple([unpack(one, node_name, source_line, find_class, depth + 1) for one in inner])
     error = _made(cls, description.get("message", text) + "", group)

@@ -1,0 +1,237 @@
+"""Runs a program in a node, for ``Node.popen`` and ``run``: its output comes as it is written. Late part of the kernel.
+
+The program is the leader of a session of its own. So all that it starts can be ended with it: when nobody wants its output any
+more, when the call is cancelled, and, by the guardian, with the node. What it has left running in the background when it ends
+goes with the node. A thread of its own runs each, and sleeps in ``poll``.
+"""
+import errno
+import os
+import select
+import subprocess
+import sys
+
+from ramet.kernel import compat, ending
+from ramet.kernel.loop import IN, OUT, Poll, interrupted
+
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, List, Optional, Set
+
+READ_BYTES = 65536
+KILL_AFTER_S = 2.0      # how long a program has to end after SIGTERM, before it gets SIGKILL
+LOOK_S = 0.05           # how often one is looked at that has closed its output and runs on
+
+LEFT_S = 1.0            # how often those are looked at that have left something running
+
+RUNS = {}   # type: Dict[int, Run]      # by the number that the controller has given
+LEFT = set()    # type: Set[int]        # process groups whose leader has ended, and that something of is left
+
+
+class Ended(StopIteration):
+    """The end of the output, with the status. 2.7's StopIteration has no value."""
+
+    def __init__(self, value):
+        # type: (Optional[int]) -> None
+        StopIteration.__init__(self, value)
+        self.value = value
+
+
+def start(number, argv, options):
+    # type: (int, Any, Dict[str, Any]) -> Run
+    """Start a program. What a stream of ``Node.popen`` calls: items are [1 or 2, bytes], its value is the status.
+
+    Args:
+        number: for ``send_signal``.
+        argv: a list; or, where ``options["shell"]`` is true, a command line for sh.
+        options: input, env, add_env, cwd, merged: see ``Node.popen``.
+
+    Raises:
+        EnvironmentError: it can't be started.
+    """
+    return Run(number, argv, **options)
+
+
+def send_signal(number, signal):
+    # type: (int, int) -> bool
+    """Send a signal to a program and all that it has started. False if it has ended."""
+    run = RUNS.get(number)
+    return bool(run) and run.signal(signal)  # type: ignore[union-attr]
+
+
+def _argument(text):
+    # type: (Any) -> Any
+    """What Popen takes: bytes on 2.7, where it wouldn't take all texts; else it knows best."""
+    return text.encode("utf-8") if isinstance(text, compat.text) and compat.text is not str else text
+
+
+class Run(object):
+    """A program that runs: an iterator over [1 or 2, bytes]."""
+
+    def __init__(self, number, argv, shell=False, input=None, env=None, add_env=None, cwd=None, merged=False):
+        # type: (int, Any, bool, Any, Any, Any, Any, bool) -> None
+        self.number = number
+        self.fds = {}  # type: Dict[int, int]       # what is open of its output -> 1 or 2
+        self.bell = ()  # type: Any
+        self.process = None  # type: Any
+        self.stopped, self.reaped = False, True
+        if env is not None or add_env:
+            env = dict(os.environ if env is None else env, **{str(key): value for key, value in (add_env or {}).items()})
+            env = dict((_argument(key), _argument(value)) for key, value in env.items() if value is not None)
+        argv = ["/bin/sh", "-c", argv] if shell else argv
+        with open(os.devnull, "rb") as null:
+            self.process = subprocess.Popen(
+                [_argument(word) for word in argv], bufsize=0, stdin=null if input is None else subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merged else subprocess.PIPE, env=env, cwd=_argument(cwd),
+                close_fds=True, **compat_session)
+        self.reaped = False
+        ending.tell_guardian(self.process.pid)
+        RUNS[number] = self
+        self.bell = compat.pipe()
+        for n, file in (1, self.process.stdout), (2, self.process.stderr):
+            if file:
+                compat.set_blocking(file.fileno(), False)
+                self.fds[file.fileno()] = n
+        if input is not None:
+            import threading
+            thread = threading.Thread(target=_write, args=(self.process.stdin, input))
+            thread.daemon = True
+            thread.start()
+
+    def __iter__(self):
+        # type: () -> Run
+        return self
+
+    def __next__(self):
+        # type: () -> List[Any]
+        """What it has written. Blocks; ``_ramet_stop`` ends that. Raises Ended when it has ended and all is read."""
+        wait = 0.001
+        while not self.stopped:
+            poller = Poll()
+            for fd in list(self.fds) + [self.bell[0]]:
+                poller.register(fd, IN)
+            if not self.fds:
+                status = self.process.poll()
+                if status is not None:
+                    self._forget()
+                    raise Ended(status)
+            try:
+                ready = [fd for fd, _ in poller.poll(None if self.fds else wait * 1000)]
+            except (OSError, select.error) as error:
+                if not interrupted(error):
+                    raise
+                continue
+            wait = min(wait * 2, LOOK_S)
+            for fd in ready:
+                if fd in self.fds:
+                    data = self._read(fd)
+                    if data:
+                        return [self.fds[fd], compat.Bytes(data)]
+        raise Ended(None)
+
+    next = __next__     # 2.7's name
+
+    def _read(self, fd):
+        # type: (int) -> bytes
+        try:
+            data = os.read(fd, READ_BYTES)
+        except OSError as error:
+            if interrupted(error):
+                return b""
+            raise
+        if not data:
+            del self.fds[fd]
+        return data
+
+    def _ramet_stop(self):
+        # type: () -> None
+        """Let ``next`` return: nobody wants what comes. On whichever thread reads the link."""
+        self.stopped = True
+        try:
+            os.write(self.bell[1], b"!")
+        except (OSError, IndexError):
+            pass    # it is over
+
+    def signal(self, number):
+        # type: (int) -> bool
+        """Send a signal to the whole session. False if nothing is left of it."""
+        if self.reaped:
+            return False
+        try:
+            os.killpg(self.process.pid, number)
+        except OSError:
+            return False
+        return True
+
+    def close(self):
+        # type: () -> None
+        """End what still runs: SIGTERM, and after a while SIGKILL."""
+        if not self.reaped:
+            end = compat.monotonic() + KILL_AFTER_S
+            self.signal(15)
+            poller = Poll()
+            while self.process.poll() is None or is_there(self.process.pid):
+                if compat.monotonic() > end:
+                    self.signal(9)
+                    self.process.wait()
+                    break
+                poller.poll(10)     # not time.sleep, which an interrupt of the main lane leaves
+            self._forget()
+        for file in (self.process.stdout, self.process.stderr) if self.process else ():
+            if file:
+                file.close()
+        fds, self.bell = self.bell, ()
+        for fd in fds:
+            os.close(fd)
+
+    def _forget(self):
+        # type: () -> None
+        """It has ended. If nothing else of its session is left, the guardian needn't know of it any more."""
+        self.reaped = True
+        RUNS.pop(self.number, None)
+        LEFT.add(self.process.pid)
+        look_after()
+
+    __del__ = close
+
+
+def is_there(group):
+    # type: (int) -> bool
+    """Whether anything of a process group is left."""
+    try:
+        os.killpg(group, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
+
+
+def look_after():
+    # type: () -> None
+    """Let the guardian forget the groups of which nothing is left: their numbers will be given to others. Then look again."""
+    for group in list(LEFT):
+        if not is_there(group):
+            LEFT.discard(group)
+            ending.tell_guardian(group)
+    node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
+    if LEFT and node:
+        node.loop.call_later(LEFT_S, look_after)
+
+
+# A session of its own; by C code where Python has that, since a fork with other threads can only do little.
+compat_session = {"start_new_session": True} if sys.version_info[0] > 2 else {"preexec_fn": os.setsid}  # type: Dict[str, Any]
+
+
+def _write(file, source):
+    # type: (Any, Any) -> None
+    """Give a program its input: bytes, or an iterator over some. In a thread of its own."""
+    try:
+        for data in [source] if isinstance(source, (bytes, bytearray)) else source:
+            view = memoryview(data)
+            while len(view):
+                view = view[os.write(file.fileno(), view[:READ_BYTES]):]
+    except (OSError, ValueError):
+        pass    # it has ended, or closed its input: it didn't want more
+    finally:
+        close = getattr(source, "close", None)
+        if close:
+            close()
+        file.close()

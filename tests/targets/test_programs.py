@@ -1,0 +1,194 @@
+"""Programs in nodes: their output live and whole, status and signals true, nothing left of them; on every Python."""
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import ramet
+from support import needs, pythons, remote
+
+EVERY = pythons.labels([label for label, _ in pythons.interpreters()])
+
+
+@pytest.fixture
+def tree() -> Iterator[ramet.Tree]:
+    with ramet.Tree() as tree:
+        yield tree
+
+
+@pytest.fixture
+def node(tree: ramet.Tree) -> ramet.Node:
+    return tree.local()
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("python", EVERY)
+def test_a_program(tree: ramet.Tree, python: str) -> None:
+    node = tree.local(python=needs.python(python))
+    done = node.run(["sh", "-c", "cat; echo err >&2; echo $A-$HOME; pwd; exit 3"], input="ä in\n", cwd="/",
+                    add_env={"A": "x y", "HOME": None})
+    assert (done.returncode, done.stdout, done.stderr) == (3, "ä in\nx y-\n/\n", "err\n")
+    assert node.run("printf '\\377\\000x' ", shell=True, text=False).stdout == b"\xff\0x"
+    assert node.run(["env"], env={"ONLY": "this"}).stdout == "ONLY=this\n"
+    assert node.run("echo a; echo b >&2; echo c", shell=True, merged=True).stdout == "a\nb\nc\n"
+    assert node.run(["sh", "-c", "kill -9 $$"]).returncode == -9
+    assert node.run(["true"]).stdout == "" and node.run(["cat"]).stdout == "", "stdin is empty"
+    with pytest.raises(FileNotFoundError):
+        node.run(["/no/such/program"])
+    with pytest.raises(FileNotFoundError):
+        node.run(["true"], cwd="/no/such/folder")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        node.run("echo out; exit 4", shell=True, check=True)
+    assert caught.value.returncode == 4 and caught.value.stdout == "out\n"
+    assert node.call(remote.add, 1) == 1
+
+
+def test_lines_come_as_they_are_written(node: ramet.Node) -> None:
+    """The program waits for an answer to each line: one that was held back would stop it for ever."""
+    code = """
+import sys
+for n in range(3):
+    print(n, flush=True)
+    assert sys.stdin.readline() == f'{n}\\n'
+print('end', end='')
+"""
+    seen: list[tuple[int, str]] = []
+
+    def answers() -> Iterator[str]:
+        for n in range(3):
+            while len(seen) <= n:
+                time.sleep(0.005)
+            yield f"{n}\n"
+
+    with node.popen([sys.executable, "-c", code], input=answers()) as process:
+        for pair in process:
+            seen.append(pair)
+    assert seen == [(1, "0"), (1, "1"), (1, "2"), (1, "end")] and process.returncode == 0
+
+
+def test_lines_of_both_streams(node: ramet.Node) -> None:
+    seen: list[tuple[int, str]] = []
+    script = "echo one; sleep 0.1; echo two >&2; sleep 0.1; printf three"
+    done = node.run(script, shell=True, on_output=lambda *line: seen.append(line))
+    assert seen == [(1, "one"), (2, "two"), (1, "three")] and done.stdout == done.stderr == ""
+
+
+def test_what_was_not_iterated_over_is_in_the_result(node: ramet.Node) -> None:
+    process = node.popen("printf 'a\\nb\\nc'; echo e >&2", shell=True)
+    assert next(process)[1] in "ae"
+    done = process.result()
+    assert len(done.stdout) + len(done.stderr) in (3, 5) and "b\nc" in done.stdout
+
+
+@pytest.mark.parametrize("python", EVERY)
+def test_a_timeout_ends_it_and_all_that_it_has_started(tree: ramet.Tree, python: str, tmp_path: Any) -> None:
+    node = tree.local(python=needs.python(python))
+    script = f"(trap '' TERM; sleep 1000 & echo $! > {tmp_path}/inner; wait) & echo $! > {tmp_path}/outer; sleep 1000"
+    with pytest.raises(ramet.CallTimeout):
+        node.run(script, shell=True, timeout=1)
+    for name in "inner", "outer":
+        assert gone(int((tmp_path / name).read_text())), name
+    assert node.run(["echo", "on"]).stdout == "on\n" and node.call(remote.add, 1) == 1
+
+
+@pytest.mark.parametrize("how", ["close", "with", "del", "kill", "terminate", "node", "killed"])
+def test_how_it_ends(tree: ramet.Tree, node: ramet.Node, how: str) -> None:
+    process = node.popen("echo $$; sleep 1000 & wait", shell=True)
+    pid = int(next(process)[1])
+    assert f"<Process {process._number} in local: running>" == repr(process)
+    if how == "close":
+        process.close()
+    elif how == "with":
+        with process:
+            pass
+    elif how == "del":
+        del process
+    elif how == "node":
+        node.close()
+    elif how == "killed":
+        os.kill(node.facts["pid"], signal.SIGKILL)
+    else:
+        assert getattr(process, how)()
+        assert process.result().returncode == -(signal.SIGKILL if how == "kill" else signal.SIGTERM)
+        assert not process.terminate(), "it has ended"
+    assert gone(pid)
+
+
+def test_what_runs_on_in_the_background_ends_with_the_node(tree: ramet.Tree, node: ramet.Node) -> None:
+    done = node.run("sleep 1000 > /dev/null 2>&1 & echo $!", shell=True)
+    pid = int(done.stdout)
+    os.kill(pid, 0)
+    node.close()
+    assert gone(pid)
+
+
+def test_a_flood_that_nobody_reads_waits(node: ramet.Node) -> None:
+    process = node.popen(["sh", "-c", "while echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; do :; done"])
+    assert next(process) == (1, "x" * 39)
+    before = node._tree.stats()["bytes_in"]
+    for _ in range(10):
+        assert node.call(remote.add, 1) == 1
+        time.sleep(0.05)
+    assert node._tree.stats()["bytes_in"] - before < 3 << 20
+    process.close()
+    assert node.call(remote.add, 1) == 1
+
+
+def test_many_at_once_and_in_asyncio(tree: ramet.Tree) -> None:
+    nodes = [tree.local() for _ in range(2)]
+
+    async def main() -> None:
+        found = await asyncio.gather(*(one(nodes[n % 2].popen(["echo", str(n)])) for n in range(40)))
+        assert [done.stdout for done in found] == [f"{n}\n" for n in range(40)]
+        lines = [line async for line in nodes[0].popen("seq 3", shell=True)]
+        assert lines == [(1, "1"), (1, "2"), (1, "3")]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(one(nodes[0].popen(["sleep", "1000"])), 0.3)
+
+    async def one(process: Any) -> Any:
+        async with process:
+            return await process
+
+    asyncio.run(main())
+
+
+def test_big_input_and_output(node: ramet.Node) -> None:
+    data = os.urandom(3 << 20)
+    assert node.run(["cat"], input=data, text=False).stdout == data
+    assert node.run(["head", "-c", "5"], input=data, text=False).stdout == data[:5], "who doesn't read all is no error"
+    parts = (data[n:n + 50000] for n in range(0, len(data), 50000))
+    assert node.run(["cat"], input=parts, text=False).stdout == data
+
+
+@pytest.mark.parametrize(("args", "options", "said"), [
+    ("ls -l", {}, r"list of words, such as \['ls', '-l'\]"), ([], {}, "at least one"),
+    (["ls"], {"shell": True}, "must be a text"), (None, {}, "list of words"), (["ls"], {"timeout": -1}, "above 0"),
+])
+def test_wrong_commands(node: ramet.Node, args: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said):
+        node.run(args, **options)
+
+
+def test_through_a_node_of_another_python(tree: ramet.Tree) -> None:
+    far = tree.local(python=needs.python("2.7")).local(python=needs.python("3.9"))
+    assert far.run(["echo", "ä"]).stdout == "ä\n"

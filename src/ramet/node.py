@@ -18,7 +18,7 @@ from ramet.grower import Grower
 from ramet.kernel import services
 from ramet.kernel.errors import CallCancelled, ClosedError, ConnectError, Error, NodeLostError
 from ramet.modules.by_value import CodeContext
-from ramet.process import Process, checked
+from ramet.process import RemoteProcess, checked
 from ramet.retrying import Retry
 from ramet.service import Service
 
@@ -131,7 +131,7 @@ class Node(Grower):
 
     def popen(self, args: Any, *, shell: bool = False, input: Any = None, env: dict[str, str] | None = None,
               add_env: dict[str, str | None] | None = None, cwd: str | None = None, merged: bool = False,
-              text: bool = True) -> Process[Any]:
+              text: bool = True) -> RemoteProcess[Any]:
         """Start a program over there. Its output comes as it is written; it ends with what is returned, at the latest.
 
         Args:
@@ -145,13 +145,13 @@ class Node(Grower):
             text: output is text: UTF-8, other bytes as surrogates. False: bytes.
 
         Returns:
-            At once, a ``Process``.
+            At once, a ``RemoteProcess``.
 
         Raises:
             TypeError, ValueError: of what isn't a command.
         """
         words, options = checked(args, shell, input, env=env, add_env=add_env, cwd=cwd, merged=merged)
-        return Process(self, words, text, options)
+        return RemoteProcess(self, words, text, options)
 
     def run(self, args: Any, *, timeout: float | None = None, check: bool = False,
             on_output: Callable[[int, Any], Any] | None = None, **options: Any) -> subprocess.CompletedProcess[Any]:

@@ -1,4 +1,4 @@
-"""``Process``: what the user holds of a program that runs in a node.
+"""``RemoteProcess``: what the user holds of a program that runs in a node.
 
 Must not know of links or frames: it is a ``Stream`` of what the program writes. One thread at a time takes its
 output; all else is thread-safe.
@@ -28,7 +28,7 @@ LINE_BYTES_MAX = 65536
 _numbers = itertools.count(1)
 
 
-class Process(Generic[Text]):
+class RemoteProcess(Generic[Text]):
     """A program that runs in a node. Made by ``Node.popen``.
 
     Iterate over it, with ``for`` or ``async for``, for (1 or 2, line) as they are written: 1 is its stdout, 2 its stderr, and
@@ -76,7 +76,7 @@ class Process(Generic[Text]):
                 self._add(n, data)
         return self._first()
 
-    def __aiter__(self) -> Process[Text]:
+    def __aiter__(self) -> RemoteProcess[Text]:
         return self
 
     async def __anext__(self) -> tuple[int, Text]:
@@ -129,13 +129,13 @@ class Process(Generic[Text]):
         """End it: SIGTERM, and SIGKILL two seconds later. What wasn't read is dropped. Returns at once; idempotent."""
         self._stream.close()
 
-    def __enter__(self) -> Process[Text]:
+    def __enter__(self) -> RemoteProcess[Text]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    async def __aenter__(self) -> Process[Text]:
+    async def __aenter__(self) -> RemoteProcess[Text]:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -144,7 +144,7 @@ class Process(Generic[Text]):
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"ended with {self.returncode}"
-        return f"<Process {self._number} in {self.node.name}: {state}>"
+        return f"<RemoteProcess {self._number} in {self.node.name}: {state}>"
 
     # ------------------------------------------------------------------ inside
 

@@ -115,7 +115,7 @@ def test_a_timeout_ends_it_and_all_that_it_has_started(tree: ramet.Tree, python:
 def test_how_it_ends(tree: ramet.Tree, node: ramet.Node, how: str) -> None:
     process = node.popen("echo $$; sleep 1000 & wait", shell=True)
     pid = int(next(process)[1])
-    assert f"<Process {process._number} in local: running>" == repr(process)
+    assert f"<RemoteProcess {process._number} in local: running>" == repr(process)
     if how == "close":
         process.close()
     elif how == "with":

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from ramet.kernel import compat, ending
-from ramet.kernel.loop import IN, OUT, Poll, interrupted
+from ramet.kernel.loop import IN, Poll, interrupted
 
 MYPY = False
 if MYPY:
@@ -217,7 +217,7 @@ def look_after():
 
 
 # A session of its own; by C code where Python has that, since a fork with other threads can only do little.
-compat_session = {"start_new_session": True} if sys.version_info[0] > 2 else {"preexec_fn": os.setsid}  # type: Dict[str, Any]
+compat_session = {"start_new_session": True} if not compat.PY2 else {"preexec_fn": os.setsid}  # type: Dict[str, Any]
 
 
 def _write(file, source):

@@ -9,7 +9,7 @@ from ramet.kernel import compat
 
 MYPY = False
 if MYPY:
-    from typing import Any
+    from typing import Any, Dict
 
 if compat.PY2:
     import pkgutil
@@ -159,7 +159,6 @@ def create_dynamic(spec):
 def memory_file(name):
     # type: (str) -> int
     """A descriptor of a new anonymous file in memory, which programs that are started don't inherit (flag 1)."""
-    import os
     make = getattr(os, "memfd_create", None)    # since 3.8
     if make:
         return make(name, 1)  # type: ignore[no-any-return]

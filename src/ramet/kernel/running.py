@@ -10,7 +10,7 @@ import select
 import subprocess
 import sys
 
-from ramet.kernel import compat, ending
+from ramet.kernel import compat, compat_late, ending
 from ramet.kernel.loop import IN, Poll, interrupted
 
 MYPY = False
@@ -82,7 +82,7 @@ class Run(object):
             self.process = subprocess.Popen(
                 [_argument(word) for word in argv], bufsize=0, stdin=null if input is None else subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merged else subprocess.PIPE, env=env, cwd=_argument(cwd),
-                close_fds=True, **compat_session)
+                close_fds=True, **compat_late.own_session())
         self.reaped = False
         ending.tell_guardian(self.process.pid)
         RUNS[number] = self
@@ -214,10 +214,6 @@ def look_after():
     node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
     if LEFT and node:
         node.loop.call_later(LEFT_S, look_after)
-
-
-# A session of its own; by C code where Python has that, since a fork with other threads can only do little.
-compat_session = {"start_new_session": True} if not compat.PY2 else {"preexec_fn": os.setsid}  # type: Dict[str, Any]
 
 
 def _write(file, source):

@@ -24,7 +24,7 @@ def finish(forwarder, seconds):
         except Exception:
             pass    # it is somebody's own, and broken
     compat.signal.signal(15, compat.signal.SIG_IGN)     # see guardian.sweep_group
-    tell_guardian(guardian.SWEEP)
+    tell_guardian(0)
     os.dup2(0, 1)
     os.dup2(0, 2)
     while max(forwarder.fds) >= 0 and compat.monotonic() < end:
@@ -46,8 +46,9 @@ def leave():
     """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
     for disarm in guardian.life[3:]:
         disarm()
-    tell_guardian(guardian.QUIT)
+    tell_guardian(os.getpid())
     try:
+        os.close(guardian.life[1])      # which it takes for our end
         os.waitpid(guardian.life[2], 0)
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

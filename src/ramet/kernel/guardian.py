@@ -7,8 +7,8 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
   node, and one that holds the GIL in C code;
 - the node dies, seen by a pipe whose other end only the node holds: it SIGKILLs the group, so the node's subprocesses go,
   too;
-- the node says a word, a number in that pipe: QUIT ends the guardian, SWEEP all others of the group. Any other is a
-  process group that goes with the node's own; the same number again, and it doesn't any more (late part ``ending``);
+- the node says a word, a number in that pipe: 0 ends all others of its group. Any other is a process group that goes when
+  the node dies, and said again, one that doesn't; the node's own is one of these from the beginning (late part ``ending``);
 - there is output. Descriptors 1 and 2 of the node are pipes that the guardian reads, so C code that prints while it holds
   the GIL never waits for a thread that needs it. It passes on what it reads through a second pipe each. When that is full
   it stops reading, so a writer waits; but when the node hasn't read for ``stall_s``, output is dropped, counted, and the
@@ -39,8 +39,6 @@ stall_s = 5
 # Without os.register_at_fork (before 3.7) a forked child of the node keeps the life pipe open; so there the guardian looks
 # after its parent's pid once in a while.
 look_s = -1 if hasattr(os, "register_at_fork") else 2
-
-QUIT, SWEEP = -1, 0
 
 # In a node: the write ends of a pipe by which ``later`` sees the guardian's death, and of that for words; the guardian's pid;
 # and what ``later`` put behind, to be called before it quits.
@@ -186,24 +184,15 @@ def guard(node, grace_s, link_fd, pipes):
             if not said:
                 break
             for word in map(int, said):     # whole ones: each was written at once
-                if word == QUIT:
-                    return
                 if word:
                     groups ^= set([word])
                 else:
                     sweep_group(node)
-                    end_groups(groups - set([node]))
         if link_fd in ready:
             end = now + grace_s
         if end and now >= end or os.getppid() != node:
             break
         relays = [relay for relay in relays if relay.move(now)]
-    end_groups(groups)
-
-
-def end_groups(groups):
-    # type: (Set[int]) -> None
-    """SIGKILL to process groups."""
     for group in groups:
         try:
             os.kill(-group, 9)

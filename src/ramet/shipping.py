@@ -28,6 +28,8 @@ from ramet.modules.server import ModuleServer
 from ramet.modules.staging import STAGES
 from ramet.node import Node, State
 
+# What most parts import.
+MOST = ("errors",)
 # What long messages and credit need; and what of the kernel an import needs that nobody foresaw: on 2.7, where ours are asked
 # first, each import does.
 LONG = ("compat_late", "limits_late", "credit", "fragments", "longs")
@@ -164,7 +166,7 @@ class Shipper:
         with self.lock:
             # Who reads a link can't ask for a part that has come in the wrong form.
             form = node._state.form if node._state.form and node._state.sure else "source"
-            missing = [KERNEL + name for name in names if (form, KERNEL + name) not in node._state.has]
+            missing = [KERNEL + name for name in dict.fromkeys((*MOST, *names)) if (form, KERNEL + name) not in node._state.has]
             if missing:
                 if not flags:
                     node._state.followed.update((form, name) for name in missing)
@@ -240,7 +242,7 @@ class Shipper:
             if isinstance(name, str) and name in LATE:
                 needed[name] = None
                 if not given:
-                    parts = [KERNEL + part for part in TOGETHER.get(name[len(KERNEL):], ())]
+                    parts = [KERNEL + part for part in (*MOST, *TOGETHER.get(name[len(KERNEL):], ()))]
                     parts = [name, *(part for part in parts if part != name and (form, part) not in node._state.has)]
                     self._send(node, form, {part: packing.late_records([part], form)[0] for part in parts}, {})
                 continue

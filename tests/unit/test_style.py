@@ -197,7 +197,7 @@ def _core_names() -> list[str]:
     try:
         from ramet.bootstrap import packing
     except ImportError:
-        return ["compat", "limits", "errors", "frames", "flow", "routing", "loop", "links"]
+        return ["compat", "limits", "faults", "frames", "flow", "routing", "loop", "links"]
     return [name.rpartition(".")[2] for name in packing.CORE]
 
 

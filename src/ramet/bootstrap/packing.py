@@ -30,7 +30,7 @@ from ramet.kernel.importer import BYTECODE, ZIPPED
 #: The kernel's core, in the order in which the loader makes the modules: each after what it imports at its top. Of the
 #: orders that do, the one that compresses best (by trying some hundred: 44 bytes less than the worst).
 CORE = tuple("ramet.kernel." + name for name in (
-    "compat", "limits", "errors", "frames", "values", "flow", "loop", "guardian", "links", "output", "routing", "core",
+    "compat", "limits", "faults", "frames", "values", "flow", "loop", "guardian", "links", "output", "routing", "core",
     "importer", "calls", "start",
 ))  # fmt: skip
 

@@ -24,7 +24,7 @@ import sys
 from types import CodeType, FunctionType
 
 from ramet.kernel import calls, compat, compat_late, importer, values
-from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 
 MYPY = False
 if MYPY:

@@ -8,7 +8,7 @@ import os
 import sys
 
 from ramet.kernel import compat, values
-from ramet.kernel.errors import CallCancelled, ValueNotPortableError
+from ramet.kernel.faults import CallCancelled, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False

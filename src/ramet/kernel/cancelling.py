@@ -14,7 +14,7 @@ import sys
 
 from ramet.kernel import compat, failures, jobs, offspring, values
 from ramet.kernel.core import CANCEL
-from ramet.kernel.errors import CallCancelled
+from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import ERROR
 from ramet.kernel.handles import STUCK
 

@@ -7,7 +7,7 @@ import itertools
 import sys
 
 from ramet.kernel import compat, frames, limits, values
-from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, LONG
 from ramet.kernel.links import Waiter
 from ramet.kernel.routing import Routes

@@ -3,7 +3,7 @@
 The encoder keeps no path, to be quick; this walks the value once more. Late part of ``values``. Pure; any thread.
 """
 from ramet.kernel import portable, values
-from ramet.kernel.errors import ValueNotPortableError
+from ramet.kernel.faults import ValueNotPortableError
 
 MYPY = False
 if MYPY:

@@ -5,7 +5,7 @@ or talk to nodes that aren't their ancestors; and the controller's.
 """
 from ramet.kernel import limits, values
 from ramet.kernel.core import LOST, ROUTE
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import DEAD
 
 MYPY = False

@@ -1,17 +1,17 @@
 """Every error that ramet raises: one tree under ``Error``.
 
 The class tells the cause, the text names the stage and the remedy, attributes hold what was seen. Plain classes: they
-load on every Python, so a node's code can catch them.
+load on every Python, so a node's code can catch them. Late part of the kernel: its core has those in ``faults``.
 """
 from ramet.kernel import compat
+from ramet.kernel.faults import CallCancelled as CallCancelled
+from ramet.kernel.faults import Error as Error
+from ramet.kernel.faults import ProtocolError as ProtocolError
+from ramet.kernel.faults import ValueNotPortableError as ValueNotPortableError
 
 MYPY = False
 if MYPY:
     from typing import Any
-
-
-class Error(Exception):
-    """What all errors of ramet have in common. Never raised itself."""
 
 
 class ConnectError(Error):
@@ -77,16 +77,6 @@ class RemoteError(Error):
     traceback_text = ""
 
 
-class CallCancelled(Error):
-    """The call was cancelled before it gave a result.
-
-    Attributes:
-        stuck: why the work goes on although it was ended, as the node says after a second or so; "" if it doesn't.
-    """
-
-    stuck = ""
-
-
 class CallTimeout(Error):
     """The work took longer than its ``options(timeout=)`` allowed, and was ended or given up.
 
@@ -107,11 +97,3 @@ class ModuleNotShippedError(Error, compat.ModuleMissing):
 
 class ServiceError(Error, LookupError):
     """A service isn't there, not for the node that asked, or can't take a request now."""
-
-
-class ValueNotPortableError(Error, TypeError):
-    """A value can't travel. The text names the path to the culprit, such as ``result['a'][3]``."""
-
-
-class ProtocolError(Error):
-    """What came over a link isn't of ramet's protocol, or is forbidden by it. The link isn't used any longer."""

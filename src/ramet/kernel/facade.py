@@ -6,7 +6,7 @@ import sys
 
 from ramet.kernel import errors
 from ramet.kernel.errors import *  # noqa: F403
-from ramet.kernel.errors import Error
+from ramet.kernel.faults import Error
 
 MYPY = False
 if MYPY:

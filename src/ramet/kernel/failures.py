@@ -5,7 +5,7 @@ The way back is in the late part ``remote_errors``: data from below never makes 
 import sys
 
 from ramet.kernel import compat, values
-from ramet.kernel.errors import Error
+from ramet.kernel.faults import Error
 
 MYPY = False
 if MYPY:

@@ -3,7 +3,7 @@
 Whoever has items adds them, in a thread that may block. ``granted`` and ``stop`` run on whichever thread reads the link.
 """
 from ramet.kernel import compat
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.faults import ProtocolError
 from ramet.kernel.streams import (
     BATCH_BYTES,
     BATCH_ITEMS,

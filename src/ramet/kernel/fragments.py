@@ -8,7 +8,7 @@ import struct
 
 from ramet.kernel import limits, values
 from ramet.kernel.core import CALL
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, HEADER_BYTES, MAGIC, MORE, pack_header
 
 MYPY = False

@@ -9,7 +9,7 @@ reply-to (4), length of the body (4). docs/protocol.md gives each field's meanin
 import struct
 
 from ramet.kernel import limits
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.faults import ProtocolError
 
 MYPY = False
 if MYPY:

@@ -14,7 +14,7 @@ import sys
 import zlib
 
 from ramet.kernel import compat
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.faults import ProtocolError
 
 MYPY = False
 if MYPY:

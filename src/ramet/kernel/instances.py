@@ -20,8 +20,8 @@ Late part of ``values``. Pure; any thread may call it.
 import sys
 from types import GetSetDescriptorType, MemberDescriptorType, ModuleType
 
-from ramet.kernel import compat, errors
-from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel import compat
+from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 
 MYPY = False
 if MYPY:
@@ -94,7 +94,7 @@ def find(ctx, module, name, base):
         ValueNotPortableError: there is none, it isn't allowed, or it is no subclass of ``base``.
     """
     found = _loaded(module, name)
-    free = base is BaseException and module in ("builtins", "exceptions", errors.__name__)
+    free = base is BaseException and module in ("builtins", "exceptions", "ramet.kernel.faults", "ramet.kernel.errors")
     if not free:
         if not ctx or not ctx.find_class:
             raise ValueNotPortableError("no instance of %s.%s is expected" % (module, name))

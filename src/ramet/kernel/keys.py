@@ -5,7 +5,7 @@ with one hash took 2.4 s to put into a dict; a hundred thousand small ones that 
 because CPython looks for a free place in an order that follows from the hash. Late part of ``values``. Pure; any thread.
 """
 from ramet.kernel import portable, values
-from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.instances import lookup
 
 MYPY = False

@@ -16,7 +16,7 @@ compat.import_threading()
 import threading  # noqa: E402
 
 from ramet.kernel import cancelling, importer  # noqa: E402
-from ramet.kernel.errors import Error  # noqa: E402
+from ramet.kernel.faults import Error  # noqa: E402
 from ramet.kernel.frames import ERROR  # noqa: E402
 from ramet.kernel.jobs import Job, ThreadJob  # noqa: E402
 

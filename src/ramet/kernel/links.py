@@ -9,7 +9,7 @@ import select
 import sys
 
 from ramet.kernel import compat, limits
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.faults import ProtocolError
 from ramet.kernel.flow import FairQueue
 from ramet.kernel.frames import LONG, Parser
 from ramet.kernel.loop import IN, Poll, interrupted

@@ -7,7 +7,7 @@ import zlib
 
 from ramet.kernel import compat, descent, failures, grow, limits, stub, values
 from ramet.kernel.core import END, MODULE_REQUEST, MODULES
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.kernel.links import Link
 

@@ -28,7 +28,7 @@ import binascii
 import sys
 
 from ramet.kernel import compat, values
-from ramet.kernel.errors import Error, ProtocolError, ValueNotPortableError
+from ramet.kernel.faults import Error, ProtocolError, ValueNotPortableError
 
 MYPY = False
 if MYPY:

@@ -6,7 +6,7 @@ then the generator is closed, at its next ``yield`` at the latest.
 import sys
 
 from ramet.kernel import calls, cancelling, feeds, streams
-from ramet.kernel.errors import ValueNotPortableError
+from ramet.kernel.faults import ValueNotPortableError
 
 MYPY = False
 if MYPY:

@@ -11,7 +11,7 @@ Late part of the kernel, and the controller's. Must not know where items come fr
 import struct
 
 from ramet.kernel import compat, values
-from ramet.kernel.errors import Error, ProtocolError
+from ramet.kernel.faults import Error, ProtocolError
 from ramet.kernel.frames import CONTROL
 
 MYPY = False

@@ -18,7 +18,7 @@ import struct
 import sys
 
 from ramet.kernel.compat import Bytes, flat, indexed, integers, native_text, native_utf8, text, view
-from ramet.kernel.errors import Error, ProtocolError, ValueNotPortableError
+from ramet.kernel.faults import Error, ProtocolError, ValueNotPortableError
 from ramet.kernel.limits import message_bytes_max, value_depth_max
 
 MYPY = False

@@ -150,8 +150,9 @@ class Node(Grower):
         Raises:
             TypeError, ValueError: of what isn't a command.
         """
-        words, options = checked(args, shell, input, env=env, add_env=add_env, cwd=cwd, merged=merged)
-        return RemoteProcess(self, words, text, options)
+        words, data = checked(args, shell, input)
+        options = {"shell": shell, "env": env, "add_env": add_env, "cwd": cwd, "merged": merged}
+        return RemoteProcess(self, words, data, text, options)
 
     def run(self, args: Any, *, timeout: float | None = None, check: bool = False,
             on_output: Callable[[int, Any], Any] | None = None, **options: Any) -> subprocess.CompletedProcess[Any]:

@@ -42,7 +42,7 @@ class RemoteProcess(Generic[Text]):
         returncode: its exit status, or minus the number of the signal that ended it; None until all its output was read.
     """
 
-    def __init__(self, node: Node, args: Any, text: bool, options: dict[str, Any]) -> None:
+    def __init__(self, node: Node, args: Any, input: Any, text: bool, options: dict[str, Any]) -> None:
         self.node = node
         self.args = args
         self.returncode: int | None = None
@@ -50,7 +50,7 @@ class RemoteProcess(Generic[Text]):
         self._number = next(_numbers)
         self._partial = {1: b"", 2: b""}
         self._lines: list[tuple[int, bytes]] = []
-        stream: Stream[list[Any]] = node.stream(running.start, self._number, args, options)
+        stream: Stream[list[Any]] = node.stream(running.start, self._number, args, input, options)
         self._stream = stream
 
     # ------------------------------------------------------------------ its output
@@ -186,7 +186,7 @@ class RemoteProcess(Generic[Text]):
         return subprocess.CompletedProcess(self.args, self.returncode or 0, stdout, stderr)
 
 
-def checked(args: Any, shell: bool, input: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+def checked(args: Any, shell: bool, input: Any) -> tuple[Any, Any]:
     """What ``Node.popen`` was given, as ``running.start`` takes it.
 
     Raises:
@@ -204,4 +204,4 @@ def checked(args: Any, shell: bool, input: Any, **options: Any) -> tuple[Any, di
         input = input.encode("utf-8", "surrogateescape")
     elif input is not None and not isinstance(input, bytes | bytearray):
         input = (part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part for part in input)
-    return args, {"shell": shell, "input": input, **options}
+    return args, input

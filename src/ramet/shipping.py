@@ -64,7 +64,7 @@ RARE = ("portable", "instances")
 BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
-FOLLOWING = (*UNFORESEEN, "facade", "loop_late", "ending", "later", "logs", "failures")
+FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "later", "logs", "failures")
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

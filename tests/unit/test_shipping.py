@@ -60,6 +60,9 @@ def shipper(parent: Node) -> tuple[shipping.Shipper, Sent]:
     return shipping.Shipper(sent, ModuleServer(), lambda node: parent), sent  # type: ignore[arg-type]
 
 
+BOTH = ["ramet.kernel.errors", "ramet.kernel.failures"]     # a part, and what most parts import
+
+
 @pytest.mark.parametrize("for_child", [False, True])
 def test_what_was_not_sent_as_control_is_sent_again_when_it_is_needed(tree: ramet.Tree, for_child: bool) -> None:
     """Parts that follow the first call go to a node; then it, or a node below it, needs one at once."""
@@ -68,8 +71,8 @@ def test_what_was_not_sent_as_control_is_sent_again_when_it_is_needed(tree: rame
     subject.kernel_parts(parent, ["failures", "fragments"], 0)
     subject.kernel_parts(child if for_child else parent, ["failures"])
     (_, _, first), (flags, names, records) = sent.batches
-    assert first == ["ramet.kernel.failures", "ramet.kernel.fragments"]
-    assert (flags, names, records) == (CONTROL, ["ramet.kernel.failures"], ["ramet.kernel.failures"])
+    assert first == [*BOTH, "ramet.kernel.fragments"]
+    assert (flags, names, records) == (CONTROL, BOTH, BOTH)
 
 
 def test_what_was_sent_as_control_is_sent_once_over_each_link(tree: ramet.Tree) -> None:
@@ -78,8 +81,8 @@ def test_what_was_sent_as_control_is_sent_once_over_each_link(tree: ramet.Tree) 
     for node in (parent, parent, child, child):
         subject.kernel_parts(node, ["failures"])
     assert sent.batches == [
-        (CONTROL, ["ramet.kernel.failures"], ["ramet.kernel.failures"]),
-        (CONTROL, ["ramet.kernel.failures"], []),   # the parent keeps it, and passes it on
+        (CONTROL, BOTH, BOTH),
+        (CONTROL, BOTH, []),   # the parent keeps it, and passes it on
     ]
 
 
@@ -184,7 +187,7 @@ def test_parts_of_the_kernel_are_not_sent_in_a_form_that_is_only_remembered(tree
     subject, _ = shipper(node)
     node._state.form = "cp311"
     subject.kernel_parts(node, ["failures"])
-    assert node._state.has == {("source", "ramet.kernel.failures")}
+    assert node._state.has == {("source", name) for name in BOTH}
 
 
 def kernel_parts(sent: Sent) -> set[str]:

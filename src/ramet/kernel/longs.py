@@ -8,7 +8,7 @@ from ramet.kernel import limits, values
 from ramet.kernel import limits_late as late
 from ramet.kernel.core import INSTALLED, TAKEN
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
-from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler, Outgoing
 from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, LONG, MORE, unpack_header
 

@@ -5,7 +5,7 @@ Any thread, any event loop: each item is given once.
 import sys
 
 from ramet.kernel import compat
-from ramet.kernel.errors import ValueNotPortableError
+from ramet.kernel.faults import ValueNotPortableError
 
 MYPY = False
 if MYPY:

@@ -36,19 +36,20 @@ class Ended(StopIteration):
         self.value = value
 
 
-def start(number, argv, options):
-    # type: (int, Any, Dict[str, Any]) -> Run
+def start(number, argv, input, options):
+    # type: (int, Any, Any, Dict[str, Any]) -> Run
     """Start a program. What a stream of ``Node.popen`` calls: items are [1 or 2, bytes], its value is the status.
 
     Args:
         number: for ``send_signal``.
         argv: a list; or, where ``options["shell"]`` is true, a command line for sh.
-        options: input, env, add_env, cwd, merged: see ``Node.popen``.
+        input: for its stdin: None, bytes, or an iterator over some.
+        options: shell, env, add_env, cwd, merged: see ``Node.popen``.
 
     Raises:
         EnvironmentError: it can't be started.
     """
-    return Run(number, argv, **options)
+    return Run(number, argv, input, **options)
 
 
 def send_signal(number, signal):
@@ -67,8 +68,8 @@ def _argument(text):
 class Run(object):
     """A program that runs: an iterator over [1 or 2, bytes]."""
 
-    def __init__(self, number, argv, shell=False, input=None, env=None, add_env=None, cwd=None, merged=False):
-        # type: (int, Any, bool, Any, Any, Any, Any, bool) -> None
+    def __init__(self, number, argv, input, shell=False, env=None, add_env=None, cwd=None, merged=False):
+        # type: (int, Any, Any, bool, Any, Any, Any, bool) -> None
         self.number = number
         self.fds = {}  # type: Dict[int, int]       # what is open of its output -> 1 or 2
         self.bell = ()  # type: Any

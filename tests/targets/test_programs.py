@@ -103,7 +103,7 @@ def test_what_was_not_iterated_over_is_in_the_result(node: ramet.Node) -> None:
 @pytest.mark.parametrize("python", EVERY)
 def test_a_timeout_ends_it_and_all_that_it_has_started(tree: ramet.Tree, python: str, tmp_path: Any) -> None:
     node = tree.local(python=needs.python(python))
-    assert node.run(["true"]).returncode == 0       # all that it needs is over there: the time counts from the start of the call
+    assert node.run(["true"]).returncode == 0       # all that it needs is there: the time counts from the call's start
     script = f"(trap '' TERM; sleep 1000 & echo $! > {tmp_path}/inner; wait) & echo $! > {tmp_path}/outer; sleep 1000"
     with pytest.raises(ramet.CallTimeout):
         node.run(script, shell=True, timeout=2)

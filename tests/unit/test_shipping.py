@@ -215,7 +215,7 @@ def test_what_followed_the_first_call_counts_when_it_has_shown_that_it_is_there(
     subject.installed_known(other)
     node._state.cached.clear()
     subject.kernel_parts(other, shipping.FOLLOWING)
-    assert kernel_parts(sent) == {*shipping.FOLLOWING} - {*shipping.UNFORESEEN}
+    assert kernel_parts(sent) == {*shipping.FOLLOWING} - {*shipping.UNFORESEEN, *shipping.MOST}
 
 
 def test_parts_that_are_used_together_are_one_answer(tree: ramet.Tree) -> None:

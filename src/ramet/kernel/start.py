@@ -34,6 +34,8 @@ class Self(object):
             core.MODULES: self.on_modules, core.GROW: self.on_family, core.MODULE_REQUEST: self.on_family})
         self.core.routes.one_way = "one_way" in config
         link = self.core.routes.parent = links.Link(self.loop, self.core.on_frame, self.on_orphan)
+        global node
+        node = self     # before the first call can come: another lane's may run at once
         compat.start_thread(self.loop.run, ())
         link.open(parent_fds[0], parent_fds[1], data)
         self.core.tell(0, core.HELLO, facts())
@@ -198,13 +200,12 @@ def main(fd_in, fd_out, data, kernel, form):
     ramet.kernel = sys.modules["ramet.kernel"]
     output_fds = guardian.start(fd_in, limits.guardian_grace_s)
     output.replace_standard_streams()
-    global node
-    node = Self(config, fds, data, output_fds, (form, kernel))
+    me = Self(config, fds, data, output_fds, (form, kernel))
     try:
-        node.calls.serve()
+        me.calls.serve()
     finally:
         try:
             from ramet.kernel import later
-            later.leave(node)
+            later.leave(me)
         finally:
             os._exit(0)

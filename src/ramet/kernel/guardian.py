@@ -28,7 +28,7 @@ from ramet.kernel.loop import IN, OUT, Poll
 
 MYPY = False
 if MYPY:
-    from typing import Any, List, Set, Tuple
+    from typing import Any, List, Tuple
 
 # For a socket, of which only one direction is shut. Python knows it since 3.7, where the system has it.
 HALF = getattr(select, "POLLRDHUP", 0x2000 if sys.platform[:5] == "linux" else 0)

@@ -167,15 +167,15 @@ class Run(object):
         # type: () -> None
         """End what still runs: SIGTERM, and after a while SIGKILL."""
         if not self.reaped:
-            end = compat.monotonic() + KILL_AFTER_S
             self.signal(15)
+            end = compat.monotonic() + KILL_AFTER_S
             poller = Poll()
-            while self.process.poll() is None or is_there(self.process.pid):
-                if compat.monotonic() > end:
-                    self.signal(9)
-                    self.process.wait()
-                    break
-                poller.poll(10)     # not time.sleep, which an interrupt of the main lane leaves
+            try:
+                while (self.process.poll() is None or is_there(self.process.pid)) and compat.monotonic() < end:
+                    poller.poll(10)     # not time.sleep, which an interrupt of the main lane leaves
+            finally:    # an interrupt may come here, too
+                self.signal(9)
+            self.process.wait()
             self._forget()
         for file in (self.process.stdout, self.process.stderr) if self.process else ():
             if file:

@@ -81,4 +81,10 @@ class Kind:
     def all(self) -> set[str]:
         """The names or ids of all containers."""
         listing = {"podman": "ps -aq", "docker": "ps -aq", "buildah": "containers -q"}.get(self.name, "list -f csv -c n")
-        return set(self.target.use(*listing.split()).split())
+        for attempts_left in range(9, -1, -1):
+            try:
+                return set(self.target.use(*listing.split()).split())
+            except RuntimeError as error:       # buildah trips over one that is removed while it lists them
+                if "container not known" not in str(error) or not attempts_left:
+                    raise
+        raise AssertionError("not reached")

@@ -40,7 +40,7 @@ class Gates:
         """Call ``start`` when the node's turn comes: now, in this thread, if there is room and nobody waits."""
         with self._lock:
             gate = self._gates.setdefault(grower, _Gate())
-            inside = len(gate.inside) < self.most and not gate.line
+            inside = len(gate.inside) < self.most      # if anybody waits, there is none
             if inside:
                 gate.inside.add(node)
             else:

@@ -19,6 +19,16 @@ def main(count, limit):
         again = dict(tree.each(good, remote.from_own_module))
         assert all(outcome.value == 42 for outcome in again.values()), [one.error for one in again.values() if not one.ok][:1]
         print("good", len(good))
+        node = good[0]
+        while node.error is None:
+            node = tree.local()
+            try:
+                node.wait()
+            except ramet.ConnectError as error:
+                assert "too many open files" in str(error), error
+        files = [open(__file__) for _ in range(8)]      # what is kept for the program
+        for file in files:
+            file.close()
         for node in nodes:
             if not outcomes[node].ok:
                 print("failed", type(outcomes[node].error).__name__, str(outcomes[node].error).replace("\n", " "))

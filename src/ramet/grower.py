@@ -55,9 +55,10 @@ def _steps(text: str, retry: Retry | None, more: Mapping[str, Mapping[str, Any]]
 def _target(target: str, connector: Connector | None, options: Mapping[str, Any], retry: Retry) -> list[Step]:
     """One target of many."""
     if connector is None:
-        if options:
-            raise TypeError(f"options such as {next(iter(options))}= stand in the specs themselves")
-        return _steps(target, retry)
+        for name, more in options.items():
+            if name not in registry.names() or not isinstance(more, Mapping):
+                raise TypeError(f"options for specs are given by connector, ssh={{'username': ...}}; not {name}=")
+        return _steps(target, retry, options)
     if connector == "ssh" and isinstance(target, str) and target.partition(":")[0] in registry.names():
         raise ValueError(f"{target!r} is a spec, not a host: give connector=None for specs")
     first = registry.TARGETS.get(connector) if isinstance(connector, str) else None     # by name: local takes it no other way
@@ -119,7 +120,8 @@ class Grower:
             retry: how often to try one again, and when; see ``grow``.
             on_progress: called with (how many are over, how many there are, node, error or None) for each that is connected, or
                 can't be. Called by any thread; must not block.
-            options: what the connector takes, for all of them.
+            options: what the connector takes, for all of them. With specs: more options for their steps, by connector, such as
+                secrets: ``ssh={"password": ...}``.
 
         Returns:
             At once, a ``Connecting``: iterate for (node, Outcome) as they connect, or wait for all with ``result()``. Calls may

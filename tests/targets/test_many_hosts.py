@@ -237,6 +237,8 @@ def test_connect_all_gives_them_as_they_connect(tmp_path: Path) -> None:
         assert [(done, total) for done, total, _, _ in progress] == [(1, 3), (2, 3), (3, 3)]
         assert sorted(good for _, _, _, good in progress) == [False, True, True]
         assert tree.connect_all([]).result() == []
+        named = tree.connect_all(["local:", "local:?name=own"], None, local={"name": "given"}).nodes
+        assert [node.name for node in named] == ["given", "own"]
 
 
 def test_connect_all_with_async_for_and_await() -> None:
@@ -262,8 +264,9 @@ def test_connect_all_grows_nothing_if_a_target_is_wrong() -> None:
                 tree.connect_all(targets, connector, **options)
         with pytest.raises(TypeError, match="nonsense"):
             tree.connect_all(["web1"], nonsense=1)
-        with pytest.raises(TypeError, match="in the specs"):
-            tree.connect_all(["local:"], None, python="python3")
+        for options in ({"python": "python3"}, {"local": "python3"}, {"nonsense": {}}):
+            with pytest.raises(TypeError, match="by connector"):
+                tree.connect_all(["local:"], None, **options)
         with pytest.raises(ValueError, match="timeout"):
             tree.connect_all(["local:"], None, timeout=0)
         for fanout in (1, 0, True, "3"):

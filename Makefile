@@ -15,7 +15,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick stress packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -37,6 +37,10 @@ test: $(VENV)/.ready-test
 
 test-quick: $(VENV)/.ready-test
 	$(BIN)/pytest -n $(JOBS) -m "not serial" tests/unit $(ARGS)
+
+# A thousand mixed calls at a time over twenty nodes, for a minute.
+stress: $(VENV)/.ready-test
+	RAMET_STRESS_S=60 RAMET_STRESS_NODES=20 RAMET_STRESS_CALLS=1000 $(BIN)/pytest -q -s tests/stress --timeout 600 $(ARGS)
 
 # The matrix of real packages, and the test suites of some of them, run in nodes. They are installed beside .venv's own.
 packages: $(VENV)/packages/.ready

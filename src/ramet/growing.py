@@ -193,7 +193,7 @@ class Gardener:
                 known()
 
         def known() -> None:
-            if plan["python"] is None and plan["shape"] == "socket" and parent._state.sure:
+            if plan["python"] is None and plan["shape"] in ("socket", "fork") and parent._state.sure:
                 self.known(node, parent._state.form or "source")    # it is the same interpreter
             else:
                 self.known(node, form or "source", form is None)

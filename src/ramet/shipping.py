@@ -42,6 +42,8 @@ CANCELLING = (*LONG, "failures", "handles", "jobs", "offspring", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")
 # What serves objects to other nodes.
 SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
+# What forks nodes from one that has modules loaded.
+TEMPLATE = (*GROWING, *CANCELLING, "kqueue", "ending", "later", "logs", "portable", "instances", "template")
 # What sends the items of streams, and what their receiver needs of long messages.
 STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
 # What runs programs.

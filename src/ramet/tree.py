@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from ramet import codec
 from ramet.calling import Caller
 from ramet.display import Display
+from ramet.forking import Templates
 from ramet.gates import CONNECTING_MAX
 from ramet.grower import Grower
 from ramet.growing import Gardener, Payloads
@@ -92,6 +93,7 @@ class Tree(Grower):
         self._told = told = Told(self, hosts)
         self._gardener = Gardener(self, hosts, connecting_max)
         self._caller = Caller(self)
+        self._templates = Templates(self)
         self._core.handlers.update({
             kernel_core.HELLO: told.on_hello, kernel_core.INSTALLED: told.on_installed,
             kernel_core.MODULE_REQUEST: lambda message: self._shipper.on_request(message, self._nodes),

@@ -229,6 +229,12 @@ def prepare_classes(space):
         space["__metaclass__"] = type
 
 
+def count_threads():
+    # type: () -> int
+    """How many threads ``_thread`` has started that run."""
+    return getattr(__import__("thread" if compat.PY2 else "_thread"), "_count", int)()
+
+
 def native_thread_id():
     # type: () -> int
     """The number by which the system knows this thread; 0 where Python doesn't tell, before 3.8."""

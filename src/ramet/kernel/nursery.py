@@ -133,7 +133,11 @@ class Nursery(object):
             child.growth = None
             done(error)
             link.close(error.args[0])
-        child.growth = grow.Growth(self.core.loop, plan, self._payload, started, up, failed, on_question)
+        kind = grow.Growth  # type: Any
+        if plan["shape"] == "fork":
+            from ramet.kernel import template
+            kind = template.Fork
+        child.growth = kind(self.core.loop, plan, self._payload, started, up, failed, on_question)
         self.core.loop.call_soon(child.growth.start)
         return link
 

@@ -1,0 +1,83 @@
+"""Forks: children of a *template*, a node that has modules loaded and a single thread, and forks others from itself.
+
+A template is an ordinary child of who asks for forks; it is grown when the first is asked for, and forks are its children.
+Thread-safe.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ramet.connectors import CONNECT_TIMEOUT_S, check_name, local, make
+from ramet.kernel import template as kernel_template
+from ramet.kernel.errors import ConnectError, Error
+from ramet.retrying import Retry
+from ramet.shipping import TEMPLATE
+
+if TYPE_CHECKING:
+    from ramet.call import Call
+    from ramet.grower import Grower
+    from ramet.node import Node
+    from ramet.tree import Tree
+
+
+class Templates:
+    """The templates of one tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.lock = threading.Lock()
+        self.made: dict[Any, tuple[Node, Call[bool]]] = {}
+
+    def fork(self, grower: Grower, preload: Sequence[str], name: str | None, options: dict[str, Any]) -> Node:
+        """Fork a node. Returns at once; it is forked as soon as there is a template for it."""
+        if isinstance(preload, str) or not all(isinstance(module, str) and module for module in preload):
+            raise TypeError(f"preload= is a list of modules' names, not {preload!r}")
+        name = "fork" if name is None else check_name(name)
+        key = (grower.id, tuple(preload), repr(sorted(options.items())))
+        with self.lock:
+            template, ready = self.made.get(key, (None, None))
+            if template is None or ready is None or template._state.ended or template._state.closing:
+                template, ready = self.made[key] = self._template(grower, list(preload), options)
+        plan = make(f"fork of {template.name}", name, None, CONNECT_TIMEOUT_S, shape="fork")
+        gardener, parent = self.tree._gardener, template
+        node = gardener._new(parent, plan)
+        node._state.retry = Retry(0)
+
+        def made(call: Any) -> None:
+            error = call.exception()
+            if error is not None:
+                gardener.failed(node, _failure(plan["what"], error))
+                parent.kill()
+                return
+            state = node._state
+            state.has.update(parent._state.has)
+            state.installed = parent._state.installed
+            gardener._line_up(node, plan)
+        ready.add_done_callback(made)
+        return node
+
+    def _template(self, grower: Grower, preload: list[str], options: dict[str, Any]) -> tuple[Node, Call[bool]]:
+        tree = self.tree
+        template = tree._grow(grower, local.plan(name="template", **options), Retry(0))
+        for module in preload:
+            tree.modules.check(module)
+
+        def ship() -> None:
+            tree._shipper.kernel_parts(template, TEMPLATE)
+            for module in preload:
+                tree._shipper.for_call(template, module)
+        tree._gardener.when_known(template, ship, lambda: None)
+        return template, copy.copy(template).start(kernel_template.become, preload)
+
+
+def _failure(what: str, error: BaseException) -> ConnectError:
+    if isinstance(error, ConnectError):
+        return error
+    stage = "start"
+    text = f"{what} can't be started: its template can't be made: {error}"
+    remedy = "see the text" if isinstance(error, Error) else "import what preload= names by hand, where the template is"
+    return ConnectError(f"{text}\nstage: {stage}\nremedy: {remedy}", stage)

@@ -1,0 +1,117 @@
+"""A thousand calls of all kinds at a time over twenty nodes, cancelled at random: nothing is lost, nothing is left.
+
+Short in `make test`. Longer: RAMET_STRESS_S=60 RAMET_STRESS_NODES=20 RAMET_STRESS_CALLS=1000 pytest tests/stress, which is
+`make stress`.
+"""
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+import random
+import threading
+import time
+from typing import Any
+
+import ramet
+from support import remote_stress
+
+SECONDS = float(os.environ.get("RAMET_STRESS_S", "4"))
+NODES = int(os.environ.get("RAMET_STRESS_NODES", "4"))
+CALLS = int(os.environ.get("RAMET_STRESS_CALLS", "100"))
+LANES = (None, None, ramet.ANY, "one", "two")
+
+Counts = collections.Counter[str]
+
+
+def begin(node: ramet.Node, number: int, rng: random.Random) -> ramet.Call[Any]:
+    view = node.options(lane=rng.choice(LANES), timeout=rng.choice((None, None, None, 0.05, 30)))
+    match rng.randrange(10):
+        case 0:
+            return view.start(remote_stress.blocking, number, rng.uniform(0, 0.05))
+        case 1:
+            return view.start(remote_stress.subprocess_of, number, rng.choice((0.001, 0.02)))
+        case 2:
+            return view.start(remote_stress.busy, number, rng.randrange(20_000))
+        case 3:
+            return view.start(remote_stress.failing, number)
+        case 4 | 5:
+            return node.start(remote_stress.waiting, number, rng.uniform(0, 0.1))
+    return view.start(remote_stress.quick, number)
+
+
+def note(call: ramet.Call[Any], number: int, counts: Counts) -> None:
+    """Wait, and see that it is the right answer to the right call."""
+    error = call.exception(timeout=60)
+    if error is None:
+        assert call.result() == number, "another call's answer"
+        counts["answered"] += 1
+    elif isinstance(error, ramet.RemoteError):
+        assert error.args == (number,), "another call's failure"
+        counts["failed"] += 1
+    else:
+        assert isinstance(error, ramet.CallCancelled | ramet.CallTimeout), repr(error)
+        counts[type(error).__name__] += 1
+
+
+def by_threads(nodes: list[ramet.Node], rng: random.Random, end: float, counts: Counts, wrong: list[BaseException]) -> None:
+    """A share of the calls that are under way: some are cancelled, at once or later."""
+    try:
+        number = 0
+        while time.monotonic() < end:
+            calls = []
+            for _ in range(CALLS // 8):
+                number += 1
+                calls.append((begin(rng.choice(nodes), number, rng), number))
+                if rng.random() < 0.2:
+                    rng.choice(calls)[0].cancel()
+            if rng.random() < 0.5:
+                count = rng.randrange(200)
+                with rng.choice(nodes).stream(remote_stress.items, count) as stream:
+                    taken = [item for item, _ in zip(stream, range(rng.randrange(1, 200)), strict=False)]
+                assert taken == list(range(len(taken)))
+                counts["streams"] += 1
+            for call, expected in calls:
+                note(call, expected, counts)
+    except BaseException as error:
+        wrong.append(error)
+
+
+async def by_asyncio(nodes: list[ramet.Node], rng: random.Random, end: float, counts: Counts) -> None:
+    """The same, awaited, cancelled as tasks are."""
+    while time.monotonic() < end:
+        tasks = [asyncio.ensure_future(asyncio.wait_for(begin(rng.choice(nodes), n, rng), rng.choice((0.03, 60))))
+                 for n in range(CALLS // 8)]
+        for task, found in zip(tasks, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+            counts["awaited"] += 1
+            assert task.done() and (not isinstance(found, Exception) or isinstance(
+                found, TimeoutError | ramet.RemoteError | ramet.CallCancelled | ramet.CallTimeout)), repr(found)
+
+
+def test_mixed_calls(rng: random.Random) -> None:
+    counts: Counts = collections.Counter()
+    wrong: list[BaseException] = []
+    with ramet.Tree() as tree:
+        nodes = [tree.local() for _ in range(NODES)]
+        for node in nodes:
+            node.options(lane="one").call(remote_stress.quick, 0)
+            node.start(remote_stress.waiting, 0, 0).result()
+        end = time.monotonic() + SECONDS
+        threads = [threading.Thread(target=by_threads, args=(nodes, random.Random(rng.random()), end, counts, wrong))
+                   for _ in range(7)]
+        for thread in threads:
+            thread.start()
+        asyncio.run(by_asyncio(nodes, random.Random(rng.random()), end, counts))
+        for thread in threads:
+            thread.join()
+        assert not wrong, wrong
+        settled = time.monotonic() + 60
+        while any(node.stats()["calls"] for node in nodes):
+            assert time.monotonic() < settled, f"not all are accounted for: {[node.stats() for node in nodes]}"
+            time.sleep(0.02)
+        assert tree._core.pending == {} and not any(node._state.ending for node in nodes)
+        assert all(node.call(remote_stress.quick, 5) == 5 for node in nodes)
+        named = {name for node in nodes for name in node.call(remote_stress.left)[0]}
+        assert not {name for name in named if name.startswith("ramet-any")}, named
+        print(dict(counts))
+    assert counts["answered"] and counts["CallCancelled"] and counts["awaited"] and counts["streams"]

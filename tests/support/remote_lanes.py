@@ -51,9 +51,9 @@ def start_in_main():
     return call.done()
 
 
-def deadline_below(own):
+def deadline_below(id, own):
     """How many seconds a call has that is made from here, and what came of it."""
-    child = ramet.here().local()
+    child = ramet.here().peer(id)
     if own:
         child = child.options(timeout=own)
     began = time.time()
@@ -69,8 +69,8 @@ def left():
     return cancelling.current_job(start.node.calls).left()
 
 
-def left_below():
-    return ramet.here().local().call(left)
+def left_below(id):
+    return ramet.here().peer(id).call(left)
 
 
 def fork_and_return():

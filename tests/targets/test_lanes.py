@@ -109,16 +109,17 @@ def test_a_call_that_would_wait_for_itself_fails_at_once(node: ramet.Node, lanes
 
 
 def test_time_travels_along(node: ramet.Node) -> None:
-    assert node.call(remote_lanes.left_below) is None
-    left = node.options(timeout=100).call(remote_lanes.left_below)
-    assert 1 < left < 100
-    took, text, other = node.call(remote_lanes.deadline_below, 0.3)
-    assert took < 10 and "its timeout of 0.3 s" in text and other
-    call = node.options(timeout=1.5).start(remote_lanes.deadline_below, 500)
-    assert isinstance(call.exception(timeout=10), ramet.CallTimeout)
-    child = max(node._tree.nodes, key=lambda one: one.id)
+    child = node.local()
+    child.call(remote.pid)
+    assert node.call(remote_lanes.left_below, child.id) is None
+    left = node.options(timeout=1000).call(remote_lanes.left_below, child.id)
+    assert 1 < left < 1000
+    _, text, other = node.call(remote_lanes.deadline_below, child.id, 0.3)
+    assert "its timeout of 0.3 s" in text and other
+    call = node.options(timeout=1.5).start(remote_lanes.deadline_below, child.id, 500)
+    assert isinstance(call.exception(timeout=30), ramet.CallTimeout)
     until(lambda: node.stats()["ending"] == 0, "the work goes on")
-    assert child.start(remote.pid).result(timeout=10), "the work below goes on"
+    assert child.start(remote.pid).result(timeout=30), "the work below goes on"
 
 
 # ---------------------------------------------------------------------- races

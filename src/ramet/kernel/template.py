@@ -91,6 +91,8 @@ class Fork(object):
         self.on_up = on_up
         self.on_failed = on_failed
         self.over = False
+        self.began = loop.now()
+        self.steps = {}  # type: Dict[str, float]   # as of a ``grow.Growth``
 
     def start(self):
         # type: () -> None
@@ -155,6 +157,7 @@ class Fork(object):
         compat.set_blocking(fd, False)
         self.over = True
         self.process = ForkedProcess(self.loop, pid)
+        self.steps["process"] = round(self.loop.now() - self.began, 4)
         self.on_up(self.process, fd, fd, b"")
 
 

@@ -43,13 +43,13 @@ LANES = (*CANCELLING, "lanes", "tasks")
 # What serves objects to other nodes.
 SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
 # What forks nodes from one that has modules loaded.
-TEMPLATE = (*GROWING, *CANCELLING, "kqueue", "ending", "later", "logs", "portable", "instances", "template")
+TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "template")
 # What sends the items of streams, and what their receiver needs of long messages.
 STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
 # What runs programs.
 RUNNING = (*STREAMS, "ending", "running")
 # What functions of the kernel's own need, that the user's methods call.
-OWN = {"services": SERVICES, "running": RUNNING}
+OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE}
 # What is asked for data and metadata of packages.
 METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]

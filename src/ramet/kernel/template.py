@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from ramet.kernel import compat, compat_late, guardian, importer, limits, start
+from ramet.kernel import compat, compat_late, guardian, importer, limits, loop_late, start
 from ramet.kernel.diagnosis import connect_error
 
 MYPY = False
@@ -54,7 +54,7 @@ def serve(node):
     node.calls.on_idle = bool
     loop, calls, parent = node.loop, node.calls, node.core.routes.parent
     parent.give_back(calls.waiter)
-    loop.stop()
+    loop_late.stop(loop)
     end = compat.monotonic() + alone_within_s
     while threads() > 1 and compat.monotonic() < end:
         time.sleep(0.0002)
@@ -229,11 +229,9 @@ def be_node(old, fd, far, data):
     from ramet.kernel import later
     later.let_go(old)
     loop = old.loop
-    for one in [loop.wake_r, loop.wake_w] + [one for one in old.output.fds if one >= 0]:
+    for one in [one for one in old.output.fds if one >= 0]:
         os.close(one)
-    if loop.shareable:
-        loop.poller.close()
-    old.core.close()
+    loop_late.close(loop, old.core)
     del serving[:], held[:]
     config, data = start.read_config(fd, data)
     compat.set_cloexec(fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ramet.kernel.questions import Questions, answer_wait_s
+from ramet.kernel.questions import Questions, answer_wait_s, heard_within_s, quiet_s
 
 RULE: dict[str, Any] = {"match": "Password: \\Z", "do": "send", "secret": "pw", "text": "refused"}
 
@@ -57,6 +57,7 @@ class Program:
 
     def hears(self, data: bytes) -> None:
         self.questions.heard("tty", data)
+        self.clock.passes(quiet_s)
 
 
 def test_the_time_that_somebody_thinks_is_not_the_connections() -> None:
@@ -109,3 +110,36 @@ def test_what_comes_too_late_is_not_typed_and_secrets_are_gone() -> None:
     program.hears(b"Password: ")
     assert program.typed == [] and program.clock.timers == []
     assert not any(secret.known for secret in program.questions.secrets.values())
+
+
+def test_a_line_that_ends_like_a_question_is_none_when_it_goes_on() -> None:
+    program = Program({"pw": "right"})
+    program.questions.heard("tty", b"We trust you know your Password: ")
+    program.clock.passes(quiet_s / 2)
+    assert not program.typed
+    program.questions.heard("tty", b" three things\nPassword: ")
+    program.clock.passes(quiet_s / 2)
+    assert not program.typed
+    program.clock.passes(quiet_s)
+    assert program.typed == [b"right\n"]
+
+
+def test_who_never_pauses_is_listened_to_nevertheless() -> None:
+    program = Program({"pw": "right"})
+    for _ in range(int(heard_within_s / quiet_s * 4)):
+        program.questions.heard("tty", b"dots\n")
+        program.clock.passes(quiet_s / 2)
+        if program.typed:
+            break
+        program.questions.heard("tty", b"Password: ")
+        program.clock.passes(quiet_s / 2)
+    assert program.typed
+
+
+def test_what_was_said_last_is_heard_before_the_end_is_judged() -> None:
+    program = Program({"pw": "right"})
+    program.questions.heard("tty", b"Password: ")
+    program.questions.hear_out()
+    assert program.typed == [b"right\n"]
+    program.clock.passes(quiet_s)
+    assert program.typed == [b"right\n"]

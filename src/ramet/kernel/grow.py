@@ -287,6 +287,7 @@ class Growth(object):
 
     def _too_late(self):
         # type: () -> None
+        self._guarded(self.questions.hear_out)  # type: ignore[union-attr]
         before = self.phase == ANSWERING
         what = "no interpreter answered" if before else "the kernel did not start over there"
         rule = {"text": "%s within %g s" % (what, self.plan["timeout_s"]), "again": True,
@@ -312,6 +313,7 @@ class Growth(object):
                 pass
         except Exception:
             pass    # the end is reported below
+        self._guarded(self.questions.hear_out)  # type: ignore[union-attr]
         before = self.phase == ANSWERING
         seen, rules = self._seen(), list(self.plan.get("rules") or ())
         rule = dialogue.verdict(rules + EXITS, status, seen) or dialogue.verdict(rules, status, seen, "else")

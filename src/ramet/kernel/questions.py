@@ -7,7 +7,7 @@ from ramet.kernel import dialogue, hidden
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict
+    from typing import Any, Callable, Dict, List, Tuple
 
     from ramet.kernel.loop import Loop, Timer  # noqa: F401  (in type comments)
 
@@ -15,6 +15,10 @@ if MYPY:
 # question.
 answer_wait_s = 600.0
 question_chars_max = 2000
+# A question is one when nothing comes behind it for so long, or it has been there for the longer time: a line of a lecture may
+# end like a question for as long as its own end hasn't come.
+quiet_s = 0.03
+heard_within_s = 0.3
 
 
 class Questions(object):
@@ -40,14 +44,38 @@ class Questions(object):
         self.too_late = too_late
         self.on_question = on_question
         self.over = False       # nothing is answered any more
+        self.unheard = []  # type: List[Tuple[str, bytes]]      # what was said, and isn't over perhaps
+        self.since = self.last = 0.0    # when the first and the last of that came
         self.deadline = loop.now() + plan["timeout_s"]
         self.timer = loop.call_later(plan["timeout_s"], too_late)  # type: Timer
 
     def heard(self, source, data):
         # type: (str, bytes) -> None
-        """The program said something."""
-        if not self.over:
-            self._act(self.dialogue.feed(source, data))
+        """The program said something. It is looked at when it says no more for a moment."""
+        if self.over:
+            return
+        self.last = self.loop.now()
+        if not self.unheard:
+            self.since = self.last
+            self.loop.call_later(quiet_s, self._look)
+        self.unheard.append((source, data))
+
+    def _look(self):
+        # type: () -> None
+        now = self.loop.now()
+        if self.unheard and now - self.last < quiet_s * 0.9 and now - self.since < heard_within_s:
+            self.loop.call_later(quiet_s, self._look)
+        else:
+            self.hear_out()
+
+    def hear_out(self):
+        # type: () -> None
+        """Look at what was said, now: nothing more will come."""
+        unheard, self.unheard = self.unheard, []
+        for source in ("stderr", "output", "tty"):
+            said = b"".join([data for where, data in unheard if where == source])
+            if said and not self.over:
+                self._act(self.dialogue.feed(source, said))
 
     def stop(self):
         # type: () -> None

@@ -188,6 +188,8 @@ class RawRun(object):
             self.result = [status, self.out.data, self.err.data, self.out.cut or self.err.cut]
             self._end(None)
         elif self.phase == CONNECTING:
+            self.questions.hear_out()  # type: ignore[union-attr]
+        if self.phase == CONNECTING:
             rule = dialogue.verdict(list(self.plan.get("rules") or ()) + EXITS, status, self._seen()) or {
                 "text": "it ended before the command was started"}
             if rule.get("error") == "PythonNotFoundError":      # of all that is there, sh alone is needed
@@ -203,6 +205,7 @@ class RawRun(object):
 
     def _too_late(self):
         # type: () -> None
+        self.questions.hear_out()  # type: ignore[union-attr]
         self._fail_for({"text": "the command wasn't started within %g s" % self.plan["timeout_s"], "again": True,
                         "remedy": "see the last lines, if there are any; or allow more time: connect_timeout_s="})
 

@@ -11,7 +11,7 @@ import kernel_shim
 
 kernel_shim.install()
 
-from ramet.kernel import compat, grow, loop
+from ramet.kernel import compat, grow, loop, loop_late
 
 if len(sys.argv) > 1:       # what the smallest Pythons lack
     for name in ("termios", "pty", "threading", "_queue", "ctypes", "resource"):
@@ -61,7 +61,7 @@ def main():
         if left:
             one(left.pop(0), following)
         else:
-            keeper.stop()
+            loop_late.stop(keeper)
     before = set(os.listdir("/proc/self/fd"))
     following()
     keeper.run()
@@ -70,14 +70,14 @@ def main():
     def done():
         count[0] -= 1
         if not count[0]:
-            keeper.stop()
+            loop_late.stop(keeper)
     keeper.running = True
     for plan in job["plans"]:
         one(plan, done)
     keeper.run()
     record = {"fds": len(set(os.listdir("/proc/self/fd")) - before)}
     said.append(record)
-    keeper.close()
+    loop_late.close(keeper)
     os.write(1, json.dumps(said).encode("ascii"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramet.kernel import channels, streams, values
+from ramet.kernel import channels, loop_late, streams, values
 from ramet.kernel.core import Core, Message
 from ramet.kernel.ends import CHANNEL
 from ramet.kernel.errors import Error, ProtocolError
@@ -52,8 +52,7 @@ def test_garbage_is_taken_or_refused(said: list[tuple[int, bytes]]) -> None:
         held.send("alive")
         assert held.receive() == "alive"
     finally:
-        core.loop.close()
-        core.close()
+        loop_late.close(core.loop, core)
 
 
 @settings(max_examples=40)

@@ -145,8 +145,15 @@ class Run(object):
 
     def _ramet_stop(self):
         # type: () -> None
-        """Let ``next`` return: nobody wants what comes. On whichever thread reads the link."""
+        """End it, and let ``next`` return: nobody wants what comes. On whichever thread reads the link.
+
+        Whatever becomes of the thread that looks after it, which may be interrupted at any place, SIGKILL follows.
+        """
         self.stopped = True
+        self.signal(15)
+        node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
+        if node:
+            node.loop.call_later(KILL_AFTER_S, self.signal, 9)
         try:
             os.write(self.bell[1], b"!")
         except (OSError, IndexError):

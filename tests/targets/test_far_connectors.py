@@ -25,7 +25,7 @@ from targets.accounts import Accounts, system_python
 from targets.containers import Docker, Lxc, Podman
 from targets.sshd import HOST, Sshd
 
-pytestmark = pytest.mark.xdist_group("accounts")
+pytestmark = [pytest.mark.xdist_group("accounts"), pytest.mark.far]
 
 TRIES = 4
 

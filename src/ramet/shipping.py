@@ -254,7 +254,7 @@ class Shipper:
                 needed.update(dict.fromkeys(more))
                 absent.update(why)
                 common = common and (bool(closure.names) or not any(text.startswith(REFUSED) for text in why.values()))
-        flags = 0 if any((NATIVE_FORM, name) in node._state.has for name in needed) else CONTROL
+        flags = CONTROL
         return ([list(needed), absent] if common else None), flags
 
     def _closures(self, name: object, id: int) -> Iterator[Closure]:
@@ -304,13 +304,13 @@ class Shipper:
         return needed, absent, refused
 
     def _send_native(self, node: Node, records: dict[str, Any], given: bool = False) -> None:
-        """Send native code, or take it down as given: megabytes, so not as control. It is in the flow of the main lane's calls,
-        which it thus precedes; what overtakes it asks for it, and gets the reply behind it, in the same flow.
+        """Send native code, or take it down as given. As control, so it precedes the call that needs it, in any lane: what
+        isn't control is under credit, where a call may overtake it, ask for it, and get it once more.
         """
         hop = self.first_hop(node)._state
         for name, record in records.items():
             if (NATIVE_FORM, name) not in node._state.has and not given:
-                self._send(node, NATIVE_FORM, {name: record}, {}, 0)
+                self._send(node, NATIVE_FORM, {name: record}, {})
                 hop.cached.add((NATIVE_FORM, name))
             node._state.has.add((NATIVE_FORM, name))
 

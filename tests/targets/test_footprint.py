@@ -21,7 +21,7 @@ CALLS = ("open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,symlink,symlinka
 DEVICES = ("/dev/null", "/dev/tty", "/dev/pts/", "/dev/ptmx", "/proc/self/")
 
 THREADS_MAX = 4
-DESCRIPTORS_MAX = 16
+DESCRIPTORS_MAX = 18
 
 
 @pytest.fixture

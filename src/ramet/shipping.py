@@ -197,7 +197,7 @@ class Shipper:
 
     def _next_request(self, requests: collections.deque[Message], nodes: dict[int, Node]) -> None:
         message = requests.popleft()
-        answer, flags = None, CONTROL
+        answer = None
         try:
             form, names, target = values.decode(message.body)
             node = nodes[target]
@@ -209,18 +209,17 @@ class Shipper:
         else:
             with self.lock:
                 # Without a reply handle it isn't a request: an ancestor has given the modules to the node, and tells.
-                answer, flags = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
+                answer = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
                 if message.src == target:
                     answer = None   # it has no use for it
         finally:
-            self.core.reply(message, values.encode(answer), flags)
+            self.core.reply(message, values.encode(answer), CONTROL)
 
-    def _answer(self, node: Node, form: str, names: list[Any], given: bool) -> tuple[list[Any] | None, int]:
+    def _answer(self, node: Node, form: str, names: list[Any], given: bool) -> list[Any] | None:
         """Send what a node asks for, or take it down as given.
 
         Returns:
-            All the modules that belong to it, and why others can't be had; None if that holds for this node only. And the flags
-            of the reply: where there is native code, it goes behind that, in the same flow.
+            All the modules that belong to it, and why others can't be had; None if that holds for this node only.
         """
         self.requests += not given
         needed: dict[str, None] = {}
@@ -254,8 +253,7 @@ class Shipper:
                 needed.update(dict.fromkeys(more))
                 absent.update(why)
                 common = common and (bool(closure.names) or not any(text.startswith(REFUSED) for text in why.values()))
-        flags = CONTROL
-        return ([list(needed), absent] if common else None), flags
+        return [list(needed), absent] if common else None
 
     def _closures(self, name: object, id: int) -> Iterator[Closure]:
         """What a node gets that asks for a module. If there is no such module, also the package that it would be in."""

@@ -84,6 +84,15 @@ def test_the_stable_abi_on_other_versions(label: str, tree: ramet.Tree, folder: 
     assert bare(tree, label).call(use(folder, "psutil")) is True
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_what_was_not_sent_ahead_is_asked_for(
+        behind: bool, tree: ramet.Tree, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another Python has the source of what its ordinary record holds, which isn't the native code."""
+    monkeypatch.setattr(tree._shipper.server, "native_records", lambda *args: {})
+    node = bare(bare(tree) if behind else tree, "3.9" if SAME != "3.9" else "3.10")
+    assert node.call(use(folder, "psutil")) is True
+
+
 def test_another_version_falls_back_or_is_told_why(tree: ramet.Tree, folder: Path) -> None:
     node = bare(tree, "3.9" if SAME != "3.9" else "3.10")
     sources.write(folder, {"fallback.py": "import markupsafe, msgpack\ndef modules():\n    return "

@@ -65,9 +65,9 @@ class ModuleCache(object):
 
     def get(self, form, name):
         # type: (str, str) -> Optional[Record]
-        """A module's record in a form, or as source, which every form can use; None if there is none."""
+        """A module's record in a form, or as source instead of bytecode; None if there is none."""
         name = compat.local_module(name)
-        return self.records.get((form, name)) or self.records.get(("source", name))
+        return self.records.get((form, name)) or (self.records.get(("source", name)) if form[:2] == "cp" else None)
 
 
 class Finder(object):

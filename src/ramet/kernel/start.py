@@ -133,8 +133,9 @@ class Self(object):
 
     def on_idle(self):
         # type: () -> None
-        """The first call is answered: begin with the second half, which has come behind it."""
+        """The first call is answered: begin with the second half, which comes behind it."""
         self.calls.on_idle = bool
+        self.core.wait(lambda: self.cache.get(compat.form_tag(0), "ramet.kernel.later"), self.core.routes.parent, 1)
         from ramet.kernel import later
         later.begin(self)
 

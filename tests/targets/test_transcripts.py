@@ -1,13 +1,15 @@
-"""Programs that can't run here, replayed: their own words, from recordings of real ones, and what we make of them.
+"""Programs that can't run here, replayed: their own words, and what we make of them.
 
 ``transcripts/NAME.json`` names for each case the exact arguments up to the interpreter, what the program said, in its own
-encoding and on which stream, its exit status, and where that was found. A stand-in checks the arguments and says the same, or
-starts the interpreter, as the program would.
+encoding and on which stream, its exit status, and where that was found. ``how`` is one of two words: "recorded", somebody ran
+the program and kept what it said; "documented", its source or manual says that it says so, and no recording was found. A
+stand-in checks the arguments and says the same, or starts the interpreter, as the program would.
 """
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +73,21 @@ def test_what_it_says(tree: Tree, tmp_path: Path, connector: str, case: dict[str
         assert "remedy: " in str(caught.value)
         assert case.get("seen", "") in caught.value.seen
         assert "\0" not in str(caught.value)
-        assert case["source"]
+
+
+#: What a source that is no recording looks like: a file of the program's own, or a guess from another case.
+NO_RECORDING = re.compile(r"-src, |/[\w.]+\.(c|go|resw)\b|the same")
+
+
+def test_what_was_recorded_and_what_only_documented() -> None:
+    """No text counts as recorded that was put together from sources, and the docs name how many of each there are."""
+    page = (FOLDER.parents[2] / "docs/how-to/containers.md").read_text()
+    for name in PROGRAMS:
+        how = [case["how"] for connector, case in CASES if connector == name]
+        assert f"{how.count('recorded')} texts recorded, {how.count('documented')} as documented" in page, name
+        assert how.count("recorded") + how.count("documented") == len(how)
+    for _, case in CASES:
+        assert bool(NO_RECORDING.search(case["source"])) == (case["how"] == "documented"), case
 
 
 #: Connector, options, and what its program is to get.

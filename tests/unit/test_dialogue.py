@@ -252,6 +252,16 @@ def test_ssh_questions_that_a_password_does_not_answer(prompt: str, error: str |
         assert b"pw-123\n" not in said(decisions)
 
 
+def test_a_security_key() -> None:
+    """As recorded in cockpit-project/cockpit issue 17362: a touch is waited for, a PIN is nobody's to give."""
+    touch = b"Confirm user presence for key ED25519-SK SHA256:fAxxFFykCijTdrVUUjbbi2TWfCWtOiafhuBhgG7siGg\r\n"
+    for secrets in ({"password": "pw-123"}, {"passphrase": "x", "second_factor": "y"}):
+        dialogue = Dialogue(question_rules(secrets), secrets)
+        assert dialogue.feed("tty", touch) + dialogue.feed("tty", b"User presence confirmed\r\n") == []
+        pin = dialogue.feed("tty", b"Enter PIN for ED25519-SK key /var/home/lis/.ssh/id_ed25519_sk: ")
+        assert [decision.rule["text"] for decision in pin] == ["the security key wants its PIN"]
+
+
 NAMES = ("duo", "current", "token", "otp", "hotpot1", "newton", "new", "web-new", "my.token.example.com", "passcode")
 
 

@@ -1,10 +1,12 @@
 """Asking the user on this program's terminal, without showing what is typed.
 
-Not ``getpass``: that can't be given up, so a program that ends meanwhile would leave the terminal without its echo. Called by
-threads that may block; one question at a time.
+The question is rich's prompt; what is typed is read here. Not by ``getpass``, which rich reads with: that can't be given up, so
+a program that ends meanwhile would leave the terminal without its echo, and it keeps what was typed as a text that can't be
+wiped. Called by threads that may block; one question at a time.
 """
 from __future__ import annotations
 
+import io
 import os
 import select
 import termios
@@ -31,7 +33,7 @@ def ask(question: str, wanted: Callable[[], bool], shown: bool = False) -> bytea
     """Ask, and wait for a line.
 
     Args:
-        question: printed as it is.
+        question: shown as it is, without what controls a terminal; a host's or node's name may be in it.
         wanted: whether somebody still waits for the answer; it is given up otherwise.
         shown: with an echo.
 
@@ -60,7 +62,7 @@ def _asked(fd: int, question: str, wanted: Callable[[], bool], shown: bool) -> b
     typed = bytearray()
     try:
         termios.tcsetattr(fd, termios.TCSAFLUSH, quiet)
-        os.write(fd, question.encode("utf-8", "replace"))
+        os.write(fd, shown_as(question, os.get_terminal_size(fd).columns).encode("utf-8", "replace"))
         while not typed.endswith(b"\n"):
             if not wanted():
                 raise NobodyAnswers("nobody waits for the answer any more")
@@ -75,3 +77,24 @@ def _asked(fd: int, question: str, wanted: Callable[[], bool], shown: bool) -> b
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
         os.write(fd, b"" if shown else b"\n")
+
+
+def shown_as(question: str, columns: int) -> str:
+    """A question as rich's prompt, in bold where the terminal has that, with the space behind it where the answer goes.
+
+    rich is imported when there is something to ask: importing it takes longer than to connect.
+    """
+    text = "".join(c for c in question.strip() if c.isprintable() or c == "\n") + " "
+    try:
+        from rich.console import Console
+        from rich.prompt import Prompt
+        from rich.text import Text
+    except ImportError:     # left out of a frozen program: the question matters more than its looks
+        return text
+    # Text, not markup: brackets and colons in a name are letters.
+    prompt = Prompt(Text(text, "bold"))
+    prompt.prompt_suffix = ""
+    made = io.StringIO()
+    console = Console(file=made, force_terminal=True, width=columns or 80, highlight=False)
+    console.print(prompt.make_prompt(...), soft_wrap=True, end="")      # ...: there is no default
+    return made.getvalue()

@@ -51,10 +51,10 @@ def python_anywhere(label: str) -> pythons.Python:
     raise AssertionError("not reached")
 
 
-def distribution(name: str) -> str:
-    """The version of an installed distribution. Skips the test where it isn't installed."""
+def distribution(name: str, who: str = "make packages") -> str:
+    """The version of an installed distribution. Skips the test where it isn't installed, and says who installs it."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        lacking(f"the package {name} (make packages installs it)")
+        lacking(f"the package {name} ({who} installs it)")
     raise AssertionError("not reached")

@@ -3,6 +3,7 @@ and what is said where there is none."""
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet import PythonNotFoundError, Tree
+from ramet import ConnectError, PythonNotFoundError, Tree
 from support import needs, pythons, remote
 from targets.sshd import HOST, Sshd
 
@@ -109,6 +110,22 @@ def test_behind_a_wrapper(tree: Tree, folder: Path, tmp_path: Path) -> None:
         node = tree.local(python=[str(scl), "enable", "rh-python39", "--", python], **options(folder))
         assert node.call(remote.python) == "3.9" and node.call(remote.environment, "X_SCLS") == "rh-python39"
     assert tree.local(python=["nice", "-n", "3", "3.9", "-O"]).what, "without an operator it is a wrapper's word"
+
+
+def test_behind_a_wrapper_that_is_real(tree: Tree, tmp_path: Path) -> None:
+    """uv, which looks for an interpreter, sets variables and starts a command with both, as scl does."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or ""
+    if not uv:
+        needs.lacking("uv (the extra test installs it)")
+    words = [uv, "run", "--offline", "--no-project", "--no-config", "--no-python-downloads", "--cache-dir", str(tmp_path / "cache"),
+             "--python", needs.python("3.12"), "--", "python"]  # fmt: skip
+    for parent in (tree, tree.local(python=needs.python("2.7"))):
+        for node in (parent.local(python=words, name="a"), parent.command(["env", "-u", "UV"], python=[*words, "-O"], name="b")):
+            assert node.call(remote.python) == "3.12" and node.call(remote.environment, "UV")
+            assert node.call(remote.from_own_module) == remote.from_own_module()
+            assert node.local().call(remote.python) == "3.12", "a child is of the interpreter, without the wrapper"
+    with pytest.raises(ConnectError, match="[Nn]o interpreter found|python="):
+        tree.local(python=[*words[:-3], "3.17", "--", "python"]).wait(60)
 
 
 @pytest.mark.parametrize("label", ["2.7", "3.13"])

@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import pty
+import subprocess
 import sys
 import termios
 import threading
@@ -317,6 +318,30 @@ def test_a_question_that_nobody_waits_for_is_given_up_and_the_terminal_put_right
     waits.clear()
     thread.join(10)
     assert "nobody waits" in str(failed[0]) and echoes(tty)
+
+
+QUESTION = "the hosts' [bold]password[/] :smile:\n(for web\x1b[2J\x9b1\r\t日本): "
+LETTERS = "the hosts' [bold]password[/] :smile:\n(for web[2J1日本): "
+
+
+def test_a_question_is_shown_by_rich_as_it_was_worded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in it is letters: neither markup for rich nor a command for the terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    bold = terminal.shown_as(QUESTION, 20)
+    assert bold.startswith("\x1b[1m") and bold.count("\x1b[") == 4     # on and off in each line; nothing is wrapped
+    assert bold.replace("\x1b[1m", "").replace("\x1b[0m", "") == LETTERS
+    monkeypatch.setenv("TERM", "dumb")
+    assert terminal.shown_as(QUESTION, 0) == LETTERS
+
+
+def test_a_question_is_asked_without_rich_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.prompt", None)
+    assert terminal.shown_as(QUESTION, 80) == LETTERS
+
+
+def test_rich_is_imported_for_a_question_only() -> None:
+    program = "import sys, ramet; ramet.Secret.ask('x'); sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,9 @@ EXPIRED = (
 NO_LANGUAGE = {"LANGUAGE": "C"}
 
 
-def password_rules(source: str, given: bool, who: str, stage: str, second_factor: bool = False) -> list[Rule]:
+def password_rules(
+    source: str, given: bool, who: str, stage: str, second_factor: bool = False, alike: bool = False,
+) -> list[Rule]:  # fmt: skip
     """What to do when a program asks for an account's password.
 
     Args:
@@ -40,6 +42,7 @@ def password_rules(source: str, given: bool, who: str, stage: str, second_factor
         given: whether there is a secret of the name "password".
         who: who asks, for errors: "sudo".
         second_factor: whether there is a secret of that name.
+        alike: a question for a second factor can't be told from one for the password, so who is asked twice may be asked for that.
     """
     refused = {"on": source, "error": "AuthenticationError", "stage": stage}
     expired = {"text": "the password has expired", "remedy": "log in once by hand and set a new one", **refused}
@@ -49,8 +52,9 @@ def password_rules(source: str, given: bool, who: str, stage: str, second_factor
     for name, match, what, there in (("second_factor", SECOND_FACTOR, "second factor", second_factor),
                                      ("password", PASSWORD, "password", given)):
         if there:
+            more = "; where a code is asked for besides, give it: second_factor=" if alike and name == "password" else ""
             rules.append({"match": match, "do": "send", "secret": name, "text": f"the {what} was refused",
-                          "remedy": f"check the account and the {what}", **refused})
+                          "remedy": f"check the account and the {what}{more}", **refused})
         else:
             rules.append({"match": match, "text": f"{who} asks for a {what}, and none was given",
                           "remedy": f"give one: {name}=", **refused})

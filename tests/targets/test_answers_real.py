@@ -41,7 +41,8 @@ from support import remote
 if __name__ == "__main__":
     user, python = sys.argv[1:]
     with ramet.Tree() as tree:
-        asks = tree.command(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env"], python=python, cwd="/")
+        argv = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env"]
+        asks = tree.command(argv, python=python, cwd="/")
         kept = ramet.Secret.keyring("sudo", user)
         print(asks.sudo(password=kept, python=python).call(remote.whoami), repr(kept))
         try:
@@ -56,11 +57,12 @@ def test_what_the_keyring_holds(accounts: Accounts, tmp_path: Path) -> None:
     needs.program("sudo")
     for package in ("keyring", "keyrings.alt"):
         needs.distribution(package, "the extra test")
+    folders = [str(Path(ramet.__file__).parent.parent), str(Path(__file__).parent.parent)]
     env = {**os.environ, "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring", "HOME": str(tmp_path),
            "XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path / "config"),
-           "PYTHONPATH": os.pathsep.join([str(Path(ramet.__file__).parent.parent), str(Path(__file__).parent.parent)])}  # fmt: skip
-    put = subprocess.run([sys.executable, "-m", "keyring", "set", "sudo", accounts.asks], input=accounts.password.encode(),
-                         env=env, capture_output=True)  # fmt: skip
+           "PYTHONPATH": os.pathsep.join(folders)}  # fmt: skip
+    put = subprocess.run([sys.executable, "-m", "keyring", "set", "sudo", accounts.asks], env=env, capture_output=True,
+                         input=accounts.password.encode())  # fmt: skip
     assert put.returncode == 0, put.stderr.decode()
     assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == ["keyring_pass.cfg"]
     (tmp_path / "script.py").write_text(BY_KEYRING)
@@ -136,7 +138,7 @@ def test_one_question_serves_those_behind_a_second_factor(
     service = tmp_path / "service"
     service.write_text(factor.service())
     asked: list[str] = []
-    one = Secret.ask("sudo", how=lambda question: asked.append(question) or accounts.password)  # type: ignore[func-returns-value]
+    one = Secret.ask("sudo", how=lambda question: asked.append(question) or accounts.password)
     roots = [grow(tree, accounts, "sudo", service, password=one, second_factor=factor.code) for _ in range(3)]
     assert [root.call(remote.whoami) for root in roots] == ["root"] * 3
     assert len(asked) == 1

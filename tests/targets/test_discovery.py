@@ -117,10 +117,10 @@ def test_behind_a_wrapper_that_is_real(tree: Tree, tmp_path: Path) -> None:
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or ""
     if not uv:
         needs.lacking("uv (the extra test installs it)")
-    words = [uv, "run", "--offline", "--no-project", "--no-config", "--no-python-downloads", "--cache-dir", str(tmp_path / "cache"),
-             "--python", needs.python("3.12"), "--", "python"]  # fmt: skip
+    words = [uv, "run", "--offline", "--no-project", "--no-config", "--no-python-downloads",
+             "--cache-dir", str(tmp_path / "uv"), "--python", needs.python("3.12"), "--", "python"]  # fmt: skip
     for parent in (tree, tree.local(python=needs.python("2.7"))):
-        for node in (parent.local(python=words, name="a"), parent.command(["env", "-u", "UV"], python=[*words, "-O"], name="b")):
+        for node in (parent.local(python=words), parent.command(["env", "-u", "UV"], python=[*words, "-O"])):
             assert node.call(remote.python) == "3.12" and node.call(remote.environment, "UV")
             assert node.call(remote.from_own_module) == remote.from_own_module()
             assert node.local().call(remote.python) == "3.12", "a child is of the interpreter, without the wrapper"

@@ -42,7 +42,7 @@ def password_rules(
         given: whether there is a secret of the name "password".
         who: who asks, for errors: "sudo".
         second_factor: whether there is a secret of that name.
-        alike: a question for a second factor can't be told from one for the password, so who is asked twice may be asked for that.
+        alike: a question for a second factor looks like one for the password: who is asked twice may be asked for that.
     """
     refused = {"on": source, "error": "AuthenticationError", "stage": stage}
     expired = {"text": "the password has expired", "remedy": "log in once by hand and set a new one", **refused}

@@ -51,12 +51,13 @@ def plan(
         TypeError, ValueError: an option is unusable. The text of a secret is never in it.
     """
     given = account_secrets(password, second_factor)
+    factor = "second_factor" in given
     wish = wishes.find(python_words(python)) if login and python is not None else None
     if wish:
         raise ValueError(f"login=True can't look for Python {wish.words}, since sudo -i garbles a search: name the interpreter")
     variables = None if isinstance(preserve_env, bool) else ",".join(texts("preserve_env", preserve_env))
     head = [os.fspath(sudo_path), *options({
-        "-n": not given, "-p": PROMPT if given and "second_factor" not in given else None,
+        "-n": not given, "-p": PROMPT if given and not factor else None,
         "-u": None if username is None else argument("username", username),
         "-g": None if group is None else argument("group", group),
         "-i": login, "-H": set_home, "-E": preserve_env is True, "-r": selinux_role, "-t": selinux_type,
@@ -65,14 +66,13 @@ def plan(
     return behind(
         f"sudo {who}", head, who, name, "python3" if login and python is None else python, connect_timeout_s,
         shape="pipes" if not given and not terminal else "pipes+tty",
-        rules=password_rules("tty", "password" in given, "sudo", "escalate", "second_factor" in given, "second_factor" not in given)
-        + NO_PYTHON + _EXITS,
+        rules=password_rules("tty", "password" in given, "sudo", "escalate", factor, not factor) + NO_PYTHON + _EXITS,
         secrets=given, env=NO_LANGUAGE,
     )  # fmt: skip
 
 
-#: What sudo asks with, whatever sudoers say. It puts these words in place of all of PAM's, a second factor's question included: who
-#: has one to give must see PAM's own. Where this is overruled, any language's question for a password is known.
+#: What sudo asks with, whatever sudoers say. It puts these words in place of all of PAM's, a second factor's question
+#: included: who has one to give must see PAM's own. Where this is overruled, any language's question is known.
 PROMPT = "[sudo] password for %p: "
 
 _EXITS = exits("escalate", 1, [

@@ -167,7 +167,7 @@ class Call(concurrent.futures.Future[T]):
             return timeout      # another thread has that place: wait on the future's condition
         self._waiter = waiter
         try:
-            core.wait(lambda: self._answered, core.routes.link_to(self.node.id), timeout)
+            core.wait(lambda: self._answered, self._link or core.routes.link_to(self.node.id), timeout)
         finally:
             self._waiter = None
         return timeout if timeout is None else 0

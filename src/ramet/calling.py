@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 RARE_LAST = KERNEL + RARE[-1]
 ASYNCIO = "asyncio"     # the lane of coroutines
+# Types of arguments that are certainly no iterators.
+PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None), bytes, list, tuple, dict, set})
 # From so many calls on that a node has under way, further ones are gathered: nobody waits for the first of them alone.
 GATHERED_FROM = 4
 # What users call places in a CALL message, and in a request for a service.
@@ -65,7 +67,9 @@ class Caller:
             stream: gets the items of what the function returns.
         """
         state, options = node._state, options_for(fn, node._options)
-        args, kwargs, pulled = self._pulled(node, args, kwargs)
+        pulled: list[Pulled] = []
+        if kwargs or not PLAIN_ARGUMENTS.issuperset(map(type, args)):
+            args, kwargs, pulled = self._pulled(node, args, kwargs)
         try:
             chunks, module, needs = self._encode(node, fn, args, kwargs, options, stream)
             ready = _is_ready(state, module, options, needs) and not pulled
@@ -76,24 +80,30 @@ class Caller:
                 one.end()
             raise
         call: Call[Any] = Call(node, fn)
-        for one in pulled:
-            call.add_done_callback(one.end)
         state.calls += 1
-        if options:
-            self._bound(call, options)
         if ready:
             self._send(call, chunks, 0, wait)
-        else:
-            def send() -> None:
-                try:
-                    self._prepare(node, module, options, needs)
-                    if stream or pulled:
-                        self.shipper.kernel_parts(node, STREAMS)
-                except Exception as error:      # a held call is sent by the keeper: it must reach the caller
-                    call._settle(None, error)
-                self._send(call, chunks, flow_of(options), wait)
-            self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
+            return call
+        for one in pulled:
+            call.add_done_callback(one.end)
+        self._bound(call, options)
+        self._when_known(call, chunks, module, needs, options, wait, bool(stream or pulled))
         return call
+
+    def _when_known(self, call: Call[Any], chunks: Any, module: str, needs: Needs | None, options: dict[str, Any], wait: bool,
+                    streams: bool) -> None:
+        """Send a call, and before it what it needs, as soon as the node's interpreter is known."""
+        node = call.node
+
+        def send() -> None:
+            try:
+                self._prepare(node, module, options, needs)
+                if streams:
+                    self.shipper.kernel_parts(node, STREAMS)
+            except Exception as error:      # a held call is sent by the keeper: it must reach the caller
+                call._settle(None, error)
+            self._send(call, chunks, flow_of(options), wait)
+        self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
 
     def stream(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> Stream[Any]:
         """Send a call whose items come one by one. Unless another lane was asked for, it gets a thread of its own.

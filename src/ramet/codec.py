@@ -39,6 +39,7 @@ KEPT_BYTES_MAX = 1 << 20
 
 LEAVES = frozenset({str, int, float, bool, type(None), bytes})
 CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+LISTS = frozenset({list, tuple, dict})
 BLOBS = frozenset({bytes, bytearray, memoryview})
 
 
@@ -110,10 +111,10 @@ def _holds_big(value: Any) -> bool:
             if kind in BLOBS:
                 if len(item) >= BIG:
                     return True
-            elif (kind is list or kind is tuple or kind is dict) and item:
-                for part in item.values() if kind is dict else item[:TOP_ITEMS]:
-                    if type(part) in BLOBS and len(part) >= BIG:
-                        return True
+            elif item and kind in LISTS:
+                parts = item.values() if kind is dict else item[:TOP_ITEMS]
+                if not BLOBS.isdisjoint(map(type, parts)) and any(type(part) in BLOBS and len(part) >= BIG for part in parts):
+                    return True
     return False
 
 

@@ -18,7 +18,7 @@ from ramet.asking import Desk
 from ramet.bootstrap import packing
 from ramet.gates import Gates
 from ramet.hosts import Hosts
-from ramet.kernel import frames, remote_errors, values
+from ramet.kernel import fragments, remote_errors, values
 from ramet.kernel.core import CONFIG, END, GROW, ROUTE
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import ClosedError, ConnectError
@@ -160,7 +160,7 @@ class Gardener:
             config["one_way"] = True
         if node._state.offered:
             config["installed"] = list(node._state.offered)
-        return frames.whole(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))
+        return fragments.whole(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))
 
     def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any]) -> None:
         """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""

@@ -13,8 +13,7 @@ from ramet.kernel import core, limits, loop_late, values
 from ramet.kernel.core import CALL, DEAD, LOST, ROUTE, Core, Message
 from ramet.kernel.descent import Losses
 from ramet.kernel.errors import ValueNotPortableError
-from ramet.kernel.fragments import Assembler
-from ramet.kernel.frames import whole
+from ramet.kernel.fragments import Assembler, whole
 from ramet.kernel.links import Link
 from ramet.kernel.loop import Loop
 

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ramet.kernel import limits, limits_late
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
 from ramet.kernel.flow import FairQueue
-from ramet.kernel.fragments import Outgoing
-from ramet.kernel.frames import CONTROL, HEADER_BYTES, LONG, MORE, Parser, whole
+from ramet.kernel.fragments import Outgoing, whole
+from ramet.kernel.frames import CONTROL, HEADER_BYTES, LONG, MORE, Parser
 
 FULL = limits.frame_bytes_max + HEADER_BYTES
 

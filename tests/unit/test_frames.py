@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ramet.kernel import limits, values
 from ramet.kernel.errors import ProtocolError
-from ramet.kernel.fragments import PIECE, Assembler, Outgoing
-from ramet.kernel.frames import CONTINUES, CONTROL, HEADER_BYTES, MAGIC, MORE, Parser, pack_header, whole
+from ramet.kernel.fragments import PIECE, Assembler, Outgoing, whole
+from ramet.kernel.frames import CONTINUES, CONTROL, HEADER_BYTES, MAGIC, MORE, Parser, pack_header
 
 
 def message(body: bytes, flow: int = 3) -> list[bytes]:

@@ -41,7 +41,7 @@ def resolve(target):
         import functools
         return functools.partial(resolve(target[0]), *target[1], **target[2])
     module, _, path = target.partition(":")
-    module = compat.local_module(module)
+    module = compat.renamed.get(module, module)
     __import__(module)      # also one that is there: another thread may be just importing it
     found = sys.modules[module]
     for name in path.split("."):
@@ -89,7 +89,7 @@ class Calls(object):
         if not self.core.routes.commands(message.authority):
             self.core.refused += 1
             self.core.reply(message, [b"refused: only an ancestor of a node may call functions in it"], DEAD)
-        elif message.flow or (message.src, message.reply_to) in self.early:
+        elif message.flow or self.early and (message.src, message.reply_to) in self.early:
             self.aside.append(message)
             if self.lanes:
                 self.lanes.drain()
@@ -135,7 +135,8 @@ class Calls(object):
             return self.waiting or self.closing
         while not self.closing:
             if not self.waiting:
-                parent.borrow(self.waiter)
+                if not parent.borrower:
+                    parent.borrow(self.waiter)
                 parent.flush()
                 if self.served:
                     self.on_idle()

@@ -146,6 +146,8 @@ thread_local = _thread._local
 signal = __import__("signal" if PY2 else "_signal")
 
 MAIN = "__ramet_main__"   # the name under which the program's main module is imported in a node
+# What another interpreter's modules are called here: the main module's alias, and what 3 has renamed.
+renamed = {"__main__": MAIN, "builtins" if PY2 else "__builtin__": "__builtin__" if PY2 else "builtins"}
 main_thread_id = thread_id()
 
 
@@ -181,14 +183,8 @@ def import_threading():
 
 def local_module(name):
     # type: (str) -> str
-    """The name here of a module that another interpreter named: the main module's alias, and what 3 has renamed."""
-    if name == "__main__":
-        return MAIN
-    if PY2 and name == "builtins":
-        return "__builtin__"
-    if not PY2 and name == "__builtin__":
-        return "builtins"
-    return name
+    """The name here of a module that another interpreter named."""
+    return renamed.get(name, name)
 
 
 def native(text):

@@ -6,9 +6,9 @@ reply callbacks run on whichever thread reads the link, so they are short and ne
 import itertools
 import sys
 
-from ramet.kernel import compat, frames, limits, values
+from ramet.kernel import compat, limits, values
 from ramet.kernel.faults import ProtocolError, ValueNotPortableError
-from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, LONG
+from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, LONG, MAGIC, pack_header
 from ramet.kernel.links import Waiter
 from ramet.kernel.routing import Routes
 
@@ -16,6 +16,7 @@ MYPY = False
 if MYPY:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
+    from ramet.kernel.frames import Header
     from ramet.kernel.links import Link
     from ramet.kernel.loop import Loop
 
@@ -73,11 +74,11 @@ class Core(object):
     # ------------------------------------------------------------------ sending
 
     def send(self, dst, handle, chunks, reply_to=0, flags=0, flow=0, later=False):
-        # type: (int, int, Sequence[Any], int, int, int, bool) -> bool
+        # type: (int, int, Sequence[Any], int, int, int, bool) -> Any
         """Send a message. Any thread.
 
         Returns:
-            False if there is no way to that node.
+            The link; None if there is no way to that node.
 
         Raises:
             ValueNotPortableError: it is larger than what a node takes.
@@ -85,18 +86,20 @@ class Core(object):
         size = sum(map(len, chunks))
         link = self.routes.link_to(dst)
         if dst == self.id or link is None or link.dead:
-            return False
+            return None
         self.messages_out += 1
-        counted = self.long and not flags & CONTROL and handle != MODULES   # they bring what counts
-        if size > (limits.plain_bytes_max if counted else limits.frame_bytes_max):
+        if size > limits.plain_bytes_max and (size > limits.frame_bytes_max or (
+                self.long and not flags & CONTROL and handle != MODULES)):     # they bring what counts
             self.longs().send(link, (flags, flow, dst, self.id, self.id, handle, reply_to), chunks)
         else:
-            link.send((self.id, dst, flow), flags,
-                      frames.whole(flags, flow, dst, self.id, self.id, handle, reply_to, chunks), later)
-        return True
+            id = self.id
+            frame = [pack_header(MAGIC, flags, flow, dst, id, id, handle, reply_to, size)]
+            frame += chunks
+            link.send((id, dst, flow), flags, b"".join(frame), later)
+        return link
 
     def tell(self, dst, handle, value):
-        # type: (int, int, Any) -> bool
+        # type: (int, int, Any) -> Any
         """Send a control message with a plain value."""
         return self.send(dst, handle, values.encode(value), 0, CONTROL)
 
@@ -113,12 +116,11 @@ class Core(object):
         reply_to = next(self.handles)
         self.pending[reply_to] = dst, callback
         try:
-            sent = self.send(dst, handle, chunks, reply_to, flags, flow, later)
+            link = self.send(dst, handle, chunks, reply_to, flags, flow, later)
         except ValueNotPortableError:
             del self.pending[reply_to]
             raise
-        link = self.routes.link_to(dst)
-        if not sent or link is None or link.dead:
+        if not link or link.dead:
             self.resolve(reply_to, DEAD, b"there is no way to node %d" % dst)
         return reply_to
 
@@ -181,7 +183,7 @@ class Core(object):
     # ------------------------------------------------------------------ receiving
 
     def on_frame(self, link, header, frame):
-        # type: (Link, frames.Header, bytes) -> None
+        # type: (Link, Header, bytes) -> None
         """Deliver a frame, or pass it on. The rules of ``routing`` are applied here, before anything else."""
         _, flags, flow, dst, src, authority, handle, reply_to, _ = header
         routes = self.routes

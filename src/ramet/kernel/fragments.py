@@ -22,6 +22,13 @@ LENGTH = struct.Struct(">I")
 IN_PLACE = hasattr(io.BytesIO, "getbuffer")     # not in 2.7
 
 
+def whole(flags, flow, dst, src, authority, handle, reply_to, chunks):
+    # type: (int, int, int, int, int, int, int, Sequence[Chunk]) -> bytes
+    """The frame of a message that isn't long: no more than ``limits.frame_bytes_max``. ``Core.send`` makes them itself."""
+    head = pack_header(MAGIC, flags, flow, dst, src, authority, handle, reply_to, sum(map(len, chunks)))
+    return b"".join([head] + list(chunks))
+
+
 class Outgoing(object):
     """A long message on its way out: it is cut when its fragments go, in the size that is right then.
 

@@ -13,7 +13,7 @@ from ramet.kernel.faults import ProtocolError
 
 MYPY = False
 if MYPY:
-    from typing import Iterable, List, Sequence, Tuple, Union
+    from typing import Iterable, List, Tuple, Union
     Chunk = Union[bytes, bytearray, memoryview]
     Header = Tuple[int, int, int, int, int, int, int, int, int]
     Parsed = Tuple[Header, bytes]
@@ -31,13 +31,6 @@ HEADER = struct.Struct(">BBHIIIIII")
 HEADER_BYTES = HEADER.size
 pack_header = HEADER.pack
 unpack_header = HEADER.unpack_from
-
-
-def whole(flags, flow, dst, src, authority, handle, reply_to, chunks):
-    # type: (int, int, int, int, int, int, int, Sequence[Chunk]) -> bytes
-    """The frame of a message that isn't long: no more than ``limits.frame_bytes_max``."""
-    head = pack_header(MAGIC, flags, flow, dst, src, authority, handle, reply_to, sum(map(len, chunks)))
-    return b"".join([head] + list(chunks))
 
 
 class Parser(object):

@@ -111,8 +111,8 @@ class Loop(object):
         """Switch the interest in reading off and on again; who called it reads in the meantime."""
         with self.lock:
             if fd in self.readers:
-                mask = self.masks.get(fd, 0)
-                self._arm(fd, mask & ~IN if paused else mask | IN)
+                self.masks[fd] = mask = self.masks[fd] & ~IN | (not paused)
+                self.poller.modify(fd, mask)
 
     def forget(self, fd):
         # type: (int) -> None

@@ -234,11 +234,11 @@ def _decode(data, apart, ctx):
                 i += 3
                 left -= 1
         while not left:
-            if kind == 4:
+            if kind == 3:
+                v = items
+            elif kind == 4:
                 keys = items[::2]
                 v = dict(zip(guarded(keys, ctx), items[1::2]))
-            elif kind == 3:
-                v = items
             elif stack:
                 v = made(-kind, items, ctx)
             elif i == size and not apart:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import execnet
 
@@ -54,28 +54,28 @@ def run() -> Iterator[Figure]:
                 figure = Figure(f"stream of {size // 1024} KB items", "MB/s", "Mitogen", aim)
                 yield compare(figure, {"Mitogen": mitogens, "ramet": ours, "execnet": execnets}, 5)
 
+            def echo_rate(send: Callable[[int], object], receive: Callable[[], object]) -> float:
+                with watch() as w:
+                    for n in range(ECHOES):
+                        send(n)
+                    for _ in range(ECHOES):
+                        receive()
+                return ECHOES / w.seconds
+
             def echoes() -> float:
                 there, back = tree.channel(ECHOES), tree.channel(ECHOES)
                 call = node.options(lane=ramet.ANY).start(remote.echo, there, back)
-                with watch() as w:
-                    for n in range(ECHOES):
-                        there.send(n)
-                    for _ in range(ECHOES):
-                        back.receive()
+                rate = echo_rate(there.send, back.receive)
                 there.close()
                 call.result()
-                return ECHOES / w.seconds
+                return rate
 
             def execnet_echoes() -> float:
                 channel = gateway.remote_exec(ECHO)
-                with watch() as w:
-                    for n in range(ECHOES):
-                        channel.send(n)
-                    for _ in range(ECHOES):
-                        channel.receive()
+                rate = echo_rate(channel.send, channel.receive)
                 channel.close()
                 channel.waitclose()
-                return ECHOES / w.seconds
+                return rate
             figure = Figure(f"channel echo, {ECHOES:,} items", "/s", "execnet", "≥ 1.3× execnet")
             yield compare(figure, {"execnet": execnet_echoes, "ramet": echoes}, 5)
         finally:

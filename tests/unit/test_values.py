@@ -540,6 +540,21 @@ def test_the_package_is_new_enough_for_hostile_input() -> None:
     assert codec.USES_C and codec.READS_IN_C
 
 
+@pytest.mark.parametrize("at", ["first", "in the midst", "last", "inside a text", "nowhere"])
+@pytest.mark.parametrize("size", [100, codec.SCANNED_BYTES_MAX, 100_000])
+def test_marks_are_found_wherever_they_are(at: str, size: int) -> None:
+    """In long messages they aren't looked for beforehand."""
+    found: Any = [1, "x" * size, values.MARK * size]
+    if at != "nowhere":
+        what = "\ud401" if at == "inside a text" else ({1, 2}, (b"x" * size, [()]))
+        found.insert({"first": 0, "in the midst": 1}.get(at, 3), what)
+    data = b"".join(codec.encode(found))
+    got = codec.decode(data)
+    assert got == found == values.decode(data) and list(map(type, got)) == list(map(type, found))
+    with pytest.raises(ProtocolError):
+        codec.decode(data[:-1] + values.MARK)
+
+
 @pytest.mark.parametrize("module", BOTH)
 def test_decoding_is_linear(module: Any) -> None:
     """Twice as much must not take four times as long; said of time, so with a wide margin."""

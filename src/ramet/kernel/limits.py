@@ -3,9 +3,9 @@
 Both sides of a link must agree on those that are marked (wire). The others are each side's own.
 """
 
-# (wire) The largest payload of one frame. A call never waits behind another flow for longer than one frame takes:
-# 128 KiB are 1 ms at 1 Gbit/s. Below 64 KiB the cost of a frame in Python (about 15 us) shows in the throughput.
-frame_bytes_max = 131072
+# (wire) The largest payload of one frame: 128 KiB and what stands around so much. A call never waits behind another flow for
+# longer than one frame takes: 1 ms at 1 Gbit/s. Below 64 KiB the cost of a frame in Python, 15 us, shows in the throughput.
+frame_bytes_max = 132096
 
 # What is longer is a long message, under credit (``credit``), to and from nodes that have the late parts for that. Credit costs
 # 30 us, so calls with less do without.

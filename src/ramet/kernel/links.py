@@ -222,7 +222,7 @@ class Link(object):
     def _read(self):
         # type: () -> None
         try:
-            data = self.read(self.fd_in, 65536)
+            data = self.read(self.fd_in, max(65536, self.parser.need))
         except OSError as error:
             if interrupted(error):
                 return

@@ -113,6 +113,8 @@ class Loop(object):
             if fd in self.readers:
                 self.masks[fd] = mask = self.masks[fd] & ~IN | (not paused)
                 self.poller.modify(fd, mask)
+                if not self.shareable:
+                    self._wake()
 
     def forget(self, fd):
         # type: (int) -> None

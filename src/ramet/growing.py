@@ -114,7 +114,7 @@ class Gardener:
 
     def _grow_here(self, node: Node, plan: dict[str, Any]) -> None:
         form = self._recall(node, plan)
-        link = self.nursery.grow(node.id, self.desk.open(node.id, 0, self._known_first(node, plan)), self._config(node),
+        link = self.nursery.grow(node.id, self.desk.open(node.id, 0, self._known_first(node, plan)), self._config(node, plan),
                                  lambda error: self._grown_here(node, plan, error),
                                  lambda found: self.known(node, "source" if form == "source" else found),
                                  self.desk.asker(node.id))
@@ -148,14 +148,15 @@ class Gardener:
         state.connected.add_done_callback(connected)
         return hosts.with_known(plan, self.hosts.found(state.host))
 
-    def _config(self, node: Node) -> bytes:
+    def _config(self, node: Node, plan: dict[str, Any]) -> bytes:
         above = 0 if node.parent is None else node.parent.id
         ancestors = []
         one = node.parent
         while one is not None:
             ancestors.append(one.id)
             one = one.parent
-        config = {"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level}
+        config = {"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level,
+                  **self.tree._lookout.config(plan)}
         if self.tree._core.routes.one_way:
             config["one_way"] = True
         if node._state.offered:
@@ -167,7 +168,7 @@ class Gardener:
         if not self._taken_up(node):
             return
         form = self._recall(node, plan)     # in which it took code the last time
-        config = self._config(node)
+        config = self._config(node, plan)
         self.tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING))     # what follows its own call, children get, too
         self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id), parent.id)
         above = parent.parent

@@ -277,10 +277,10 @@ class Node(Grower):
 
     def stats(self) -> dict[str, int]:
         """Counts: calls under way, those among them that were ended and haven't come to their end, and those of these that
-        are stuck, as the node says; and modules sent to it."""
+        are stuck, as the node says; modules sent to it; and 1 if it is unresponsive, else 0."""
         ending = list(self._state.ending.values())
         return {"calls": self._state.calls, "ending": len(ending), "stuck": sum(call._stuck for call in ending),
-                "modules": len(self._state.has)}
+                "modules": len(self._state.has), "unresponsive": int(self._state.silent)}
 
     def close(self) -> None:
         """End it and its descendants. Returns at once; output that was written is delivered first."""
@@ -328,6 +328,8 @@ class State:
         next_try: begins the wait for its next try, once all that there was of it is gone; None if there is none.
         ending: reply handle -> call that was cancelled here, or timed out, and hasn't come to its end there.
         planned: makes its plan once more.
+        silent: it is unresponsive.
+        looks: it was told to look after its neighbours.
         steps: how long it took to get how far while it grew: "start", "answer", "python", "kernel", in seconds.
         requests: MODULE_REQUESTs that came from it, or through it, and wait for their answers.
     """
@@ -362,6 +364,7 @@ class State:
         self.last_error: ConnectError | None = None
         self.next_try: Callable[[], Any] | None = None
         self.ending: dict[int, Call[Any]] = {}
+        self.silent = self.looks = False
         self.steps: dict[str, float] = {}
         self.planned: Callable[[], dict[str, Any]] = dict
         self.requests: collections.deque[Message] = collections.deque()

@@ -46,6 +46,8 @@ SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "template")
 # What sends the items of streams, and what their receiver needs of long messages.
 STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
+# What looks after neighbours.
+KEEPING = ("handles", "keepalive")
 # What runs programs.
 RUNNING = (*STREAMS, "ending", "running")
 # What functions of the kernel's own need, that the user's methods call.

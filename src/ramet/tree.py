@@ -27,12 +27,13 @@ from ramet.kernel import core as kernel_core
 from ramet.kernel.channels import Channel
 from ramet.kernel.core import Core, Message
 from ramet.kernel.errors import ClosedError, ProtocolError
-from ramet.kernel.frames import DEAD
-from ramet.kernel.handles import STUCK
+from ramet.kernel.frames import CONTROL, DEAD
+from ramet.kernel.handles import SILENT, STUCK
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.nursery import Nursery
 from ramet.kernel.values import Context
+from ramet.lookout import Lookout, OnUnresponsive, checked
 from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
@@ -59,17 +60,26 @@ class Tree(Grower):
             wait for their turn. Calls may be made on all of them.
         one_way: nodes talk up and down the tree only: messages from one branch to another are refused on the way, by the
             nearest node that both have above them. Without it, siblings can use each other's services and channels.
+        keepalive_s: how often each node looks whether something has come from its neighbours in the tree. From whom nothing
+            has is asked, and if nothing comes until the next look, it is *unresponsive*. Calls go on. None: nobody looks.
+        lost_after_s: a neighbour is lost from which there was no sign of life for so many seconds: it is stopped, or the way to
+            it is gone. At least twice ``keepalive_s``. A node that is busy gives such signs, also in C code that holds the
+            interpreter's lock. None: never.
+        on_unresponsive: called with (node, True) when a node is unresponsive, and with (node, False) when it no longer is.
+            Called by the keeper; must not block.
         close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
     """
 
     def __init__(self, *, on_output: Callable[[Node, int, str], None] | None = None,
                  log_level: int = logging.INFO, modules: ModuleServer | None = None, remember: bool = True,
-                 connecting_max: int = CONNECTING_MAX, one_way: bool = False,
+                 connecting_max: int = CONNECTING_MAX, one_way: bool = False, keepalive_s: float | None = 30.0,
+                 lost_after_s: float | None = 600.0, on_unresponsive: OnUnresponsive | None = None,
                  close_grace_s: float = limits.close_grace_s) -> None:
         if not close_grace_s >= 0:
             raise ValueError(f"close_grace_s must be a number of seconds, 0 or more, not {close_grace_s!r}")
         if isinstance(connecting_max, bool) or not isinstance(connecting_max, int) or connecting_max < 1:
             raise ValueError(f"connecting_max must be a whole number, 1 or more, not {connecting_max!r}")
+        watched = checked(keepalive_s, lost_after_s)
         self.id = 0
         self._tree = self
         self._close_grace_s = close_grace_s
@@ -93,13 +103,15 @@ class Tree(Grower):
         self._told = told = Told(self, hosts)
         self._gardener = Gardener(self, hosts, connecting_max)
         self._caller = Caller(self)
+        self._lookout = Lookout(self, watched, on_unresponsive)
         self._templates = Templates(self)
         self._core.handlers.update({
             kernel_core.HELLO: told.on_hello, kernel_core.INSTALLED: told.on_installed,
             kernel_core.MODULE_REQUEST: lambda message: self._shipper.on_request(message, self._nodes),
             kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
             kernel_core.WISH: told.on_wish, kernel_core.CALL: self._refuse,
-            nursery.SECRET: self._gardener.desk.on_question,
+            nursery.SECRET: self._gardener.desk.on_question, SILENT: self._lookout.on_message,
+            kernel_core.KEEPALIVE: lambda message: self._core.reply(message, [], CONTROL),
             STUCK: lambda message: self._caller.on_stuck(message, self._nodes)})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
         self._keeper.start()
@@ -163,11 +175,12 @@ class Tree(Grower):
         return [node for node in list(self._nodes.values()) if not node._state.ended]
 
     def stats(self) -> dict[str, int]:
-        """Counts: nodes, those of them that connect or wait for their turn; and since the start bytes and messages over the
-        controller's links, modules sent, frames refused."""
+        """Counts: nodes, those of them that connect, wait for their turn, or are unresponsive; and since the start bytes and
+        messages over the controller's links, modules sent, frames refused."""
         connecting, waiting = self._gardener.gates.counts()
         return {
             "nodes": len(self.nodes), "connecting": connecting, "waiting": waiting,
+            "unresponsive": sum(node._state.silent for node in self.nodes),
             "bytes_out": self._gardener.bytes_total("bytes_out"),
             "bytes_in": self._gardener.bytes_total("bytes_in"), "messages_out": self._core.messages_out,
             "messages_in": self._core.messages_in, "modules_sent": self._shipper.sent,

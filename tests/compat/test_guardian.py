@@ -21,9 +21,9 @@ pytestmark = pytest.mark.parametrize(
 NODE = """
 import os, sys, time
 from ramet.kernel import compat, ending, guardian, loop, loop_late, output
-link, tell, grace = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+link, tell, grace, keepalive = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), eval(sys.argv[4])
 guardian.stall_s = 1
-fds = guardian.start(link, grace)
+fds = guardian.start(link, grace, keepalive)
 def say(text):
     os.write(tell, (text + "\\n").encode())
 say("%d %d" % (os.getpid(), guardian.life[2]))
@@ -34,14 +34,16 @@ HANG_IN_C = "import re; re.match('(a?){28}a{28}', 'a' * 28); re.match('(a*)*b', 
 class Pretender:
     """A running node, its guardian, and our ends of its link and of the pipe on which it tells things."""
 
-    def __init__(self, python: str, code: str, grace_s: float, pipe: bool) -> None:
+    def __init__(self, python: str, code: str, grace_s: float, pipe: bool, keepalive: object, merged: bool) -> None:
         if pipe:
             theirs, ours = os.pipe()
         else:
             near, far = socket.socketpair()
             theirs, ours = far.detach(), near.detach()
         told, tell = os.pipe()
-        argv = [python, kernel_shim.__file__, "-c", NODE + code, str(theirs), str(tell), str(grace_s)]
+        argv = [python, kernel_shim.__file__, "-c", NODE + code, str(theirs), str(tell), str(grace_s), repr(keepalive)]
+        if merged:
+            argv = ["sh", "-c", 'exec "$@" >&2', "sh", *argv]
         self.process = subprocess.Popen(argv, pass_fds=(theirs, tell), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         env=booting.environment())  # fmt: skip
         os.close(theirs)
@@ -52,7 +54,7 @@ class Pretender:
         assert first, self.process.communicate()[1].decode()
         self.pid, self.guardian = map(int, first.split())
         with contextlib.suppress(FileNotFoundError, PermissionError):    # it is over already, or a zombie of an ordinary user
-            while len(os.listdir(f"/proc/{self.guardian}/fd")) != 7:    # it closes what it doesn't need
+            while len(os.listdir(f"/proc/{self.guardian}/fd")) != 8:    # it closes what it doesn't need
                 time.sleep(0.001)
 
     def line(self) -> str:
@@ -83,8 +85,9 @@ def alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def node(python: str, code: str, grace_s: float = 0.3, pipe: bool = False) -> Iterator[Pretender]:
-    made = Pretender(python, code, grace_s, pipe)
+def node(python: str, code: str, grace_s: float = 0.3, pipe: bool = False, keepalive: object = None,
+         merged: bool = False) -> Iterator[Pretender]:
+    made = Pretender(python, code, grace_s, pipe, keepalive, merged)
     try:
         yield made
     finally:
@@ -178,7 +181,7 @@ def test_signals_to_the_group_do_not_reach_the_guardian(python: str) -> None:
 def test_node_leaves_by_itself(python: str) -> None:
     """Nothing is left then, no zombie of the guardian's either; subprocesses end before the node does."""
     code = SUBPROCESSES + """
-ending.tell_guardian(0)
+ending.sweep_group()
 statuses = [other.wait() for other in others]
 ending.leave()
 try:
@@ -204,7 +207,7 @@ for other in sessions + sessions[2:]:
     ending.tell_guardian(other.pid)
 say(" ".join(str(other.pid) for other in sessions))
 sys.stdin.readline()
-""" + {"killed": "time.sleep(1000)", "leaves": "ending.tell_guardian(0); ending.leave(); os._exit(0)"}[how]
+""" + {"killed": "time.sleep(1000)", "leaves": "ending.sweep_group(); ending.leave(); os._exit(0)"}[how]
     with node(python, code) as it:
         *ended, kept = map(int, it.line().split())
         if how == "killed":
@@ -357,7 +360,7 @@ os._exit(0)
 
 
 def test_a_killed_guardian_hinders_nobody(python: str) -> None:
-    with node(python, "say(sys.stdin.readline()); time.sleep(.3); ending.tell_guardian(0); ending.leave(); os._exit(5)") as it:
+    with node(python, "say(sys.stdin.readline()); time.sleep(.3); ending.sweep_group(); ending.leave(); os._exit(5)") as it:
         os.kill(it.guardian, signal.SIGKILL)
         it.line()
         it.gone()
@@ -397,3 +400,46 @@ def test_guardian_is_small(python: str) -> None:
             assert sizes["Private_Dirty:"] < 30000, sizes
         else:
             assert sizes["Private_Dirty:"] < (3500 if python.endswith(("2.7", "3.6")) else 2000), sizes
+
+
+# ---------------------------------------------------------------------- keepalive
+
+
+def test_it_vouches_for_a_node_that_does_not_read_but_runs(python: str) -> None:
+    with node(python, HANG_IN_C, pipe=True, keepalive=(0.1, 1000)) as it:
+        assert it.link is not None and it.process.stderr is not None
+        os.write(it.link, b"are you there?")
+        assert it.process.stderr.read(3) == b"\0\0\0"
+        assert alive(it.pid)
+
+
+def test_it_does_not_vouch_for_a_node_that_reads(python: str) -> None:
+    """Twenty looks are more than enough to see it wrongly."""
+    with node(python, "time.sleep(2); say('over'); time.sleep(100)", pipe=True, keepalive=(0.1, 1000)) as it:
+        assert it.process.stderr is not None
+        assert it.line() == "over"
+        os.kill(it.pid, signal.SIGKILL)
+        it.gone(within_s=30)
+        assert it.process.stderr.read() == b""
+
+
+def test_it_does_not_vouch_for_a_node_that_is_stopped_and_ends_it(python: str) -> None:
+    """Though its link is up."""
+    with node(python, SUBPROCESSES + "os.kill(os.getpid(), 19)", pipe=True, keepalive=(0.1, 2)) as it:
+        assert it.link is not None and it.process.stderr is not None
+        others = list(map(int, it.line().split()))
+        os.waitpid(it.pid, os.WUNTRACED)
+        os.write(it.link, b"are you there?")
+        it.gone(*others, within_s=30)
+        assert it.process.returncode == -signal.SIGKILL
+        assert it.process.stderr.read() == b""
+
+
+def test_it_does_not_vouch_where_stderr_is_the_link(python: str) -> None:
+    with node(python, "time.sleep(2); say('over'); time.sleep(100)", pipe=True, keepalive=(0.1, 1000), merged=True) as it:
+        assert it.link is not None and it.process.stderr is not None
+        os.write(it.link, b"are you there?")
+        assert it.line() == "over"
+        it.hang_up()
+        it.gone(within_s=30)
+        assert it.process.stderr.read() == b""

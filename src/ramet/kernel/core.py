@@ -24,7 +24,7 @@ if MYPY:
 
 # well-known handles; docs/protocol.md has a section for each
 CONFIG, HELLO, CALL, CANCEL, LOST, ROUTE, GROW, END, MODULES, MODULE_REQUEST, OUTPUT, LOG, WISH, INSTALLED = range(1, 15)
-TAKEN = 18
+TAKEN, KEEPALIVE = 18, 19
 
 
 class Message(object):

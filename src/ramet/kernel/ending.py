@@ -1,4 +1,5 @@
 """The end of a node's output and of its guardian. Late part of the kernel: ``later`` needs it. Main thread."""
+import errno
 import os
 import sys
 import time
@@ -7,7 +8,11 @@ from ramet.kernel import compat, guardian
 
 MYPY = False
 if MYPY:
+    from typing import List
+
     from ramet.kernel.output import Forwarder
+
+spared = []  # type: List[str]      # process ids in our group that we may not kill
 
 
 def finish(forwarder, seconds):
@@ -23,12 +28,34 @@ def finish(forwarder, seconds):
             file.flush()
         except Exception:
             pass    # it is somebody's own, and broken
-    compat.signal.signal(15, compat.signal.SIG_IGN)     # see guardian.sweep_group
-    tell_guardian(0)
+    sweep_group()
     os.dup2(0, 1)
     os.dup2(0, 2)
     while max(forwarder.fds) >= 0 and compat.monotonic() < end:
         time.sleep(0.001)
+
+
+def sweep_group():
+    # type: () -> None
+    """SIGKILL to all others of this process group. Where /proc is empty (a bare chroot), SIGTERM, which this one ignores.
+
+    Those that may not be killed, of another user now, are left to the guardian.
+    """
+    node = os.getpid()
+    if not os.path.exists("/proc/self"):
+        compat.signal.signal(15, compat.signal.SIG_IGN)
+        os.kill(-node, 15)
+        return
+    for name in os.listdir("/proc"):
+        try:
+            pid = int(name)
+            if pid != node and os.getpgid(pid) == node:
+                os.kill(pid, 9)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                spared.append(name)
+        except ValueError:
+            pass    # it isn't a process
 
 
 def tell_guardian(word):
@@ -46,9 +73,11 @@ def leave():
     """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
     for disarm in guardian.life[3:]:
         disarm()
-    tell_guardian(os.getpid())
+    if not spared:
+        tell_guardian(os.getpid())
     try:
         os.close(guardian.life[1])      # which it takes for our end
+        os.kill(guardian.life[2], compat.signal.SIGCONT)    # if somebody has stopped it
         os.waitpid(guardian.life[2], 0)
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

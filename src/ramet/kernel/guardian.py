@@ -7,8 +7,11 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
   node, and one that holds the GIL in C code;
 - the node dies, seen by a pipe whose other end only the node holds: it SIGKILLs the group, so the node's subprocesses go,
   too;
-- the node says a word, a number in that pipe: 0 ends all others of its group. Any other is a process group that goes when
-  the node dies, and said again, one that doesn't; the node's own is one of these from the beginning (late part ``ending``);
+- the node says a word, a number in that pipe: a process group that goes when the node dies, and said again, one that doesn't;
+  the node's own is one of these from the beginning (late part ``ending``);
+- it is time to look after the node, if there is a keepalive. One that is stopped for too long is ended. For one that runs, but
+  doesn't read its link from one look to the next, it *vouches*, by a zero byte on the stderr that the node had at its start,
+  which the parent reads: it may be in C code that holds the GIL;
 - there is output. Descriptors 1 and 2 of the node are pipes that the guardian reads, so C code that prints while it holds
   the GIL never waits for a thread that needs it. It passes on what it reads through a second pipe each. When that is full
   it stops reading, so a writer waits; but when the node hasn't read for ``stall_s``, output is dropped, counted, and the
@@ -45,13 +48,14 @@ look_s = -1 if hasattr(os, "register_at_fork") else 2
 life = []  # type: List[Any]
 
 
-def start(link_fd, grace_s):
-    # type: (int, float) -> Tuple[int, int]
+def start(link_fd, grace_s, keepalive=None):
+    # type: (int, float, Any) -> Tuple[int, int]
     """Fork the guardian and turn descriptors 0, 1 and 2 of this process into /dev/null and its pipes.
 
     Args:
         link_fd: what is read from the parent. The write end must not be descriptor 1.
         grace_s: how long the node has to end by itself when the link is lost, in seconds.
+        keepalive: how often to look after the node, and how long it may be stopped, in seconds; or None.
 
     Returns:
         what to read the node's own stdout and stderr from: non-blocking.
@@ -68,7 +72,7 @@ def start(link_fd, grace_s):
     pid = os.fork()
     if not pid:
         try:
-            guard(node, grace_s, link_fd, pipes)
+            guard(node, grace_s, link_fd, pipes, keepalive)
         finally:
             os._exit(0)
     for n in 1, 2:
@@ -149,8 +153,8 @@ class Relay(object):
         return False
 
 
-def guard(node, grace_s, link_fd, pipes):
-    # type: (int, float, int, Any) -> None
+def guard(node, grace_s, link_fd, pipes, keepalive):
+    # type: (int, float, int, Any, Any) -> None
     """Be the guardian of a process, until one of the two ends."""
     import gc
     gc.disable()    # a collection would touch, and so copy, all memory
@@ -161,10 +165,13 @@ def guard(node, grace_s, link_fd, pipes):
     groups = set([node])
     relays = [Relay(pipes[n][0], pipes[n + 2][1]) for n in (1, 2)]
     low = 0
-    for fd in sorted([alive, words, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
+    keepalive = os.fstat(1) != os.fstat(2) and keepalive    # else the link is there, too
+    for fd in sorted([2, alive, words, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
         os.closerange(low, fd)
         low = fd + 1
     end = 0.0       # when the grace is over
+    look = keepalive and compat.monotonic() + keepalive[0]      # when to look after the node
+    unread = stopped = 0    # at how many looks
     while True:
         now = compat.monotonic()
         poller = Poll()
@@ -172,8 +179,7 @@ def guard(node, grace_s, link_fd, pipes):
         if not end:
             poller.register(link_fd, HALF)
         waits = [wait for wait in [look_s] + [relay.wants(poller, now) for relay in relays] if wait > 0]
-        if end:
-            waits.append(max(0, end - now))
+        waits += [max(0, when - now) for when in (end, look) if when]
         try:
             ready = [fd for fd, _ in poller.poll(min(waits) * 1000 + 1 if waits else None)]
         except select.error:    # 2.7, when it was stopped and goes on
@@ -184,12 +190,24 @@ def guard(node, grace_s, link_fd, pipes):
             if not said:
                 break
             for word in map(int, said):     # whole ones: each was written at once
-                if word:
-                    groups ^= set([word])
-                else:
-                    sweep_group(node)
+                groups ^= set([word])
         if link_fd in ready:
             end = now + grace_s
+        if look and now >= look:
+            look = now + keepalive[0]
+            poller = Poll()
+            poller.register(link_fd, IN)
+            poller.register(2, OUT)
+            unread = len(poller.poll(0)) > 1 and unread + 1
+            try:
+                with open("/proc/%d/stat" % node) as stat:
+                    stopped = ") T " in stat.read() and stopped + 1
+                if stopped * keepalive[0] > keepalive[1]:
+                    break
+                if unread > 1 and not stopped:
+                    os.write(2, b"\0")
+            except EnvironmentError:
+                pass    # no /proc; nobody reads that
         if end and now >= end or os.getppid() != node:
             break
         relays = [relay for relay in relays if relay.move(now)]
@@ -198,18 +216,3 @@ def guard(node, grace_s, link_fd, pipes):
             os.kill(-group, 9)
         except OSError:
             pass    # it has ended
-
-
-def sweep_group(node):
-    # type: (int) -> None
-    """SIGKILL to a process group, but not to its leader. Where /proc is empty (a bare chroot), SIGTERM: that spares it."""
-    if not os.path.exists("/proc/self"):
-        os.kill(-node, 15)
-        return
-    for name in os.listdir("/proc"):
-        try:
-            pid = int(name)
-            if pid != node and os.getpgid(pid) == node:
-                os.kill(pid, 9)
-        except (OSError, ValueError):
-            pass    # it has ended; it isn't a process

@@ -1,3 +1,4 @@
 """Well-known handles of the late parts. Those of the core are in ``core``; docs/protocol.md has a section for each. Pure."""
 
+SILENT = 20
 STUCK = 27

@@ -118,6 +118,7 @@ class Process(object):
             them.
         tty: the terminal's near end, or -1.
         on_stderr, on_tty: called with (bytes) for what comes there, if set.
+        vouched: how many zero bytes came on stderr: signs of life, of a node's guardian.
     """
 
     def __init__(self, loop, plan):
@@ -133,7 +134,7 @@ class Process(object):
         self._waiting = []  # type: List[Callable[[int], Any]]
         self._reaped = self._killed = False
         self._timer = None  # type: Optional[Timer]
-        self._pause_s = reap_first_s
+        self._pause_s, self.vouched = reap_first_s, 0
         far = []  # type: List[int]
         try:
             self._popen = self._start(plan, far)
@@ -316,7 +317,8 @@ class Process(object):
         # type: () -> bool
         data = _read(self._stderr)
         if data:
-            self._tail.add(data)
+            self.vouched += data.count(b"\0")
+            self._tail.add(data.replace(b"\0", b""))
             if self.on_stderr:
                 self.on_stderr(data)
         elif data is not None:
@@ -379,12 +381,12 @@ def _no_echo(fd):
     for those that don't."""
     try:
         import termios
+        mode = termios.tcgetattr(fd)
+        mode[1] &= ~termios.OPOST
+        mode[3] &= ~termios.ECHO
+        termios.tcsetattr(fd, termios.TCSANOW, mode)
     except ImportError:
-        return      # python3-minimal
-    mode = termios.tcgetattr(fd)
-    mode[1] &= ~termios.OPOST
-    mode[3] &= ~termios.ECHO
-    termios.tcsetattr(fd, termios.TCSANOW, mode)
+        pass    # python3-minimal
 
 
 def _environment(changes):
@@ -393,8 +395,5 @@ def _environment(changes):
     if not changes:
         return None
     result = dict(getattr(os, "environb", os.environ))
-    for key, value in changes.items():
-        result.pop(dialogue.to_bytes(key), None)
-        if value is not None:
-            result[dialogue.to_bytes(key)] = dialogue.to_bytes(value)
-    return result
+    result.update([(dialogue.to_bytes(key), value and dialogue.to_bytes(value)) for key, value in changes.items()])
+    return dict([(key, value) for key, value in result.items() if value is not None])

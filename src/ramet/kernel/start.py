@@ -31,7 +31,8 @@ class Self(object):
         self.calls = calls.Calls(self.core, self.context, self.on_idle)
         self.core.handlers.update({
             core.CALL: self.calls.arrive, core.CANCEL: self.calls.cancel, core.END: self.on_end,
-            core.MODULES: self.on_modules, core.GROW: self.on_family, core.MODULE_REQUEST: self.on_family})
+            core.MODULES: self.on_modules, core.GROW: self.on_family, core.MODULE_REQUEST: self.on_family,
+            core.KEEPALIVE: self.on_keepalive})
         self.core.routes.one_way = "one_way" in config
         link = self.core.routes.parent = links.Link(self.loop, self.core.on_frame, self.on_orphan)
         global node
@@ -105,6 +106,14 @@ class Self(object):
         self.family().handle(message)
 
     # ------------------------------------------------------------------ the end
+
+    def on_keepalive(self, message):
+        # type: (core.Message) -> None
+        """A neighbour asks for a sign of life; or an ancestor, who has sent that part before, for looking after neighbours."""
+        self.core.reply(message, [], CONTROL)
+        if message.body:
+            from ramet.kernel import keepalive
+            keepalive.begin(self, message)
 
     def on_end(self, message):
         # type: (core.Message) -> None
@@ -199,7 +208,7 @@ def main(fd_in, fd_out, data, kernel, form):
     ramet = sys.modules["ramet"] = Package("ramet")
     ramet.__path__ = []
     ramet.kernel = sys.modules["ramet.kernel"]
-    output_fds = guardian.start(fd_in, limits.guardian_grace_s)
+    output_fds = guardian.start(fd_in, limits.guardian_grace_s, config.get("keepalive"))
     output.replace_standard_streams()
     me = Self(config, fds, data, output_fds, (form, kernel))
     try:

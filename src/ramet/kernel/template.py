@@ -236,7 +236,10 @@ def be_node(old, fd, far, data):
     config, data = start.read_config(fd, data)
     compat.set_cloexec(fd)
     compat.set_blocking(fd, False)
-    output_fds = guardian.start(fd, limits.guardian_grace_s)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)        # the template's: the guardian shall neither keep it open nor write there
+    os.close(null)
+    output_fds = guardian.start(fd, limits.guardian_grace_s, config.get("keepalive"))
     finders = list(sys.meta_path)  # type: List[Any]
     sys.path_hooks.remove(importer.Nowhere)
     start.node = node = start.Self(config, [fd, fd], data, output_fds, old.kernel)

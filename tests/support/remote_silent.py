@@ -1,0 +1,31 @@
+"""Functions that tests of keepalive run in nodes."""
+import ctypes
+import os
+import time
+
+
+def hold_the_gil(seconds):
+    """In C code, so that no other thread of this interpreter runs meanwhile. Returns how long that was."""
+    began = time.time()
+    library = ctypes.PyDLL(None)    # whose functions keep the lock
+    while time.time() - began < seconds:    # a signal ends one sleep
+        library.sleep(int(began + seconds - time.time()) + 1)
+    return time.time() - began
+
+
+def watches():
+    """Whether this node looks after its neighbours."""
+    from ramet.kernel import start
+    return hasattr(start.node, "watch")
+
+
+def tell(dst, handle, value):
+    """Send any node any message."""
+    from ramet.kernel import start
+    start.node.core.tell(dst, handle, value)
+
+
+def pids():
+    """This process's, and its guardian's."""
+    from ramet.kernel import guardian
+    return [os.getpid(), guardian.life[2]]

@@ -1,0 +1,152 @@
+"""Keepalive without a clock: looks are called one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet.kernel import keepalive
+from ramet.kernel.core import KEEPALIVE
+from ramet.kernel.keepalive import Watch
+from ramet.lookout import NEVER_S, checked
+
+
+class Peer:
+    """A link, as far as ``Watch`` knows one."""
+
+    def __init__(self) -> None:
+        self.bytes_in = 100
+        self.signs = 0
+        self.closed: list[str] = []
+        self.close = self.closed.append
+
+
+class Net:
+    """A core and a loop, as far as ``Watch`` knows them."""
+
+    def __init__(self, keepalive_s: float, lost_after_s: float, peers: dict[int, Peer]) -> None:
+        self.loop = self
+        self.peers = peers
+        self.timers: list[tuple[float, Callable[[], Any]]] = []
+        self.asked: list[int] = []
+        self.told: list[tuple[int, bool]] = []
+        self.watch = Watch(self, keepalive_s, lost_after_s, self.neighbours,  # type: ignore[arg-type]
+                           lambda id, silent: self.told.append((id, silent)))
+
+    def call_later(self, seconds: float, fn: Callable[[], Any]) -> None:
+        self.timers.append((seconds, fn))
+
+    def send(self, dst: int, handle: int, chunks: list[bytes], reply_to: int, flags: int) -> None:
+        assert handle == KEEPALIVE and not chunks and reply_to
+        self.asked.append(dst)
+
+    def neighbours(self) -> Iterator[tuple[int, Any, Callable[[], Any]]]:
+        for id, peer in self.peers.items():
+            yield id, peer, lambda peer=peer: peer.signs  # type: ignore[misc]
+
+    def look(self) -> None:
+        (_, fn), = self.timers      # one timer, whatever happens
+        self.timers.clear()
+        fn()
+
+
+def test_traffic_asks_nothing_and_an_idle_link_every_other_time() -> None:
+    peer = Peer()
+    net = Net(30, 600, {1: peer})
+    for _ in range(10):
+        peer.bytes_in += 1
+        net.look()
+    assert net.asked == []
+    for number in range(1, 11):
+        net.look()
+        if len(net.asked) == number:
+            peer.bytes_in += 28     # it answers
+        net.look()
+        assert len(net.asked) == number
+    assert net.told == [] and peer.closed == []
+    assert [seconds for seconds, _ in net.timers] == [30]
+
+
+def test_silent_back_and_lost() -> None:
+    peer, other = Peer(), Peer()
+    net = Net(30, 120, {1: peer, 2: other})
+
+    def look() -> None:
+        other.bytes_in += 1
+        net.look()
+    look()      # what came before
+    look()
+    assert net.told == []
+    look()
+    assert net.told == [(1, True)]
+    look()
+    assert net.told == [(1, True)] and net.asked == [1, 1, 1]
+    peer.bytes_in += 1
+    look()
+    assert net.told == [(1, True), (1, False)]
+    for _ in range(3):
+        look()
+    assert peer.closed == []
+    look()
+    assert len(peer.closed) == 1 and "120 s" in peer.closed[0] and other.closed == []
+
+
+def test_other_signs_of_life_keep_it_but_it_is_silent() -> None:
+    peer = Peer()
+    net = Net(30, 120, {1: peer})
+    for number in range(100):
+        peer.signs = number // 3
+        net.look()
+    assert net.told == [(1, True)] and peer.closed == []
+    for _ in range(4):
+        net.look()
+    assert peer.closed
+
+
+def test_another_link_is_another_neighbour() -> None:
+    peers = {1: Peer()}
+    net = Net(1, 2, peers)
+    net.look()
+    net.look()
+    peers[1] = Peer()
+    net.look()
+    net.look()
+    assert net.told == [] and peers[1].closed == []
+    del peers[1]
+    net.look()
+    assert net.watch.seen == {}
+
+
+def test_a_process_runs_or_is_stopped_or_gone() -> None:
+    process = subprocess.Popen(["sleep", "1000"])
+    try:
+        assert keepalive.runs(process.pid) != keepalive.runs(process.pid)
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert keepalive.runs(process.pid) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert keepalive.runs(process.pid) == 0
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, "30", float("nan"), float("inf")])
+def test_settings_are_seconds(bad: Any) -> None:
+    with pytest.raises(ValueError, match="keepalive_s must be"):
+        ramet.Tree(keepalive_s=bad)
+    with pytest.raises(ValueError, match="lost_after_s must be"):
+        ramet.Tree(lost_after_s=bad)
+
+
+def test_settings_fit_together() -> None:
+    with pytest.raises(ValueError, match="at least twice"):
+        ramet.Tree(keepalive_s=10, lost_after_s=19)
+    assert checked(10, 20) == (10, 20)
+    assert checked(10, None) == (10, NEVER_S)
+    assert checked(None, 1) is None

@@ -1,5 +1,6 @@
-"""The program of test_keepalive.py that is stopped: nodes as its children and below, over sockets, pipes, and forked. It says their
-process ids, and when it is told to on stdin, what it thinks of them.
+"""The program of test_keepalive.py that is stopped: nodes as its children and below, over sockets, pipes, and forked.
+
+It says their process ids, and when it is told to on stdin, what it thinks of them.
 """
 import sys
 import time

@@ -1,5 +1,6 @@
-"""A link that can become half open: runs a program and passes its stdin and stdout on, until SIGUSR1 comes. From then on it swallows
-what either side says, and neither is told. argv: a file for its process id, the program.
+"""A link that can become half open: runs a program and passes its stdin and stdout on, until SIGUSR1 comes.
+
+From then on it swallows what either side says, and neither is told. argv: a file for its process id, the program.
 """
 import os
 import select

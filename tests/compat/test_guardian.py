@@ -425,7 +425,7 @@ def test_it_does_not_vouch_for_a_node_that_reads(python: str) -> None:
 
 def test_it_does_not_vouch_for_a_node_that_is_stopped_and_ends_it(python: str) -> None:
     """Though its link is up."""
-    with node(python, SUBPROCESSES + "os.kill(os.getpid(), 19)", pipe=True, keepalive=(0.1, 2)) as it:
+    with node(python, SUBPROCESSES + "os.kill(os.getpid(), 19)", pipe=True, keepalive=(0.1, 1)) as it:
         assert it.link is not None and it.process.stderr is not None
         others = list(map(int, it.line().split()))
         os.waitpid(it.pid, os.WUNTRACED)

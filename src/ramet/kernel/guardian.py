@@ -55,7 +55,7 @@ def start(link_fd, grace_s, keepalive=None):
     Args:
         link_fd: what is read from the parent. The write end must not be descriptor 1.
         grace_s: how long the node has to end by itself when the link is lost, in seconds.
-        keepalive: how often to look after the node, and how long it may be stopped, in seconds; or None.
+        keepalive: how often to look after the node, and how long it may be silent, in seconds; or None.
 
     Returns:
         what to read the node's own stdout and stderr from: non-blocking.
@@ -200,7 +200,7 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
             try:
                 with open("/proc/%d/stat" % node) as stat:
                     stopped = ") T " in stat.read() and stopped + 1
-                if stopped * keepalive[0] > keepalive[1]:
+                if stopped * keepalive[0] > 2 * keepalive[1]:   # its parent, who can say why, comes first
                     break
                 if unread > 1 and not stopped:
                     os.write(2, b"\0")

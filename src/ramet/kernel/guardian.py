@@ -161,11 +161,11 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
     os.setsid()
     for number in 1, 2, 3, 15:      # SIGHUP, SIGINT, SIGQUIT, SIGTERM
         compat.signal.signal(number, compat.signal.SIG_IGN)
-    alive, words, groups = pipes[0][0], pipes[5][0], set([node])
+    words, groups = pipes[5][0], set([node])
     relays = [Relay(pipes[n][0], pipes[n + 2][1]) for n in (1, 2)]
     low = unread = stopped = 0      # the latter two: at how many looks in a row
     keepalive = os.fstat(1) != os.fstat(2) and keepalive    # else the link is there, too
-    for fd in sorted([2, alive, words, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
+    for fd in sorted([2, pipes[0][0], words, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
         os.closerange(low, fd)
         low = fd + 1
     end = 0.0       # when the grace is over
@@ -204,7 +204,7 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
                     break
                 if unread > 1 and not stopped:
                     os.write(2, b"\0")
-            except EnvironmentError:
+            except Exception:
                 pass    # no /proc; nobody reads that
         if end and now >= end or os.getppid() != node:
             break

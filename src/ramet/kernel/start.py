@@ -72,7 +72,7 @@ class Self(object):
         # type: (str, str) -> None
         """Ask the parent for a module; when it returns, the cache knows it or knows why not."""
         if compat.thread_id() in (self.core.routes.parent.parsing, self.loop.thread):
-            raise ImportError("%s is needed by a thread that receives messages: nobody else could receive it" % name)
+            raise ImportError("%s is needed by a thread that receives messages" % name)
         flags, body = self.core.request(self.core.routes.ancestors[0], core.MODULE_REQUEST,
                                         [form, [name], self.core.id], CONTROL)
         if flags & DEAD:

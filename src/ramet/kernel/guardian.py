@@ -165,7 +165,7 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
     relays = [Relay(pipes[n][0], pipes[n + 2][1]) for n in (1, 2)]
     low = unread = stopped = 0      # the latter two: at how many looks in a row
     keepalive = os.fstat(1) != os.fstat(2) and keepalive    # else the link is there, too
-    for fd in sorted([2, pipes[0][0], words, link_fd] + [fd for relay in relays for fd in (relay.fd_in, relay.fd_out)]) + [1024]:
+    for fd in sorted([2, pipes[0][0], words, link_fd] + [fd for one in relays for fd in (one.fd_in, one.fd_out)]) + [1024]:
         os.closerange(low, fd)
         low = fd + 1
     end = 0.0       # when the grace is over

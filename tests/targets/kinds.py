@@ -1,11 +1,13 @@
 """Every kind of container that commands can be run in, in one form for the tests: how to grow in one, end it, look into it."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ramet import Node, Tree
-from targets.containers import Buildah, Docker, Lxc, Podman, lending, run
+from targets.containers import PATH, Buildah, Docker, Lxc, Podman, lending, run
 from targets.instances import Incus, Lxd
 
 PYTHON = "/usr/bin/python3"
@@ -88,3 +90,12 @@ class Kind:
                 if "container not known" not in str(error) or not attempts_left:
                     raise
         raise AssertionError("not reached")
+
+
+def ordinary(tree: Tree, home: Path, **env: str) -> Node:
+    """A node of an account that may do nothing in particular, and has a folder of its own for what programs note."""
+    home.chmod(0o755)
+    os.chown(home, 65534, 65534)
+    words = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all", "env", f"PATH={PATH}",
+             f"HOME={home}", *(f"{key}={value}" for key, value in env.items() if key not in ("HOME", "PATH"))]  # fmt: skip
+    return tree.command(words, python=PYTHON, name="ordinary", cwd="/")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from ramet.testing import check_connector
 from support import needs, remote
 from support.watch import Watch
 from targets.accounts import Accounts
+from targets.ending import check_ending
 
 pytestmark = pytest.mark.xdist_group("accounts")
 
@@ -33,8 +35,8 @@ def tree() -> Iterator[Tree]:
         yield grown
 
 
-def grow(node: Node, accounts: Accounts, how: str, password: str | None) -> Node:
-    options = {"python": accounts.python, **({"password": password} if password else {})}
+def grow(node: Node, accounts: Accounts, how: str, password: str | None, **more: Any) -> Node:
+    options = {"python": accounts.python, **({"password": password} if password else {}), **more}
     needs.program(how)
     if how == "su":
         return node.su(accounts.other, **options)
@@ -199,6 +201,12 @@ def test_killed_in_mid_call(tree: Tree, accounts: Accounts, how: str) -> None:
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
         time.sleep(0.02)
     assert not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize("how", ["sudo", "su", "doas"])
+def test_ended_from_outside(tree: Tree, accounts: Accounts, how: str) -> None:
+    asks = accounts.node(tree, accounts.asks)
+    check_ending(lambda **more: grow(asks, accounts, how, accounts.password, **more))
 
 
 def test_a_spec_of_accounts(tree: Tree, accounts: Accounts) -> None:

@@ -13,6 +13,7 @@ from ramet.testing import check_connector
 from support import remote
 from targets.booted import INNER, NAME, USER, Booted
 from targets.containers import gone, nodes_in
+from targets.ending import check_ending
 
 PYTHON = "/usr/bin/python3"
 
@@ -116,6 +117,13 @@ def test_killed_in_mid_call(tree: Tree, machine: Booted, connector: str) -> None
     with pytest.raises((ClosedError, NodeLostError)):
         call.result(30)
     assert gone(lambda: [line for line in nodes_in(space) if "(ramet:within)" not in line])
+    assert gone(machine.units)
+
+
+@pytest.mark.parametrize("connector", ["run0", "machinectl"])
+def test_ended_from_outside(tree: Tree, machine: Booted, connector: str) -> None:
+    start = getattr(within(tree, machine), connector)
+    check_ending(lambda **more: start(*([INNER] if connector == "machinectl" else []), **more))
     assert gone(machine.units)
 
 

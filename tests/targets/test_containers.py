@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from ramet import ClosedError, ConnectError, NodeLostError, PythonNotFoundError, Tree
+from ramet import AuthenticationError, ClosedError, ConnectError, NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
 from support import leaks, needs, remote
 from targets.containers import busybox_root, gone, nodes_in, run
-from targets.kinds import PYTHON, TARGETS, Kind
+from targets.ending import check_ending
+from targets.kinds import PYTHON, TARGETS, Kind, ordinary
 
 
 @pytest.fixture
@@ -88,6 +89,26 @@ def test_no_python_in_there(tree: Tree, kind: Kind, python: str | None) -> None:
     assert "python=" in str(caught.value)
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that every account may pass through to."""
+    with tempfile.TemporaryDirectory(prefix="rmt", dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
+@every_kind
+def test_an_account_that_may_not(tree: Tree, kind: Kind, home: Path) -> None:
+    """It can't enter what is there, nor have one made; the tree lives on."""
+    node = ordinary(tree, home, **kind.env)
+    options = [{"container": "full"}] + [{"container": None, **kind.own()}] * (kind.name in ("docker", "lxd", "incus"))
+    for more in options:
+        with pytest.raises(AuthenticationError, match="this account may not") as caught:
+            kind.grow(node, **more).wait(60)
+        assert caught.value.stage == "start"
+        assert f"grow it from a root node: node.sudo().{kind.name}(...)" in caught.value.remedy
+    assert node.call(remote.add, 2, 3) == 5
+
+
 @every_kind
 def test_a_chain_through_it(tree: Tree, kind: Kind) -> None:
     """From a node here into the container, and from there on."""
@@ -108,6 +129,11 @@ def test_killed_in_mid_call(tree: Tree, kind: Kind) -> None:
     with pytest.raises((ClosedError, NodeLostError)):
         call.result(20)
     assert gone(lambda: nodes_in(space))
+
+
+@every_kind
+def test_ended_from_outside(tree: Tree, kind: Kind) -> None:
+    check_ending(lambda **more: kind.grow(tree, **more))
 
 
 @with_processes
@@ -230,6 +256,32 @@ def test_no_daemon(tree: Tree, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- without a daemon
 
 
+@pytest.mark.parametrize("how", ["chroot", "unshare", "nsenter", "nspawn"])
+def test_ended_from_outside_without_a_daemon(tree: Tree, root: Path, how: str) -> None:
+    needs.program({"nspawn": "systemd-nspawn"}.get(how, how))
+    ways: dict[str, Any] = {
+        "chroot": lambda **more: tree.chroot(root, python=PYTHON, **more),
+        "unshare": lambda **more: tree.unshare(["mount", "uts", "pid", "net"], python=PYTHON, **more),
+        "nsenter": lambda **more: tree.nsenter(os.getpid(), namespaces=["uts", "net"], root=False, python=PYTHON, **more),
+        "nspawn": lambda **more: tree.nspawn(root, nspawn_args=["--bind-ro=/usr", "--keep-unit"], python=PYTHON, **more),
+    }
+    check_ending(ways[how])
+
+
+def test_who_is_not_root(tree: Tree, root: Path, home: Path) -> None:
+    """An ordinary account may not do any of these."""
+    node = ordinary(tree, home)
+    attempts = [("chroot", node.chroot(root)), ("nsenter", node.nsenter(os.getpid())), ("unshare", node.unshare(["net"]))]
+    if shutil.which("systemd-nspawn"):
+        attempts.append(("nspawn", node.nspawn(root)))
+    for name, attempt in attempts:
+        with pytest.raises(AuthenticationError, match="this account may not") as caught:
+            attempt.wait(60)
+        assert caught.value.stage == "start", name
+        assert "root node" in caught.value.remedy
+    assert node.call(remote.add, 2, 3) == 5
+
+
 def test_chroot(tree: Tree, root: Path) -> None:
     check_connector(lambda own: own.chroot(root, python=PYTHON))
     node = tree.chroot(root, python=PYTHON)
@@ -276,7 +328,10 @@ def test_nspawn(tree: Tree, root: Path) -> None:
     data = bytes(range(256)) * 4000
     assert node.call(remote.echo, data) == data
     assert node.local().call(remote.add, 2, 3) == 5
+    assert node.call(remote.from_own_module) == remote.from_own_module()
     with pytest.raises(ConnectError, match="in use"):
         tree.nspawn(root, **options).wait(30)
+    with pytest.raises(PythonNotFoundError):
+        tree.nspawn(root, **{**options, "python": "/no/such/python"}, name="other").wait(30)
     with pytest.raises(ConnectError, match="no such container"):
         tree.nspawn(root / "nothing").wait(30)

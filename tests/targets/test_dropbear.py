@@ -14,6 +14,7 @@ from ramet import AuthenticationError, ConnectError, HostKeyError, NodeLostError
 from ramet.testing import check_connector
 from support import leaks, needs, remote
 from support.watch import Watch
+from targets.ending import check_ending
 from targets.sshd import HOST, Dropbear
 
 
@@ -97,6 +98,19 @@ def test_the_session_is_ended_in_mid_call(tree: Tree, dropbear: Dropbear) -> Non
     while os.path.exists(f"/proc/{pid}"):
         assert time.monotonic() < end, "it lives on over there"
         time.sleep(0.02)
+
+
+def test_ended_from_outside(tree: Tree, dropbear: Dropbear) -> None:
+    check_ending(lambda **more: tree.ssh(HOST, **dropbear.by_key(**more)))
+
+
+def test_a_chain_through_it(tree: Tree, dropbear: Dropbear) -> None:
+    """From the host into it again, and on."""
+    node = tree.ssh(HOST, **dropbear.by_key())
+    again = node.local(name="a").local(name="b")
+    assert again.call(remote.from_own_module) == remote.from_own_module()
+    assert again.call(remote.whoami) == dropbear.user
+    assert again.parent and again.parent.parent == node
 
 
 def test_a_password_and_a_key(tree: Tree) -> None:

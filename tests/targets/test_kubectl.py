@@ -16,6 +16,7 @@ from ramet import NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
 from support import needs, remote
 from targets.cluster import Cluster
+from targets.ending import check_ending
 
 PYTHON = "/usr/bin/python3"
 
@@ -52,6 +53,10 @@ def test_gone_in_mid_call(tree: Tree, cluster: Cluster) -> None:
     cluster.processes[-1].kill()
     with pytest.raises(NodeLostError):
         call.result(60)
+
+
+def test_ended_from_outside(tree: Tree, cluster: Cluster) -> None:
+    check_ending(lambda **more: tree.kubectl("app", kubeconfig=cluster.config, python=PYTHON, **more))
 
 
 @pytest.mark.parametrize(("options", "kind", "cause"), [

@@ -18,6 +18,7 @@ from ramet import AuthenticationError, ConnectError, Node, NodeLostError, Tree
 from ramet.testing import check_connector
 from support import leaks, needs, remote
 from support.watch import Watch
+from targets.ending import check_ending
 from targets.second_factor import SecondFactor
 from targets.sshd import HOST, Sshd
 
@@ -432,6 +433,10 @@ def test_the_host_ends_the_session_in_mid_call(tree: Tree, sshd: Sshd, sent: sig
     with pytest.raises(NodeLostError):
         call.result(30)
     _until(lambda: not os.path.exists(f"/proc/{pid}"))      # and nothing is left over there
+
+
+def test_a_node_is_ended_from_outside(tree: Tree, sshd: Sshd) -> None:
+    check_ending(lambda **more: tree.ssh(HOST, **sshd.by_key(**more)))
 
 
 def test_nothing_is_left_on_the_host(sshd: Sshd) -> None:

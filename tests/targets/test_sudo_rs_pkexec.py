@@ -13,6 +13,7 @@ from support import remote
 from support.watch import Watch
 from targets.accounts import Accounts
 from targets.elsewhere import SudoRs, with_polkit
+from targets.ending import check_ending
 
 pytestmark = pytest.mark.xdist_group("accounts")
 
@@ -89,6 +90,10 @@ def test_sudo_rs_killed_in_mid_call(tree: Tree, place: SudoRs) -> None:
         time.sleep(0.05)
 
 
+def test_sudo_rs_ended_from_outside(tree: Tree, place: SudoRs) -> None:
+    check_ending(lambda **more: sudo_rs(tree, place, password=place.password, **more))
+
+
 # ---------------------------------------------------------------------- pkexec
 
 
@@ -119,3 +124,7 @@ def test_what_pkexec_refuses(tree: Tree, accounts: Accounts) -> None:
         pkexec(tree, accounts, accounts.free, python="nopython").wait(60)
     with pytest.raises(PythonNotFoundError):
         pkexec(tree, accounts, accounts.free, python="/no/such/python3").wait(60)
+
+
+def test_pkexec_ended_from_outside(tree: Tree, accounts: Accounts) -> None:
+    check_ending(lambda **more: pkexec(tree, accounts, accounts.free, **more))

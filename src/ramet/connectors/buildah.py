@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, temporary, texts, variables
+from ramet.connectors.oci import EACH_ITS_OWN, NOT_YOURS
 from ramet.connectors.rules import exits
 
 
@@ -55,9 +56,9 @@ def plan(
     return behind(f"buildah {container}", head, str(container), name, python, connect_timeout_s, rules=_EXITS)
 
 
-_EXITS = exits("start", None, [
+_EXITS = [*exits("start", None, [
     ("ConnectError", "container not known|no container with (name|ID)|no such container|could not find",
-     "there is no such container", "see the names: buildah containers"),
+     "there is no such container", f"see the names: buildah containers{EACH_ITS_OWN['buildah']}"),
     ("ConnectError", ("image not known|[Ii]nitializing source|short-name|manifest unknown|repository does not exist|"
      "pull access denied"),
      "there is no such image, here or where it would come from", "see the names: buildah images"),
@@ -68,4 +69,4 @@ _EXITS = exits("start", None, [
     ("ConnectError", "unrecognized isolation type|set --network other than host", "it can't be isolated in that way",
      "check isolation="),
     ("ConnectError", "unknown (shorthand )?flag", "buildah doesn't take its options", "see buildah_args="),
-])  # fmt: skip
+]), *NOT_YOURS["buildah"]]  # fmt: skip

@@ -43,7 +43,7 @@ def plan(
 _EXITS = exits("start", [1, 125], [
     ("ConnectError", "cannot change root directory[^\n]*(No such file|Not a directory)",
      "there is no such folder", "check path="),
-    ("ConnectError", "Operation not permitted|Permission denied", "this account may not change its root folder",
+    ("AuthenticationError", "Operation not permitted|Permission denied", "this account may not change its root folder",
      "grow it from a root node: node.sudo().chroot(...)"),
     ("ConnectError", "invalid (user|group|userspec)", "there is no such account in there", "check userspec="),
     ("ConnectError", "(invalid|unrecognized) option", "chroot doesn't take its options", "see chroot_args="),

@@ -45,7 +45,7 @@ def plan(
 
 _EXITS = [*NO_FOLDER, *exits("start", 1, [
     ("ConnectError", "jail \"[^\n]{1,200}\" not found", "there is no such jail that runs", "see the names: jls"),
-    ("ConnectError", "jail_attach[^\n]{1,60}: Operation not permitted|Operation not permitted",
+    ("AuthenticationError", "jail_attach[^\n]{1,60}: Operation not permitted|Operation not permitted",
      "this account may not enter it", "grow it from a root node: node.sudo().jail(...)"),
     ("ConnectError", "no such user|unknown user|getpwnam: ", "there is no such account in there", "check username="),
     ("PythonNotFoundError", "execvp[^\n]{0,300}: (No such file or directory|Permission denied)",

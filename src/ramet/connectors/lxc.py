@@ -50,7 +50,7 @@ def plan(
 _EXITS = [*NO_FOLDER, *exits("start", None, [
     ("ConnectError", "[Ff]ailed to get (the )?init pid|is not running|[Cc]onnection refused|Failed to get the container",
      "there is no such container that runs", "see the names and what runs: lxc-ls --fancy; start it: lxc-start"),
-    ("ConnectError", "[Pp]ermission denied|[Oo]peration not permitted|Insufficent privileges|Insufficient privileges",
+    ("AuthenticationError", "[Pp]ermission denied|[Oo]peration not permitted|Insufficent privileges|Insufficient privileges",
      "this account may not enter it", "grow it from a root node: node.sudo().lxc(...)"),
     ("PythonNotFoundError", "[Nn]o such file or directory[^\n]*[Ff]ailed to exec|[Ff]ailed to exec",
      "there is no such program in there", "say where an interpreter is: python="),

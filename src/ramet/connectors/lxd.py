@@ -105,7 +105,7 @@ def rules(connector: str, program: str) -> list[Rule]:
          "there is no such instance", f"see the names: {program} list; check project="),
         ("ConnectError", "is not running|is stopped", "the instance doesn't run", f"start it: {program} start"),
         ("ConnectError", "is frozen", "the instance is frozen", f"let it go on: {program} start"),
-        ("ConnectError", "[Pp]ermission denied|don't have the needed permissions|not authorized",
+        ("AuthenticationError", "[Pp]ermission denied|don't have the needed permissions|not authorized",
          "this account may not talk to the daemon", f"grow it from a root node: node.sudo().{connector}(...)"),
         ("ConnectError", "connect: |[Cc]onnection refused|[Ff]ailed to connect|daemon doesn't appear to be started",
          "the daemon can't be reached", "see that it runs"),

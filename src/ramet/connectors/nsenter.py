@@ -82,9 +82,9 @@ def plan(
 
 
 _EXITS = exits("start", 1, [
+    ("AuthenticationError", "Operation not permitted|Permission denied", "this account may not enter the namespaces",
+     "grow it from a root node: node.sudo().nsenter(...)"),
     ("ConnectError", "no process of |cannot open /proc/[0-9]+/ns|No such process",
      "there is no such process or container that runs", "check the id or the name, and kind="),
-    ("ConnectError", "Operation not permitted|Permission denied", "this account may not enter the namespaces",
-     "grow it from a root node: node.sudo().nsenter(...)"),
     ("ConnectError", "(invalid|unrecognized) option", "nsenter doesn't take its options", "see nsenter_args="),
 ])  # fmt: skip

@@ -50,7 +50,7 @@ _EXITS = exits("start", 1, [
      "there is no such container", "check the name or the folder"),
     ("ConnectError", "currently busy|already in use|is already",
      "the container is in use", "give ephemeral=True, or enter it: machinectl"),
-    ("ConnectError", "Need to be root|Operation not permitted|Permission denied", "this account may not make containers",
+    ("AuthenticationError", "Need to be root|Operation not permitted|Permission denied", "this account may not make containers",
      "grow it from a root node: node.sudo().nspawn(...)"),
     ("PythonNotFoundError", "execv\\([^\n]{1,300}\\) failed",
      "there is no such program in there", "say where an interpreter is: python="),

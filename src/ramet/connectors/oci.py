@@ -7,6 +7,18 @@ from ramet.bootstrap import first_stage
 from ramet.connectors import Plan, Python, argument, behind, python_words
 from ramet.connectors.rules import Rule, exits
 
+#: Programs without a daemon: whoever runs them has containers of his own, and sees no others.
+EACH_ITS_OWN = {
+    program: f"; each account has its own: root's are entered from a root node, node.sudo().{program}(...)"
+    for program in ("podman", "buildah")
+}
+NOT_YOURS = {
+    program: exits("start", None, [
+        ("AuthenticationError", "level=error msg=[^\n]{1,600}: permission denied|^Error: [^\n]{1,600}: permission denied",
+         "this account may not use these containers", f"grow it from a root node: node.sudo().{program}(...)"),
+    ]) for program in ("podman", "buildah")
+}
+
 
 def inside(
     program: str,
@@ -42,14 +54,14 @@ def rules(program: str) -> list[Rule]:
     """What it means when it ends before an interpreter runs."""
     return exits("start", None, [
         ("ConnectError", "[Nn]o such container|no container with (name or )?ID",
-         "there is no such container", f"see the names: {program} ps"),
+         "there is no such container", f"see the names: {program} ps{EACH_ITS_OWN.get(program, '')}"),
         ("ConnectError", "is not running|container state improper|can only create exec sessions on running",
          "the container doesn't run", f"start it: {program} start; or start one from an image: image="),
         ("ConnectError", "is paused", "the container is paused", f"let it go on: {program} unpause"),
         ("ConnectError", ("[Nn]o such image|image not known|pull access denied|repository does not exist|manifest unknown|"
          "[Ii]nitializing source|short-name"),
          "there is no such image, here or where it would come from", f"see the names: {program} images"),
-        ("ConnectError", "[Pp]ermission denied[^\n]*(daemon|docker\\.sock|podman\\.sock)",
+        ("AuthenticationError", "[Pp]ermission denied[^\n]*(daemon|docker\\.sock|podman\\.sock)",
          "this account may not talk to the daemon",
          f"let it into the daemon's group, or grow it from a root node: node.sudo().{program}(...)"),
         ("ConnectError", ("Cannot connect to |[Ii]s the docker daemon running|unable to connect to Podman|"
@@ -65,4 +77,4 @@ def rules(program: str) -> list[Rule]:
          "there is no such program in there: no Python, or no sh to look for one", "say where an interpreter is: python="),
         ("ConnectError", "unknown (shorthand )?flag|unknown option",
          f"{program} doesn't take its options", f"see {program}_args="),
-    ])
+    ]) + NOT_YOURS.get(program, [])

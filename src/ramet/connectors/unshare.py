@@ -46,7 +46,7 @@ def plan(
 
 
 _EXITS = exits("start", 1, [
-    ("ConnectError", "Operation not permitted|Permission denied|write failed /proc/self/[ug]id_map",
+    ("AuthenticationError", "Operation not permitted|Permission denied|write failed /proc/self/[ug]id_map",
      "this account may not make such namespaces", "add \"user\" to namespaces=, or grow it from a root node"),
     ("ConnectError", "Invalid argument|No space left|not supported",
      "this system makes no more such namespaces, or none at all", "see /proc/sys/user and the kernel's settings"),

@@ -67,7 +67,7 @@ COVERED: dict[str, tuple[str, ...]] = {
                f"{_ELSEWHERE}pkexec_ended_from_outside"),
     **{kind: _container(kind) for kind in ("podman", "docker", "lxc", "lxd", "incus")},
     "buildah": _container("buildah", entered=False),
-    "nspawn": _without_daemon("nspawn", "nspawn"),
+    "nspawn": _without_daemon("nspawn", "nspawn", "nspawn_without_a_python[None]"),
     "chroot": _without_daemon("chroot", "chroot"),
     "unshare": _without_daemon("unshare", "unshare"),
     "nsenter": _without_daemon("nsenter", "nsenter_by_pid", "nsenter_by_name[docker]"),

@@ -331,7 +331,12 @@ def test_nspawn(tree: Tree, root: Path) -> None:
     assert node.call(remote.from_own_module) == remote.from_own_module()
     with pytest.raises(ConnectError, match="in use"):
         tree.nspawn(root, **options).wait(30)
-    with pytest.raises(PythonNotFoundError):
-        tree.nspawn(root, **{**options, "python": "/no/such/python"}, name="other").wait(30)
     with pytest.raises(ConnectError, match="no such container"):
         tree.nspawn(root / "nothing").wait(30)
+
+
+@pytest.mark.parametrize("python", ["/no/such/python", None])
+def test_nspawn_without_a_python(tree: Tree, root: Path, python: str | None) -> None:
+    needs.program("systemd-nspawn")
+    with pytest.raises(PythonNotFoundError, match="python="):
+        tree.nspawn(root, nspawn_args=["--tmpfs=/usr", "--keep-unit"], python=python).wait(60)

@@ -16,7 +16,7 @@ from zlib import crc32
 from ramet import codec, functions
 from ramet.call import Call
 from ramet.inputs import Pulled, is_iterator
-from ramet.kernel import limits, remote_errors, values
+from ramet.kernel import cancelling, jobs, limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Message
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError, ServiceError, ValueNotPortableError
 from ramet.kernel.facade import ANY
@@ -25,7 +25,7 @@ from ramet.kernel.proxies import NONE, SERVICE
 from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
-from ramet.service import Service
+from ramet.service import RequestCall, Service
 from ramet.shipping import CANCELLING, KERNEL, LANES, OWN, RARE, STREAMS
 from ramet.stream import Stream
 
@@ -67,6 +67,11 @@ class Caller:
             stream: gets the items of what the function returns.
         """
         state, options = node._state, options_for(fn, node._options)
+        job = getattr(self.core.threads, "job", None)
+        if job:     # a method of a service of this program makes this call
+            if wait and options.get("lane") != ANY:
+                jobs.check_cycle(job.chain, node.id, flow_of(options))
+            options = within(job, node, options, wait)
         pulled: list[Pulled] = []
         if kwargs or not PLAIN_ARGUMENTS.issuperset(map(type, args)):
             args, kwargs, pulled = self._pulled(node, args, kwargs)
@@ -81,6 +86,8 @@ class Caller:
             raise
         call: Call[Any] = Call(node, fn)
         state.calls += 1
+        if job:
+            ends_with(job, call)
         if ready:
             self._send(call, chunks, 0, wait)
             return call
@@ -141,12 +148,17 @@ class Caller:
         """Ask a service of a node for something: a method of it, or None for what it is like."""
         state = node._state
         name = None if method is None else method.__name__
-        chunks = encoded([service, name, list(args), kwargs], state.context, REQUEST)
+        job = getattr(self.core.threads, "job", None)
+        options = within(job, node, node._options, True) if job else node._options
+        said = {key: options[key] for key in ("timeout", "chain") if key in options}
+        chunks = encoded([service, name, list(args), kwargs, said], state.context, REQUEST)
         needs = self.modules.coder.take_needs() if state.context.rare else None
         self._check(state, "", needs)
-        call: Call[Any] = Call(node, method or Service.__dir__)
+        call = RequestCall(node, method or Service.__dir__, options.get("timeout"))
         state.calls += 1
-        self._bound(call, node._options)
+        self._bound(call, options)
+        if job:
+            ends_with(job, call)
 
         def send() -> None:
             try:
@@ -318,6 +330,34 @@ def encoded(message: list[Any], context: values.Context, names: tuple[tuple[str,
         raise ValueNotPortableError(f"arguments: a message of {sum(map(len, chunks))} bytes is over the limit of "
                                     f"{limits.message_bytes_max}: send it in parts")
     return chunks
+
+
+def within(job: Any, node: Node, options: dict[str, Any], waits: bool) -> dict[str, Any]:
+    """Options of a call that a method of this program's services makes: it has the time that the method has left.
+
+    Args:
+        job: the request for that method.
+        waits: the method will wait for it at once.
+
+    Raises:
+        CallTimeout: no time is left.
+    """
+    left = job.left()
+    if left is not None:
+        if left <= 0:
+            raise CallTimeout(f"no time is left for a call in {node.name}: its caller has used up its own")
+        options = {**options, "timeout": min(left, options.get("timeout", left))}
+    if waits:
+        options = {**options, "chain": job.chain}
+    return options
+
+
+def ends_with(job: Any, call: Call[Any]) -> None:
+    """End a call with the request in whose method it was made."""
+    take_back = cancelling.register(job, call.cancel)
+    call.add_done_callback(lambda _: take_back())
+    if job.cancelled:
+        call.cancel()
 
 
 def _is_ready(state: State, module: str, options: dict[str, Any], needs: Needs | None) -> bool:

@@ -40,14 +40,15 @@ GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidd
 # What ends calls; and what runs them in other lanes than the main one.
 CANCELLING = (*LONG, "failures", "handles", "jobs", "offspring", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")
-# What serves objects to other nodes.
-SERVICES = (*UNFORESEEN, "failures", "proxies", "services")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "template")
 # What sends the items of streams, and what their receiver needs of long messages.
 STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
 # What looks after neighbours.
 KEEPING = ("handles", "keepalive")
+# What serves objects to other nodes; and what asks services, from a node.
+SERVICES = (*STREAMS, "lanes", "tasks", "descent", "proxies", "served", "requests", "askers", "services")
+ASKING = (*LANES, "peers", "descent", "remote_errors", "proxies")
 # What runs programs.
 RUNNING = (*STREAMS, "ending", "running")
 # What functions of the kernel's own need, that the user's methods call.
@@ -59,7 +60,8 @@ WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "import
          "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
 # What comes along with a part that is asked for: what it imports, and what is seldom used without it.
 TOGETHER = {"packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN,
-            "cancelling": CANCELLING, "lanes": LANES, "peers": (*LANES, "peers", "descent", "remote_errors")}
+            "cancelling": CANCELLING, "lanes": LANES, "peers": ASKING,
+            "results": (*STREAMS, "results")}
 # What loads native modules.
 NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.

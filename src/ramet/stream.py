@@ -10,7 +10,7 @@ import collections
 import threading
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ramet.kernel import streams
 from ramet.kernel.errors import CallCancelled, CallTimeout
@@ -22,8 +22,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Producer(Protocol):
+    """What makes a stream's items, as far as it is to be ended and named: a call, or a request to a service."""
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        ...
+
+    def cancel(self) -> object:
+        """End it."""
+        ...
+
+
 class Stream(Generic[T]):
-    """The items of a generator that runs in a node: an iterator, for ``for`` and for ``async for``. Made by ``Node.stream``.
+    """The items of a generator that runs in a node: an iterator, for ``for`` and for ``async for``. Made by ``Node.stream``,
+    and by methods of services that yield.
 
     What isn't taken stays over there: the generator waits when about a quarter of a megabyte, or a thousand items, are on their
     way (up to one and a half megabytes, 65,536 items, when that is too little for the way). Several threads and tasks may take
@@ -35,13 +49,13 @@ class Stream(Generic[T]):
         value: what the generator returned; None until all items were taken.
     """
 
-    def __init__(self, node: Node, flow: int) -> None:
+    def __init__(self, node: Node, flow: int = 0, intake: streams.Intake | None = None) -> None:
         core = node._tree._core
         ours = node._tree._streams
         self.node = node
         self.value: Any = None
-        self._intake = streams.Intake(ours, node.id, ours.number(False), node._state.context)
-        self._call: Call[Any] | None = None
+        self._intake = intake or streams.Intake(ours, node.id, ours.number(False), node._state.context)
+        self._call: Producer | None = None
         self._items: collections.deque[T] = collections.deque()
         self._lock = threading.Lock()
         self._over = False
@@ -159,9 +173,10 @@ class Stream(Generic[T]):
         call.add_done_callback(ended)
 
 
-def _close(intake: streams.Intake, call: Call[Any] | None) -> None:
+def _close(intake: streams.Intake, call: Producer | None) -> None:
+    ended = intake.ended
     intake.stop()
-    if call is not None:
+    if call is not None and not ended:
         call.cancel()
 
 

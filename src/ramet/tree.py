@@ -38,6 +38,7 @@ from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
 from ramet.retrying import Retry
+from ramet.service import loop_of_caller
 from ramet.shipping import Shipper
 from ramet.told import Told
 
@@ -141,13 +142,15 @@ class Tree(Grower):
         """Let nodes call methods of an object of this program: ``ramet.here().controller.service(name)`` over there.
 
         What they send is data only; who may send is ``allow``: "subtree" or "anyone", a node, or several of these.
-        Options as for ``Node.serve``. Methods run on threads of their own, up to ``threads`` at a time.
+        Options as for ``Node.serve``. Methods run on threads of their own, up to ``threads`` at a time; coroutines on the event
+        loop that runs where this is called. When nobody waits for a method any more, it isn't interrupted, as in nodes: only
+        what it has started in nodes is ended.
 
         Raises:
             ValueError: that name is taken, or an option is wrong.
         """
         self._check_open()
-        services.of(self._core, self._context_of, codec).add(name, thing, services.ids_of(allow), **options)
+        services.of(self._core, self._context_of, codec).add(name, thing, services.ids_of(allow), loop_of_caller(), **options)
 
     def withdraw(self, name: str) -> None:
         """Serve it no longer: what runs ends as it would, what waits is refused. Raises KeyError."""

@@ -58,6 +58,7 @@ def ended(node: ramet.Node, call: ramet.Call[object]) -> None:
     assert node.call(remote_cancel.note, "next") == "next"
 
 
+CHANNEL_WAYS = [remote_cancel.receive, remote_cancel.send, remote_cancel.iterate]
 WAYS = [remote_cancel.sleep, remote_cancel.read_a_pipe, remote_cancel.spin, remote_cancel.wait_for_a_lock]
 
 
@@ -106,6 +107,21 @@ def test_a_thread_is_interrupted_at_its_next_bytecode(node: ramet.Node) -> None:
 
 def ended_by_itself(node: ramet.Node) -> None:
     until(lambda: not node.stats()["ending"], f"it goes on: {node.stats()}")
+
+
+@pytest.mark.parametrize("lane", [None, "work"])
+@pytest.mark.parametrize("way", CHANNEL_WAYS, ids=lambda way: way.__name__)
+def test_waiting_for_a_channel_is_ended(node: ramet.Node, way: Callable[..., object], lane: str | None) -> None:
+    """In ramet's own code: so in threads, too, and where the interpreter can't interrupt these."""
+    here = node._tree.channel(1)
+    for channel in here, node.options(lane="watch").call(remote_cancel.make_channel):
+        call = begun(node.options(lane=lane), way, channel)
+        assert call.cancel()
+        ended_by_itself(node)
+        assert noted(node) == ["begun", "ended"]
+    if way is not remote_cancel.send:
+        here.send("whole")
+        assert node.options(lane="watch").call(remote_cancel.receive_one, here) == "whole", "the end took nothing along"
 
 
 def test_a_subprocess_of_a_thread_ends_with_its_call(node: ramet.Node) -> None:

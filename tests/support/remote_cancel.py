@@ -202,3 +202,39 @@ def has_asyncio():
     except (ImportError, SyntaxError):
         return False
     return True
+
+
+def make_channel():
+    import ramet
+    return ramet.here().channel(1)
+
+
+def receive(channel):
+    note("begun")
+    try:
+        channel.receive()
+    finally:
+        note("ended")
+
+
+def iterate(channel):
+    note("begun")
+    try:
+        for _ in channel:
+            note("not reached")
+    finally:
+        note("ended")
+
+
+def send(channel):
+    """Sends until there is no room, and on."""
+    note("begun")
+    try:
+        while True:
+            channel.send(b"x" * 100000)
+    finally:
+        note("ended")
+
+
+def receive_one(channel):
+    return channel.receive(timeout=60)

@@ -74,6 +74,10 @@ def thread_of(_=None):
     yield threading.current_thread().name
 
 
+def sizes(items):
+    return [len(item) for item in items]
+
+
 def total(items, stop_at=None):
     """Reads an iterator that is an argument."""
     found = 0

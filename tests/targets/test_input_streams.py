@@ -214,3 +214,9 @@ def send_reference(_: Any = None) -> Any:
 def test_an_iterator_from_below_is_refused(node: ramet.Node) -> None:
     with pytest.raises(ramet.ValueNotPortableError):
         node.call(send_reference)
+
+
+def test_an_item_larger_than_the_window_may_be_the_last_one(node: ramet.Node) -> None:
+    """What ends a stream isn't under credit."""
+    for _ in range(5):
+        assert node.call(remote_streams.sizes, iter([b"x" * 3_000_000])) == [3_000_000]

@@ -10,7 +10,7 @@ is asked.
 import binascii
 import os
 
-from ramet.kernel import compat, descent, facade, feeds, importer, readers, streams, values
+from ramet.kernel import compat, descent, facade, feeds, importer, jobs, readers, streams, values
 from ramet.kernel.ends import BACK, CHANNEL, CLOSE, HELD, RECEIVE, SEND, End, window
 from ramet.kernel.errors import CallTimeout, ClosedError, ProtocolError
 from ramet.kernel.holding import Held
@@ -151,8 +151,9 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
         """
         ours = self._channels
         data = compat.Bytes(b"".join(ours.streams.codec.encode(item, ours.context, "item")))
-        if not self._use().put(data, timeout):
-            raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
+        with jobs.Apart(ours.core):
+            if not self._use().put(data, timeout):
+                raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
 
     put = send
 
@@ -167,19 +168,20 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
             ClosedError: it is closed, and all items were taken. NodeLostError: the node that holds it is gone.
             CallTimeout: nothing came in time. ValueNotPortableError, ProtocolError: this item can't be read here.
         """
-        end = self._use()
-        clock = self._channels.core.loop.now
-        until = None if timeout is None else clock() + timeout
-        while True:
-            found = end.look()
-            if found:
-                return self._unpack(found[0])
-            if end.over():
-                raise ClosedError("the channel is closed")
-            left = None if until is None else until - clock()
-            if left is not None and left <= 0:
-                raise CallTimeout("nothing came out of the channel for %g s" % (timeout or 0))
-            end.wait(left)
+        core = self._channels.core
+        until = None if timeout is None else core.loop.now() + timeout
+        with jobs.Apart(core):
+            end = self._use()
+            while True:
+                found = end.look()
+                if found:
+                    return self._unpack(found[0])
+                if end.over():
+                    raise ClosedError("the channel is closed")
+                left = None if until is None else until - core.loop.now()
+                if left is not None and left <= 0:
+                    raise CallTimeout("nothing came out of the channel for %g s" % (timeout or 0))
+                end.wait(left)
 
     get = receive
 

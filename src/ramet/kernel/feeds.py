@@ -2,7 +2,7 @@
 
 Whoever has items adds them, in a thread that may block. ``granted`` and ``stop`` run on whichever thread reads the link.
 """
-from ramet.kernel import compat
+from ramet.kernel import compat, jobs
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.streams import (
     BATCH_BYTES,
@@ -74,7 +74,7 @@ class Feed(object):
         if not self.room(size):
             self.on_room = self.core.waiter().wake
             self.want()
-            if not self.core.wait(lambda: self.room(size), self.core.routes.link_to(self.peer), seconds):
+            if not jobs.wait(self.core, lambda: self.room(size), self.core.routes.link_to(self.peer), seconds):
                 return False
         self.put(chunks, size)
         return not self.stopped

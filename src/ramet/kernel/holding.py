@@ -2,7 +2,7 @@
 
 Items are bytes here: nothing is unpacked. Any thread, also one that reads a link: ``pump`` never blocks.
 """
-from ramet.kernel import compat, streams, values
+from ramet.kernel import compat, jobs, streams, values
 from ramet.kernel.errors import ClosedError
 
 MYPY = False
@@ -106,7 +106,7 @@ class Held(object):
         ends = self.senders or self.receivers
         link = self.core.routes.link_to(ends[-1].peer) if ends else None
         try:
-            return self.core.wait(ready, link, seconds)
+            return jobs.wait(self.core, ready, link, seconds)
         finally:
             with self.lock:
                 self.waiting.remove(wake)

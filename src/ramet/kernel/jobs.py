@@ -30,6 +30,8 @@ class Job(object):
 
     Attributes:
         goes_on: it runs on when ``enter`` has returned.
+        interrupts: it may be interrupted at all.
+        holds_own_only: no subprocess is its own that was there before it began.
         lane: its name; "" is the main lane.
         task: its thread's number for the system; 0 if that isn't known.
         queue: in which it waits, or None.
@@ -41,6 +43,8 @@ class Job(object):
     """
 
     goes_on = False
+    holds_own_only = False
+    interrupts = True
 
     def __init__(self, calls, message, lane):
         # type: (Calls, Message, str) -> None
@@ -177,7 +181,7 @@ class ThreadJob(Job):
         Job.__init__(self, calls, message, lane)
         self.thread = 0
         self.permit = []  # type: List[bool]
-        self.sent = self.outside = False
+        self.sent = self.outside = self.away = False
 
     def enter(self, fn, args, kwargs, options):
         # type: (Any, Any, Any, Any) -> Any
@@ -222,9 +226,12 @@ class ThreadJob(Job):
 
     def leave(self):
         # type: () -> bool
-        """See ``Job``."""
+        """See ``Job``. Who has left already is told False: what a generator does to clean up may call ramet, too."""
+        if self.away:
+            return False
         try:
             self.permit.pop()
+            self.away = True
             return True
         except IndexError:
             while not self.sent and self.cancelled:
@@ -238,6 +245,7 @@ class ThreadJob(Job):
         # type: (bool) -> None
         """See ``Job``."""
         if left:
+            self.away = False
             self.permit.append(True)
 
     def raise_now(self):
@@ -271,3 +279,67 @@ def frames_of(thread):
         found.append(frame)
         frame = frame.f_back
     return found
+
+
+class Apart(object):
+    """A ``with`` block of ramet's own code that a function has called: only waits are interrupted there. Any thread.
+
+    Args:
+        core: of this node. In a thread that runs no call nothing happens.
+    """
+
+    def __init__(self, core):
+        # type: (Any) -> None
+        self.core = core
+
+    def __enter__(self):
+        # type: () -> None
+        threads = self.core.threads
+        self.job = None if getattr(threads, "apart", None) else _current(self.core)
+        if self.job:
+            self.left = self.job.leave()
+            threads.apart = self.job if self.left else None
+
+    def __exit__(self, kind, error, trace):
+        # type: (Any, Any, Any) -> None
+        if self.job:
+            self.core.threads.apart = None
+            self.job.back(self.left)
+
+
+def _current(core):
+    # type: (Any) -> Any
+    """As ``cancelling.current_job``, without the asyncio lane's."""
+    job = getattr(core.threads, "job", None)
+    node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
+    calls = node.calls if node and node.core is core else None
+    if job is None and calls and calls.current and compat.thread_id() == compat.main_thread_id:
+        from ramet.kernel import cancelling
+        job = cancelling.main_job(calls, calls.current)
+    return job if job and job.interrupts else None
+
+
+def wait(core, ready, link, seconds=None):
+    # type: (Any, Callable[[], Any], Any, Optional[float]) -> Any
+    """Block as ``core.wait`` does; inside of ``Apart``, be interrupted with the call."""
+    job = getattr(core.threads, "apart", None)
+    if job is None:
+        return core.wait(ready, link, seconds)
+    before, job.waiter = job.waiter, core.waiter()
+    try:
+        found = core.wait(lambda: ready() or job.cancelled, link, seconds)
+        if job.cancelled and not ready():
+            job.raise_now()
+        return found
+    finally:
+        job.waiter = before
+
+
+def check_cycle(chain, id, flow):
+    # type: (List[Any], int, int) -> None
+    """Raise DeadlockError if a lane is one of a chain, which waits. By its flow: lanes that share one share a thread."""
+    for at, one in enumerate(chain):
+        if (one[0], one[1]) == (id, flow):
+            from ramet.kernel.errors import DeadlockError
+            cycle = ["node %d, lane %s" % (id, name or "main") for id, _, name in chain[at:]]
+            raise DeadlockError("this call would wait for itself: " + " -> ".join(cycle + cycle[:1]))

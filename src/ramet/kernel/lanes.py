@@ -183,6 +183,17 @@ class Lanes(object):
                 self._note(job, lane.queue)
                 lane.bell.notify()
 
+    def asyncio_loop(self):
+        # type: () -> Any
+        """The loop of the asyncio lane, which is started if need be. For threads that may block."""
+        with self.lock:
+            if not self.tasks:
+                from ramet.kernel import tasks
+                self.tasks = tasks.Tasks(self)
+            if not self.tasks.loop:
+                self.tasks.wake()
+        return self.tasks.running_loop()
+
     def _note(self, job, queue):
         # type: (Job, Any) -> None
         job.queue = queue

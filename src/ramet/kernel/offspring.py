@@ -9,7 +9,8 @@ Which ones are a call's own is told, from the surest to the least:
    call in that time.
 
 Times in /proc are in steps of 10 ms, so by 3 and 4 nothing is found that was started in a call's first moment: it might be what
-the call before has left. What is one of ramet's own processes (guardian, children of the node) is never a call's.
+the call before has left. Of a request for a service, whose asker needn't be an ancestor, nothing is taken that was there before
+it. What is one of ramet's own processes (guardian, children of the node) is never a call's.
 Any thread; reads /proc and sends signals, nothing else.
 """
 import os
@@ -50,6 +51,8 @@ def of(job):
     if mine is None and not job.lane and not _others_since(job):
         mine = [pid for pid, (parent, _) in table.items() if parent == os.getpid()]
     found.update([pid for pid in mine or () if pid in table and table[pid][1] >= born])
+    if job.holds_own_only:
+        found = set([pid for pid in found if pid in table and table[pid][1] >= born - 1])
     own = _of_ramet()
     return _with_descendants(table, [pid for pid in found - own if not table or table.get(pid, (0, 0))[0] == os.getpid()])
 

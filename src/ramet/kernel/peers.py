@@ -4,12 +4,13 @@ Calls go down only: a node may call functions in itself and in nodes below it. T
 are made: its time, and the lanes that wait for it; and they end with it. Any thread; ``call`` and ``result`` block.
 """
 
-from ramet.kernel import cancelling, compat, descent, fragments, frames, lanes, limits, remote_errors, values
+from ramet.kernel import cancelling, compat, descent, fragments, frames, jobs, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.calls import COROUTINE
-from ramet.kernel.errors import CallCancelled, CallTimeout, DeadlockError, Error, NodeLostError, ProtocolError, ServiceError
+from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError, ServiceError
 from ramet.kernel.errors import ValueNotPortableError as NotPortable
 from ramet.kernel.frames import DEAD, ERROR
+from ramet.kernel.proxies import NONE, SERVICE, ServiceProxy
 
 MYPY = False
 if MYPY:
@@ -68,7 +69,7 @@ class PeerCall(object):
         left = self._job.leave() if self._job else False
         try:
             self._handle = self._core.ask(peer._address(), handle, body, self._done, 0, flow)
-            if self._job and not self._answer and handle == core_module.CALL:
+            if self._job and not self._answer and handle in (core_module.CALL, SERVICE):
                 self._job.nested[self._handle] = peer._address()
         finally:
             if self._job:
@@ -214,24 +215,27 @@ class Peer(object):
     def _start(self, fn, args, kwargs, job, chain):
         # type: (Callable[..., Any], Any, Any, Any, List[Any]) -> PeerCall
         lane = lane_of(fn, self._options)
+        seconds, given = self._time(job)
+        options = {"lane": lane, "timeout": seconds, "chain": chain}
+        options = dict([(key, value) for key, value in options.items() if value])
+        return PeerCall(self, values.encode([_name(fn), list(args), kwargs, options]), lanes.flow_of(lane), seconds, given)
+
+    def _time(self, job):
+        # type: (Any) -> Any
+        """The seconds that a call may take, or None; and those that it was given, or None if its caller hasn't more left."""
         given = self._options.get("timeout")
         left = job.left() if job else None
         seconds = given if left is None else left if given is None else min(left, given)
         if seconds is not None and seconds <= 0:
             raise CallTimeout("no time is left for a call in %s: its caller has used up its own" % self.name)
-        options = {"lane": lane, "timeout": seconds, "chain": chain}
-        options = dict([(key, value) for key, value in options.items() if value])
-        return PeerCall(self, values.encode([_name(fn), list(args), kwargs, options]), lanes.flow_of(lane), seconds,
-                        given if seconds == given else None)
+        return seconds, given if seconds == given else None
 
     def _check_cycle(self, chain):
         # type: (List[Any]) -> None
-        """Raise DeadlockError if the lane is one that waits. By its flow: lanes that share one share a thread."""
-        lane = self._options.get("lane") or ""
-        for at, (id, flow, _) in enumerate(chain):
-            if id == self.id and flow == lanes.flow_of(lane) != lanes.ANY_FLOW:
-                cycle = ["node %d, lane %s" % (id, name or "main") for id, _, name in chain[at:]]
-                raise DeadlockError("this call would wait for itself: " + " -> ".join(cycle + cycle[:1]))
+        """Raise DeadlockError if the lane is one that waits."""
+        flow = lanes.flow_of(self._options.get("lane") or "")
+        if flow != lanes.ANY_FLOW:
+            jobs.check_cycle(chain, self.id, flow)
 
     def _address(self):
         # type: () -> int
@@ -244,30 +248,59 @@ class Peer(object):
         # type: (str) -> Any
         """A service of that node: an object whose methods are requests to it, which block.
 
-        Requests raise RemoteError: what the method raised. ServiceError: there is no such service for this node, or it is busy.
-        NodeLostError: that node is gone, or this tree lets nodes talk up and down only.
-        """
-        from ramet.kernel import proxies
+        What a method yields comes as a stream, for ``for`` and ``with``.
 
+        Requests raise RemoteError: what the method raised. ServiceError: there is no such service for this node, or it is busy.
+        NodeLostError: that node is gone, or this tree lets nodes talk up and down only. CallTimeout: as ``options(timeout=)``
+        says, or the call in which this is called. DeadlockError: the service waits for this very call.
+        """
         def request(method, args, kwargs):
             # type: (Any, Any, Any) -> Any
-            return self._ask(proxies.SERVICE, [name, method, list(args), kwargs])
-        return proxies.ServiceProxy(name, self.name, request)
+            return self._serve([name, method, list(args), kwargs])
+        return ServiceProxy(name, self.name, request)
+
+    def _serve(self, asked):
+        # type: (List[Any]) -> Any
+        """Ask a service of that node, and wait."""
+        job = cancelling.current_job(self._node.calls)
+        seconds, given = self._time(job)
+        options = {"timeout": seconds, "chain": job.chain if job else []}
+        options = dict([(key, value) for key, value in options.items() if value])
+        request = PeerCall(self, values.encode(asked + [options]), 0, seconds, given, SERVICE)
+        reply = self._answer_of(request)
+        from ramet.kernel import results, streams
+        number = results.stream_number(reply)
+        if number is None:
+            return reply[0]
+
+        def why(reason):
+            # type: (Any) -> Error
+            return NodeLostError("%s doesn't answer: %s" % (self.name, bytes(reason).decode("utf-8", "replace")))
+        ours, at_end = streams.of(self._node.core), []  # type: Any, List[Callable[[], Any]]
+        stream = results.ResultStream(
+            results.intake_of(ours, self._address(), number, self._node.context(self.id), why, at_end), request._handle)
+        at_end.append(cancelling.register(job, stream.intake.stop))
+        stream.intake.grant()
+        return stream
 
     def _ask(self, handle, value):
         # type: (int, Any) -> Any
         """Ask that node's kernel for something, and wait."""
-        node = self._node
-        request = PeerCall(self, values.encode(value), handle=handle)
+        return self._answer_of(PeerCall(self, values.encode(value), handle=handle))
+
+    def _answer_of(self, request):
+        # type: (PeerCall) -> Any
         request.wait()
         flags, body = request._answer[0]
+        if isinstance(body, Error):     # its time was up
+            raise body
         if flags & DEAD:
-            if bytes(body) == b"refused: 21":   # proxies.NONE
+            if bytes(body) == NONE:
                 raise ServiceError("%s has no services" % self.name)
             raise NodeLostError("%s doesn't answer: %s" % (self.name, bytes(body).decode("utf-8", "replace")))
         if flags & ERROR:
             raise remote_errors.unpack(values.decode(body), self.name)
-        return values.decode(body, node.context(self.id))
+        return values.decode(body, self._node.context(self.id))
 
     def __repr__(self):
         # type: () -> str
@@ -335,13 +368,13 @@ class Here(object):
         # type: (str, Any, Any, **Any) -> None
         """Let other nodes call methods of an object. Options as for ``Node.serve``."""
         from ramet.kernel import services
-        services.of(self._node.core, self._node.context).add(name, thing, services.ids_of(allow), **options)
+        services.serve(self._node, name, thing, services.ids_of(allow), **options)
 
     def withdraw(self, name):
         # type: (str) -> None
         """Serve it no longer. Raises KeyError."""
         from ramet.kernel import services
-        services.of(self._node.core, self._node.context).remove(name)
+        services.of_node(self._node).remove(name)
 
     def _wish(self, connector, options):
         # type: (str, Dict[str, Any]) -> Peer

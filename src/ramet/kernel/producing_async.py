@@ -49,7 +49,7 @@ class Awaits(object):
         while True:
             if self.inner is None:
                 found = self.generator.throw(error) if error is not None else self.generator.send(value)
-                self.inner = found.__await__()
+                self.inner = found.__await__() if hasattr(found, "__await__") else found    # 3.6's sleep is a generator
                 value = error = None
             try:
                 if error is not None:
@@ -116,6 +116,8 @@ def _produce(feed, make, context, job=None):
     finally:
         feed.flush()
         feed.on_room = feed.on_stop = None
+        if job and feed.stopped:
+            job.interrupted = True      # `on_stop` may have been taken away before it was called: what cleans up goes on
         if hasattr(iterator, "aclose"):
             yield iterator.aclose()
         feed.forget()

@@ -4,7 +4,7 @@ Any thread, any event loop: each item is given once.
 """
 import sys
 
-from ramet.kernel import compat
+from ramet.kernel import compat, jobs
 from ramet.kernel.faults import ValueNotPortableError
 
 MYPY = False
@@ -31,13 +31,18 @@ class Taker(object):
     def __next__(self):
         # type: () -> Any
         """The next item; blocks until there is one."""
-        while True:
-            found = self.look()
-            if found:
-                return found[0]
-            if self.over:
-                raise StopIteration
-            self.wait()
+        try:
+            return self.items.popleft()
+        except IndexError:
+            pass
+        with jobs.Apart(self.intake.core):
+            while True:
+                found = self.look()
+                if found:
+                    return found[0]
+                if self.over:
+                    raise StopIteration
+                self.wait()
 
     next = __next__
 

@@ -3,62 +3,82 @@ and the controller's.
 
 A request names the service, the method, and its arguments. It comes from below or beside as often as from above, so it is only
 data: it can't name a function, and makes no instance that values from below can't make. Requests run on a bounded number of
-threads, taken in turn from their senders; who sends more than may wait is told so at once.
+threads, taken in turn from their senders; who sends more than may wait is told so at once. What a request is, and how it ends,
+is in ``requests``, who waits for it in ``askers``.
 
 ``arrive`` runs on whichever thread reads the link; it decodes nothing and never blocks. All else runs on threads made here.
 """
 import sys
 import threading
 
-from ramet.kernel import compat, failures, values
-from ramet.kernel.errors import Error, ServiceError
+from ramet.kernel import compat, descent, failures, requests, values
+from ramet.kernel.askers import Askers
+from ramet.kernel.calls import Interrupt
+from ramet.kernel.core import CANCEL
+from ramet.kernel.errors import DeadlockError, Error, ServiceError
+from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import ERROR
 from ramet.kernel.proxies import SERVICE
+from ramet.kernel.served import THREADS_MAX, Served, methods_of
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, Iterable, List, Optional
+    from typing import Any, Callable, Dict, List
 
     from ramet.kernel.core import Core, Message
+    from ramet.kernel.requests import Request
 
-THREADS_MAX = 16        # that serve one node's services
-REQUESTS_MAX = 256      # of one sender that aren't answered yet
-BYTES_MAX = 8 << 20     # of these; a single one may be larger
-BYTES_ALL_MAX = 64 << 20        # of all senders' requests
+STREAMS_MAX = 256       # that run; of one sender as many as it may have requests
 IDLE_S = 10.0           # that a thread waits for another request before it ends
+RESULT = b"\x91"        # how a reply begins that is a result: an array of one
 
-WHOM = ("ancestors", "subtree", "anyone")
 _making = compat.new_lock()
 
 
-def of(core, context, codec=values):
-    # type: (Core, Callable[[int], Any], Any) -> Services
+def of(core, context, codec=values, interrupts=False):
+    # type: (Core, Callable[[int], Any], Any, bool) -> Services
     """The services of a node: made at the first use. Any thread."""
     with _making:
         handler = core.handlers.get(SERVICE)
         found = getattr(handler, "__self__", None)  # type: Any
         if found is None:
-            found = Services(core, context, codec)
+            found = Services(core, context, codec, interrupts)
             core.handlers[SERVICE] = found.arrive
+            core.handlers[CANCEL] = found.on_cancel
+            if not core.descendants:
+                descent.Losses(core)        # so that it hears of the loss of those that ask
         return found  # type: ignore[no-any-return]
+
+
+def of_node(node):
+    # type: (Any) -> Services
+    """The services of this node, whose methods may be interrupted."""
+    from ramet.kernel import lanes
+    lanes.made(node.calls)      # what keeps interrupts away from ramet's own code
+    return of(node.core, node.context, interrupts=True)
 
 
 def serve_here(name, thing, options):
     # type: (str, Any, Dict[str, Any]) -> None
     """What ``Node.serve`` calls over there."""
     from ramet.kernel import start
-    node = start.node  # type: Any
-    if isinstance(thing, type) or not _methods(type(thing), None) and callable(thing):
+    if isinstance(thing, type) or not methods_of(type(thing), None) and callable(thing):
         thing = thing()
-    of(node.core, node.context).add(name, thing, **options)
+    serve(start.node, name, thing, **options)
+
+
+def serve(node, name, thing, allow, **options):
+    # type: (Any, str, Any, Any, **Any) -> None
+    """Serve an object of this node. Its coroutines run on the node's asyncio loop."""
+    from ramet.kernel import lanes
+    of_node(node).add(name, thing, allow, lambda: lanes.made(node.calls).asyncio_loop(), **options)
 
 
 def withdraw_here(name):
     # type: (str) -> None
     """What ``Node.withdraw`` calls over there."""
     from ramet.kernel import start
-    node = start.node  # type: Any
-    of(node.core, node.context).remove(name)
+    of_node(start.node).remove(name)
 
 
 def ids_of(allow):
@@ -69,117 +89,50 @@ def ids_of(allow):
     return getattr(allow, "id", allow)
 
 
-def _methods(cls, wanted):
-    # type: (Any, Optional[Iterable[str]]) -> List[str]
-    """Names of the methods of a class that may be exposed: those without an underscore, or the wanted ones."""
-    names = [name for name in dir(cls) if name[:1] != "_" and callable(getattr(cls, name, None))]
-    if wanted is None:
-        return names
-    missing = [name for name in wanted if name[:1] == "_" or name not in names]
-    if missing:
-        raise ValueError("%s has no public method %s" % (cls.__name__, ", ".join(map(repr, missing))))
-    return list(wanted)
-
-
-class Served(object):
-    """One service.
-
-    Args:
-        allow: one of WHOM, the id of a node, or several of these.
-        methods: names of those to expose; None: all without an underscore.
-        shared: names of methods of which equal requests that come while one runs get that one's result.
-        lanes: method's name -> a lane: requests of one lane run one after the other.
-        threads: how many requests may run at a time.
-    """
-
-    def __init__(self, name, thing, allow, methods=None, shared=(), lanes=None, threads=8):
-        # type: (str, Any, Any, Optional[Iterable[str]], Iterable[str], Optional[Dict[str, str]], int) -> None
-        self.name = name
-        whom = [allow] if isinstance(allow, (str, int)) else list(allow)
-        wrong = [one for one in whom if one not in WHOM and not isinstance(one, int)]
-        if wrong or not whom:
-            raise ValueError("allow must be one of %s, a node, or several of these, not %r" % (", ".join(WHOM), allow))
-        if not 1 <= threads <= THREADS_MAX:
-            raise ValueError("threads must be a number from 1 to %d, not %r" % (THREADS_MAX, threads))
-        self.whom = frozenset(whom)
-        self.methods = dict((method, getattr(thing, method)) for method in _methods(type(thing), methods))
-        self.shared = frozenset(shared)
-        self.lanes = dict(lanes or {})
-        unknown = [method for method in list(self.shared) + list(self.lanes) if method not in self.methods]
-        if unknown or not self.methods:
-            raise ValueError("the service %s has no method %s" % (name, unknown[0] if unknown else "at all"))
-        self.threads = threads
-        self.running = 0
-        self.parked = compat.deque()  # type: Any        # requests for which it has no thread now
-        self.busy = {}  # type: Dict[str, Any]          # lane -> requests that wait for it
-        self.twins = {}  # type: Dict[bytes, List[Message]]     # a shared request that runs -> others that want its result
-
-    def admits(self, message, core):
-        # type: (Message, Core) -> bool
-        """Whether the policy lets that node in. Both who sent it and in whose name it is sent must be admitted."""
-        return all(self._admits(id, message, core) for id in {message.src, message.authority})
-
-    def _admits(self, id, message, core):
-        # type: (int, Message, Core) -> bool
-        routes = core.routes
-        return ("anyone" in self.whom or id in self.whom or "ancestors" in self.whom and id in routes.ancestors
-                or "subtree" in self.whom and id in routes.down)
-
-    def described(self):
-        # type: () -> Dict[str, Any]
-        """Method -> [its text of help, parameters]: what a proxy shows."""
-        return dict((name, [getattr(method, "__doc__", None), parameters(method)]) for name, method in self.methods.items())
-
-
-def parameters(method):
-    # type: (Any) -> Any
-    """[[name, kind, text of the default or None] ...] of a method; None where this Python can't tell."""
-    try:
-        import inspect
-        found = inspect.signature(method).parameters.values()
-    except Exception:
-        return None
-    return [[p.name, int(p.kind), None if p.default is p.empty else failures._text(repr(p.default))] for p in found]
-
-
-class Services(object):
+class Services(Askers):
     """All services of a node.
 
     Args:
         context: makes the values.Context for what a node sends.
         codec: ``values``, or what does the same faster.
+        interrupts: a method that nobody waits for any more is interrupted. Not in the program that grows the tree.
 
     Attributes:
-        refused: requests that weren't admitted, or came when too many waited.
+        closing, lanes: stand for those of ``Calls``.
     """
 
-    def __init__(self, core, context, codec):
-        # type: (Core, Callable[[int], Any], Any) -> None
-        self.core = core
+    closing = False
+    lanes = None    # type: Any
+
+    def __init__(self, core, context, codec, interrupts=False):
+        # type: (Core, Callable[[int], Any], Any, bool) -> None
+        Askers.__init__(self, core, core.handlers.get(CANCEL))
         self.context = context
         self.codec = codec
+        self.interrupts = interrupts
         self.served = {}  # type: Dict[str, Served]
+        self.running = {}  # type: Dict[int, Request]       # by their numbers in chains: those that hold a thread or a lane
+        self.streams = 0
         self.waiting = {}  # type: Dict[int, Any]        # sender -> its requests that no thread has looked at
         self.turns = compat.deque()  # type: Any         # senders that have some
-        self.loads = {}  # type: Dict[int, List[int]]    # sender -> number and bytes of its requests that aren't answered
-        self.bytes = 0
-        self.changed = threading.Condition()
         self.threads = self.idle = self.queued = 0
-        self.refused = 0
         self.closed = False
 
     def close(self):
         # type: () -> None
-        """Let the threads end that have nothing to do, and the others when they are done."""
+        """Let the threads end that have nothing to do, and the others when they are done: nobody waits for them."""
         with self.changed:
             self.closed = True
             self.served.clear()
+            keys = list(self.asked)
             self.changed.notify_all()
+        for key in keys:
+            self.give_up(key)
 
-    def add(self, name, thing, allow, **options):
-        # type: (str, Any, Any, **Any) -> Served
+    def add(self, name, thing, allow, loop=None, **options):
+        # type: (str, Any, Any, Any, **Any) -> Served
         """Serve an object. Raises ValueError if that name is taken, or an option is wrong."""
-        served = Served(name, thing, allow, **options)
+        served = Served(name, thing, allow, loop, **options)
         with self.changed:
             if name in self.served:
                 raise ValueError("there is a service %r in this node already" % name)
@@ -192,55 +145,58 @@ class Services(object):
         left = []
         with self.changed:
             served = self.served.pop(name)
-            for jobs in [served.parked] + list(served.busy.values()):
-                for job in jobs:
-                    left += [job[0]] + served.twins.pop(bytes(job[0].body), [])
-                jobs.clear()
+            for queue in [served.parked] + list(served.busy.values()):
+                for request in queue:
+                    left += request.askers
+                    self.forget(request.askers, request)
+                    served.twins.pop(request.key, None)
+                queue.clear()
         for message in left:
-            self._refuse(message, self._unknown(name))
+            self.refuse(message, self.unknown(name))
 
     # ------------------------------------------------------------------ taking requests
 
     def arrive(self, message):
         # type: (Message) -> None
         """Take a request. On whichever thread reads the link."""
-        src, size = message.src, len(message.body)
         with self.changed:
-            load = self.loads.setdefault(src, [0, 0])
-            full = load[0] >= REQUESTS_MAX or load[0] and (load[1] + size > BYTES_MAX or self.bytes + size > BYTES_ALL_MAX)
-            load[0] += 1
-            load[1] += size
-            self.bytes += size
-            if not full:
-                queue = self.waiting.setdefault(src, compat.deque())
+            why = self.noted(message)
+            start = False
+            if not why:
+                queue = self.waiting.setdefault(message.src, compat.deque())
                 queue.append(message)
                 if len(queue) == 1:
-                    self.turns.append(src)
+                    self.turns.append(message.src)
                 self.queued += 1
                 start = self.queued > self.idle and self.threads < THREADS_MAX
                 self.threads += start
                 self.changed.notify()
-        if full:
-            self._refuse(message, "too many requests of this node wait: ask again later")
+        if why:
+            self.refuse(message, why)
         elif start:
-            thread = threading.Thread(target=self._work, name="ramet-service")
-            thread.daemon = True
-            thread.start()
+            self._thread(self._work)
+
+    def _thread(self, target, *args):
+        # type: (Callable[..., Any], *Any) -> None
+        thread = threading.Thread(target=target, args=args, name="ramet-service")
+        thread.daemon = True
+        thread.start()
 
     def _next(self):
         # type: () -> Any
         """The next request, in turn from each sender. Under the lock; None if there is none."""
-        if not self.turns:
-            return None
-        src = self.turns.popleft()
-        queue = self.waiting[src]
-        message = queue.popleft()
-        self.queued -= 1
-        if queue:
-            self.turns.append(src)
-        else:
-            del self.waiting[src]
-        return message
+        while self.turns:
+            src = self.turns.popleft()
+            queue = self.waiting[src]
+            message = queue.popleft()
+            self.queued -= 1
+            if queue:
+                self.turns.append(src)
+            else:
+                del self.waiting[src]
+            if self.asked.get((src, message.reply_to)) is message:      # else it was given up
+                return message
+        return None
 
     def _work(self):
         # type: () -> None
@@ -256,57 +212,85 @@ class Services(object):
                 if message is None:
                     self.threads -= 1
                     return
-            job = self._admitted(message)
-            while job:
-                job = self._run(*job)
+            self._go_on(self._admitted(message))
+
+    def _go_on(self, request):
+        # type: (Any) -> None
+        """Run a request, and what may begin in its place, one after the other."""
+        while request:
+            request = self._run(request)
 
     def _admitted(self, message):
         # type: (Message) -> Any
-        """What a request asks for, if it can run now: (message, its service, method, args, kwargs)."""
+        """What a message asks for, if that can run now."""
         try:
             asked = self.codec.decode(message.body, self.context(message.src))
-            name, method, args, kwargs = asked
+            name, method, args, kwargs = asked[:4]
             served = self.served.get(name)
             if served is None or not served.admits(message, self.core):
-                raise LookupError(self._unknown(name))      # who isn't admitted doesn't learn that there is one
+                raise LookupError(self.unknown(name))      # who isn't admitted doesn't learn that there is one
             if method is None:
-                self._reply([message], self.codec.encode(served.described()), 0)
+                self.reply([message], [RESULT] + self.codec.encode(served.described()), 0)
                 return None
             if method not in served.methods:
                 raise LookupError("the service %s has no method %r" % (name, method))
+            body = message.body
+            key = bytes(body[1:requests.ends_of(body)]) if method in served.shared else b""
+            request = requests.Request(self, served, method, args, kwargs, asked[4] if asked[4:] else None, message, key)
         except LookupError as error:
-            self._refuse(message, error.args[0])
+            self.refuse(message, error.args[0])
         except Error as error:
-            self._refuse(message, "%s" % error)
+            self.refuse(message, "%s" % error)
         except Exception:
-            self._refuse(message, "malformed request for a service")
+            self.refuse(message, "malformed request for a service")
         else:
-            job = message, served, method, args, kwargs
-            with self.changed:
-                return job if self._may_begin(job) else None
+            try:
+                with self.changed:
+                    self._check_cycle(request)
+                    if self.asked.get((message.src, message.reply_to)) is message:     # else it was given up meanwhile
+                        return request if self._may_begin(request, message) else None
+            except DeadlockError as error:
+                self.reply([message], failures.pack(error), ERROR)
         return None
 
-    def _may_begin(self, job):
-        # type: (Any) -> bool
-        """Whether a request begins now; else it is kept where it waits. Under the lock."""
-        message, served, method = job[:3]
-        if method in served.shared:
-            twins = served.twins.get(bytes(message.body))
-            if twins is not None:
-                twins.append(message)
-                return False
-            served.twins[bytes(message.body)] = []
-        return self._has_room(job)
+    def _check_cycle(self, request):
+        # type: (Request) -> None
+        """Raise DeadlockError if it waits for what waits for it: a lane, its equal, or all threads. Under the lock."""
+        served = request.served
+        chain = request.chain
+        above = [self.running[flow] for id, flow, _ in chain if id == self.core.id and flow in self.running]
+        lane = served.lanes.get(request.method)
+        same = [one for one in above if one.served is served]
+        cycle = [one for one in same if lane is not None and served.lanes.get(one.method) == lane
+                 or request.key and one.key == request.key]
+        if cycle or len(same) >= served.threads or len(above) >= THREADS_MAX:
+            where = (cycle or above)[0]
+            at = [flow for _, flow, _ in chain].index(where.flow)
+            raise DeadlockError("this request would wait for itself: " + " -> ".join(
+                ["node %d, lane %s" % (id, name or "main") for id, _, name in chain[at:]]))
 
-    def _has_room(self, job):
-        # type: (Any) -> bool
-        served, method = job[1:3]
-        lane = served.lanes.get(method)
+    def _may_begin(self, request, message):
+        # type: (Request, Message) -> bool
+        """Whether a request begins now; else it is kept where it waits. Under the lock."""
+        served = request.served
+        twin = served.twins.get(request.key) if request.key else None
+        self.asked[message.src, message.reply_to] = twin or request
+        if twin is not None:
+            twin.askers.append(message)
+            return False
+        if request.key:
+            served.twins[request.key] = request
+        return self._has_room(request)
+
+    def _has_room(self, request):
+        # type: (Request) -> bool
+        served = request.served
+        lane = served.lanes.get(request.method)
         if lane in served.busy:
-            served.busy[lane].append(job)
+            served.busy[lane].append(request)
             return False
         if served.running >= served.threads:
-            served.parked.append(job)
+            served.parked.append(request)
             return False
         served.running += 1
         if lane is not None:
@@ -315,19 +299,66 @@ class Services(object):
 
     # ------------------------------------------------------------------ running them
 
-    def _run(self, message, served, method, args, kwargs):
-        # type: (Message, Served, str, Any, Any) -> Any
+    def _run(self, request):
+        # type: (Request) -> Any
         """Run one request, and answer it. Returns the next of that service that may begin, or None."""
-        flags = 0
-        try:
-            chunks = self.codec.encode(served.methods[method](*args, **kwargs), self.context(message.src), "result")
-        except BaseException:
-            chunks, flags = failures.pack(sys.exc_info()[1]), ERROR
+        served, flags = request.served, 0
         with self.changed:
-            twins = served.twins.pop(bytes(message.body), []) if method in served.shared else []
-            following = self._following(served, served.lanes.get(method))
-        self._reply([message] + twins, chunks, flags)
+            request.begun = True
+            self.running[request.flow] = request
+        try:
+            found = request.run()
+            if requests.is_stream(found):
+                chunks = self._begin_stream(request, found)
+            else:
+                chunks = [RESULT] + self.codec.encode(found, self.context(request.message.src), "result")
+        except BaseException:
+            error = sys.exc_info()[1]
+            error = CallCancelled("cancelled while it ran") if isinstance(error, Interrupt) else error
+            chunks, flags = failures.pack(error), ERROR
+        with self.changed:
+            askers = list(request.askers)
+            if request.key and served.twins.get(request.key) is request:
+                del served.twins[request.key]
+            lane = served.lanes.get(request.method)
+            stays = request.feed is not None and lane is not None   # in its lane, till the stream ends
+            if request.feed is None:
+                request.ended = True
+                self.forget(askers, request)
+            if not stays:
+                del self.running[request.flow]
+            following = None if stays else self._following(served, lane)
+        self.reply(askers, chunks, flags)
         return following
+
+    def _begin_stream(self, request, iterator):
+        # type: (Request, Any) -> List[Any]
+        """The reply to a request whose method yields: its number stands for the items."""
+        with self.changed:
+            full = self.streams >= STREAMS_MAX
+            self.streams += not full
+        if full or len(request.askers) > 1:
+            close = getattr(iterator, "close", None)
+            if close:
+                close()
+            raise ServiceError("too many streams of this node's services run: ask again later" if full else
+                               "a stream has one reader, and several ask for this one")
+        return self.codec.encode([None, request.stream(iterator)])  # type: ignore[no-any-return]
+
+    def over(self, request):
+        # type: (Request) -> None
+        """A stream has ended. In its own thread, or on the event loop."""
+        following = None
+        with self.changed:
+            self.streams -= 1
+            self.running.pop(request.flow, None)
+            self.forget(request.askers, request)
+            lane = request.served.lanes.get(request.method)
+            if lane is not None:
+                following = self._following(request.served, lane)
+            self.unwatch(request.message.src)
+        if following:
+            self._thread(self._go_on, following)
 
     def _following(self, served, lane):
         # type: (Served, Any) -> Any
@@ -338,31 +369,11 @@ class Services(object):
             del served.busy[lane]
         served.running -= 1
         while served.parked:
-            job = served.parked.popleft()
-            if self._has_room(job):
-                return job
+            request = served.parked.popleft()
+            if self._has_room(request):
+                return request
         return None
 
-    def _reply(self, messages, chunks, flags):
-        # type: (List[Message], List[Any], int) -> None
-        for message in messages:
-            with self.changed:
-                load = self.loads[message.src]
-                load[0] -= 1
-                load[1] -= len(message.body)
-                self.bytes -= len(message.body)
-                if not load[0]:
-                    del self.loads[message.src]
-            try:
-                self.core.reply(message, chunks, flags)
-            except Error:       # larger than a message may be
-                self.core.reply(message, failures.pack(sys.exc_info()[1]), ERROR)
-
-    def _refuse(self, message, why):
-        # type: (Message, str) -> None
-        self.refused += 1
-        self._reply([message], failures.pack(ServiceError(why)), ERROR)
-
-    def _unknown(self, name):
+    def unknown(self, name):
         # type: (Any) -> str
         return "there is no service %.100r for that node here" % (name,)

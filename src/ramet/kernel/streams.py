@@ -10,7 +10,7 @@ Late part of the kernel, and the controller's. Must not know where items come fr
 """
 import struct
 
-from ramet.kernel import compat, values
+from ramet.kernel import compat, jobs, values
 from ramet.kernel.faults import Error, ProtocolError
 from ramet.kernel.frames import CONTROL
 
@@ -187,7 +187,8 @@ class Intake(object):
             if self.ended:
                 return
             under_way = self.items - self.taken_items
-            fits = not count or not under_way and count == 1 or (
+            # What ends it isn't under credit: an item larger than the window may be under way before it.
+            fits = count <= last or not under_way and count == 1 or (
                 self.bytes - self.taken_bytes + size <= self.window_bytes and under_way + count - last <= self.window_items)
             if fits:
                 if count:
@@ -243,7 +244,7 @@ class Intake(object):
         with self.lock:
             self.waiting.append(wake)
         try:
-            return self.core.wait(lambda: self.bodies or self.ended, self.core.routes.link_to(self.peer), seconds)
+            return jobs.wait(self.core, lambda: self.bodies or self.ended, self.core.routes.link_to(self.peer), seconds)
         finally:
             with self.lock:
                 self.waiting.remove(wake)

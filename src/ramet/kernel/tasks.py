@@ -3,9 +3,11 @@
 ``Tasks`` is a part of ``lanes``, whose lock guards it. Calls begin in the order in which they came, and run at the same time.
 """
 import sys
+import threading
 
 from ramet.kernel import compat, values
 from ramet.kernel.calls import Interrupt
+from ramet.kernel.faults import Error
 from ramet.kernel.frames import ERROR
 from ramet.kernel.jobs import Job
 
@@ -31,6 +33,7 @@ class Tasks(object):
         self.loop = None  # type: Any
         self.variable = None  # type: Any   # holds the job in its task and in those that it starts. Python 3.7 and newer
         self.started = False
+        self.settled = threading.Event()    # there is a loop, or can't be one
 
     def job(self, message):
         # type: (Message) -> TaskJob
@@ -44,8 +47,18 @@ class Tasks(object):
             self.loop.call_soon_threadsafe(self._next)
         elif not self.started:
             self.started = True
+            self.settled.clear()
             if not self.lanes.thread(self._serve, (), "asyncio"):
                 self.started = False
+                self.settled.set()
+
+    def running_loop(self):
+        # type: () -> Any
+        """The loop, when it is there. Raises Error: there is none on this Python."""
+        self.settled.wait()
+        if not self.loop:
+            raise Error("this node has no asyncio loop")
+        return self.loop
 
     def _serve(self):
         # type: () -> None
@@ -64,6 +77,7 @@ class Tasks(object):
             with self.lanes.lock:
                 jobs, self.started = list(self.queue), False
                 self.queue.clear()
+            self.settled.set()
             for job in jobs:
                 self.lanes.fail(job, "this node has no asyncio loop: %s" % error)
             return
@@ -71,6 +85,7 @@ class Tasks(object):
             self.loop = loop
             for _ in self.queue:
                 loop.call_soon(self._next)
+        self.settled.set()
         while True:
             try:
                 loop.run_forever()

@@ -1,0 +1,167 @@
+"""Who waits for answers of this node's services: how much each may ask for, and what becomes of that when it is cancelled, or
+the asker is lost. Late part of the kernel, and the controller's.
+
+``noted``, ``on_cancel`` and ``_lost`` run on whichever thread reads the link: they never block.
+"""
+import itertools
+import sys
+import threading
+
+from ramet.kernel import cancelling, compat, failures, requests, values
+from ramet.kernel.errors import Error, ProtocolError, ServiceError
+from ramet.kernel.faults import CallCancelled
+from ramet.kernel.frames import ERROR
+
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, List
+
+    from ramet.kernel.core import Core, Message
+
+REQUESTS_MAX = 256      # of one sender that aren't answered yet
+BYTES_MAX = 8 << 20     # of these; a single one may be larger
+BYTES_ALL_MAX = 64 << 20        # of all senders' requests
+
+
+class Askers(object):
+    """Accounts of requests by who sent them.
+
+    Attributes:
+        asked: (source, reply handle) -> its request; or the message, while no thread has looked at it.
+        loads: sender -> number and bytes of its requests that aren't answered.
+        watches: sender -> the handle at which its loss is heard of.
+        early: of CANCELs that came before what they cancel.
+        refused: requests that weren't admitted, or came when too many waited.
+    """
+
+    def __init__(self, core, other_cancels):
+        # type: (Core, Any) -> None
+        self.core = core
+        self.other_cancels = other_cancels
+        self.changed = threading.Condition()
+        self.numbers = itertools.count(1)
+        self.asked = {}  # type: Dict[Any, Any]
+        self.loads = {}  # type: Dict[int, List[int]]
+        self.bytes = 0
+        self.watches = {}  # type: Dict[int, int]
+        self.early = {}  # type: Dict[Any, bool]
+        self.refused = 0
+
+    def noted(self, message):
+        # type: (Message) -> str
+        """Enter a message that has come. Returns why it can't be taken, or "". Under the lock."""
+        src, size, key = message.src, len(message.body), (message.src, message.reply_to)
+        load = self.loads.setdefault(src, [0, 0])
+        full = load[0] >= REQUESTS_MAX or load[0] and (load[1] + size > BYTES_MAX or self.bytes + size > BYTES_ALL_MAX)
+        load[0] += 1
+        load[1] += size
+        self.bytes += size
+        if self.early.pop(key, False):
+            return "cancelled before it began"
+        if full:
+            return "too many requests of this node wait: ask again later"
+        self.asked[key] = message
+        if src not in self.watches:
+            self.watches[src] = handle = next(self.core.handles)
+            self.core.pending[handle] = src, lambda flags, body: self._lost(src)
+        return ""
+
+    def forget(self, messages, found):
+        # type: (List[Message], Any) -> None
+        """They are answered: nothing of them is left to be cancelled. Under the lock."""
+        for message in messages:
+            key = message.src, message.reply_to
+            if self.asked.get(key) is found:
+                del self.asked[key]
+
+    def on_cancel(self, message):
+        # type: (Message) -> None
+        """Take a CANCEL: [reply handle] of a request, or of a call. On whichever thread reads the link."""
+        said = values.decode(message.body)
+        if type(said) is not list or len(said) != 1 or type(said[0]) not in compat.integers:
+            raise ProtocolError("malformed CANCEL")
+        key = message.src, said[0]
+        with self.changed:
+            known = key in self.asked
+            if not known:
+                if len(self.early) >= cancelling.early_max:
+                    self.early.pop(next(iter(self.early)))
+                self.early[key] = True
+        if known:
+            compat.start_thread(self.give_up, (key,))
+        elif self.other_cancels:
+            self.other_cancels(message)
+
+    def _lost(self, src):
+        # type: (int) -> None
+        """A node that has asked is gone. On whichever thread reads the link."""
+        with self.changed:
+            self.watches.pop(src, None)
+            keys = [key for key in self.asked if key[0] == src]
+
+        def give_up():
+            # type: () -> None
+            for key in keys:
+                self.give_up(key)
+        if keys:
+            compat.start_thread(give_up, ())
+
+    def give_up(self, key):
+        # type: (Any) -> None
+        """Who asked doesn't want it any more. The last one who goes takes the request along. Any thread."""
+        with self.changed:
+            found = self.asked.get(key)
+            if found is None:
+                return
+            if isinstance(found, requests.Request):
+                message = [one for one in found.askers if (one.src, one.reply_to) == key][0]
+                last = len(found.askers) == 1
+                running = last and found.begun
+                if running:
+                    found.message = message     # it is answered when it has come to its end
+                else:
+                    found.askers.remove(message)
+                if last and found.key and found.served.twins.get(found.key) is found:
+                    del found.served.twins[found.key]
+                if last and not running:
+                    for queue in [found.served.parked] + list(found.served.busy.values()):
+                        if found in queue:
+                            queue.remove(found)
+            else:
+                message, running = found, False
+            if not running:
+                del self.asked[key]
+        if running:
+            found.end()
+        else:
+            self.reply([message], failures.pack(CallCancelled("cancelled before it began")), ERROR)
+
+    def reply(self, messages, chunks, flags):
+        # type: (List[Message], List[Any], int) -> None
+        """Answer some messages alike."""
+        for message in messages:
+            with self.changed:
+                load = self.loads[message.src]
+                load[0] -= 1
+                load[1] -= len(message.body)
+                self.bytes -= len(message.body)
+                if not load[0]:
+                    del self.loads[message.src]
+                self.forget([message], message)
+                self.unwatch(message.src)
+            try:
+                self.core.reply(message, chunks, flags)
+            except Error:       # larger than a message may be
+                self.core.reply(message, failures.pack(sys.exc_info()[1]), ERROR)
+
+    def unwatch(self, src):
+        # type: (int) -> None
+        """Nothing of a node is left, so its loss is nobody's business. Under the lock."""
+        if src in self.watches and src not in self.loads and not any(key[0] == src for key in self.asked):
+            self.core.pending.pop(self.watches.pop(src), None)
+
+    def refuse(self, message, why):
+        # type: (Message, str) -> None
+        """Answer a request that can't be taken."""
+        self.refused += 1
+        self.reply([message], failures.pack(ServiceError(why)), ERROR)

@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     from ramet.kernel.links import Link
     from ramet.tree import Tree
 
-class Payloads(dict[str, bytes]):
-    """Loader and kernel by form, each made when it is first needed."""
-
-    def __missing__(self, form: str) -> bytes:
-        if form not in packing.FORMS:
-            raise KeyError(form)
-        self[form] = packing.payload(form)
-        return self[form]
-
 
 class Gardener:
     """Grows nodes for one tree and notes what becomes of them."""
@@ -237,8 +228,13 @@ class Gardener:
         if state.waits and next_try is not None:
             self._put_down(node)
             next_try()
-        else:
+        elif state.up or state.closing or not reason.startswith(f"node {node.name}: "):
             self.gone(node, reason)
+        else:       # what lost it was its own link, not one above it
+            why = reason.partition(": ")[2]
+            self.failed(node, connect_error(state.planned(), {
+                "stage": "bootstrap", "text": f"its kernel said that it runs, and ended before it said more: {why}",
+                "remedy": "see what its process said last; then run the command there by hand"}))
 
     def _check_up(self, node: Node, plan: dict[str, Any]) -> None:
         if not node._state.up and not node._state.ended:

@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ramet import codec
+from ramet.bootstrap import packing
 from ramet.calling import Caller
 from ramet.display import Display
 from ramet.forking import Templates
 from ramet.gates import CONNECTING_MAX
 from ramet.grower import Grower
-from ramet.growing import Gardener, Payloads
+from ramet.growing import Gardener
 from ramet.hosts import Hosts
 from ramet.kernel import channels, limits, loop_late, nursery, proxies, services, streams
 from ramet.kernel import core as kernel_core
@@ -94,7 +95,7 @@ class Tree(Grower):
         self._core = Core(0, (), self._loop)
         self._core.routes.one_way = one_way
         self._core.longs()
-        self._nursery = Nursery(self._core, ModuleCache(), Payloads(), self._on_lost)
+        self._nursery = Nursery(self._core, ModuleCache(), packing.Payloads(), self._on_lost)
         self.modules = modules or ModuleServer()
         self._display = Display(self._nodes, on_output)
         self._streams = streams.of(self._core, codec)

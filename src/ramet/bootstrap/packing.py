@@ -88,6 +88,16 @@ def late_records(names: Sequence[str], form: str) -> list[list[object]]:
     return [[name, flag, _filename(name), packed(name, form)] for name in names]
 
 
+class Payloads(dict[str, bytes]):
+    """Loader and kernel by form, each made when it is first needed."""
+
+    def __missing__(self, form: str) -> bytes:
+        if form not in FORMS:
+            raise KeyError(form)
+        self[form] = payload(form)
+        return self[form]
+
+
 @functools.cache
 def packed(name: str, form: str) -> bytes:
     """One module of the kernel in a form, compressed, as ``importer.content`` takes it."""

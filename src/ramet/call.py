@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ramet import functions
 from ramet.kernel.errors import CallCancelled, CallTimeout
+from ramet.shelter import sheltered
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -107,7 +108,8 @@ class Call(concurrent.futures.Future[T]):
             CallCancelled, CallTimeout: the work was ended.
             TimeoutError: (``concurrent.futures.TimeoutError``) the wait took too long; the work goes on.
         """
-        timeout = self._wait(timeout)
+        if not self._answered:
+            timeout = self._wait(timeout)
         if self._answered and self._exception is None:
             return self._result  # type: ignore[no-any-return]
         return super().result(timeout)
@@ -153,10 +155,12 @@ class Call(concurrent.futures.Future[T]):
         if link is not None and link.borrow(waiter):
             self._link = link
 
+    @sheltered
     def _give_back(self) -> None:
         if self._link is not None:
             self._link.give_back(self.node._tree._core.waiter())
 
+    @sheltered
     def _wait(self, timeout: float | None) -> float | None:
         """Wait by reading the link ourselves where that is possible: two thread switches less."""
         if self._answered:
@@ -193,6 +197,7 @@ class Call(concurrent.futures.Future[T]):
             waiter.wake()
         return True
 
+    @sheltered
     def _end(self, error: BaseException) -> bool:
         ended = self._settle(None, error)
         if ended and self._handle:

@@ -26,6 +26,7 @@ from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
 from ramet.service import RequestCall, Service
+from ramet.shelter import sheltered
 from ramet.shipping import CANCELLING, KERNEL, LANES, OWN, RARE, STREAMS
 from ramet.stream import Stream
 
@@ -57,6 +58,7 @@ class Caller:
         self.shipper = tree._shipper
         self.gardener = tree._gardener
 
+    @sheltered
     def start(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any, wait: bool = False,
               stream: Stream[Any] | None = None) -> Call[Any]:
         """Send a call, or keep it until the node's interpreter is known.
@@ -112,6 +114,7 @@ class Caller:
             self._send(call, chunks, flow_of(options), wait)
         self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
 
+    @sheltered
     def stream(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> Stream[Any]:
         """Send a call whose items come one by one. Unless another lane was asked for, it gets a thread of its own.
 
@@ -127,6 +130,7 @@ class Caller:
             raise
         return stream
 
+    @sheltered
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Send a call that wants no answer."""
         state, options = node._state, options_for(fn, node._options)
@@ -144,6 +148,7 @@ class Caller:
             self.core.send(node.id, CALL, chunks, flow=flow_of(options), later=True)
         self.gardener.when_known(node, send, lambda: None)
 
+    @sheltered
     def request(self, node: Node, service: str, method: Any, args: Any, kwargs: Any) -> Call[Any]:
         """Ask a service of a node for something: a method of it, or None for what it is like."""
         state = node._state
@@ -248,6 +253,7 @@ class Caller:
             timer = self.loop.call_later(seconds, call._expire, seconds)
             call.add_done_callback(lambda _: timer.cancel())
 
+    @sheltered
     def stop(self, call: Call[Any]) -> None:
         """A call was cancelled or timed out here: end the work over there. It counts until the node says that it has ended."""
         node = call.node

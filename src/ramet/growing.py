@@ -6,7 +6,6 @@ It plans every growth, also those that code in a node wishes for. Thread-safe: `
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import threading
 import weakref
@@ -364,17 +363,6 @@ class Gardener:
         for node in list(self.nodes.values()):
             if node._state.waits:
                 self.close(node, kill=True)
-
-    def abandon(self) -> None:
-        """In a forked child: close the descriptors of all links, without a word to anybody."""
-        fds = {self.core.loop.wake_r, self.core.loop.wake_w}
-        for link in self.links.values():
-            fds.update((link.fd_in, link.fd_out))
-        for fd in fds - {-1}:
-            try:
-                os.close(fd)
-            except OSError:
-                pass
 
     # ------------------------------------------------------------------ what the tree asks
 

@@ -22,6 +22,7 @@ from ramet.pipeline import Pipeline
 from ramet.process import RemoteProcess, checked
 from ramet.retrying import Retry
 from ramet.service import Service
+from ramet.shelter import sheltered
 
 if TYPE_CHECKING:
     from ramet.kernel.core import Message
@@ -55,6 +56,7 @@ class Node(Grower):
 
     # ------------------------------------------------------------------ calling
 
+    @sheltered
     def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function over there and wait for its result. Raises what ``Call.result`` raises."""
         self._tree._check_open()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ramet.kernel import streams
 from ramet.kernel.errors import CallCancelled, CallTimeout
+from ramet.shelter import sheltered
 
 if TYPE_CHECKING:
     from ramet.call import Call
@@ -65,6 +66,7 @@ class Stream(Generic[T]):
     def __iter__(self) -> Stream[T]:
         return self
 
+    @sheltered
     def __next__(self) -> T:
         """The next item: blocks until there is one.
 
@@ -101,6 +103,7 @@ class Stream(Generic[T]):
             else:
                 await _ready(self._intake)
 
+    @sheltered
     def close(self) -> None:
         """End it: the generator is closed over there, what hasn't been taken is dropped. Returns at once; idempotent."""
         self._over = True
@@ -120,11 +123,13 @@ class Stream(Generic[T]):
                         trace: TracebackType | None) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def _dropped(self) -> None:
         intake = self.__dict__.get("_intake")
         if intake is not None and not intake.ended:
             # Not here: garbage may be collected at any place, also where this thread holds a link's lock.
             self._loop.call_soon(_close, intake, self._call)
+
+    __del__ = sheltered(_dropped, destructor=True)
 
     def __repr__(self) -> str:
         name = self._call.name if self._call else "?"

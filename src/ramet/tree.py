@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ramet import codec
+from ramet import codec, forgetting
 from ramet.bootstrap import packing
 from ramet.calling import Caller
 from ramet.display import Display
@@ -26,12 +26,11 @@ from ramet.hosts import Hosts
 from ramet.kernel import channels, limits, loop_late, nursery, proxies, services, streams
 from ramet.kernel import core as kernel_core
 from ramet.kernel.channels import Channel
-from ramet.kernel.core import Core, Message
+from ramet.kernel.core import Message
 from ramet.kernel.errors import ClosedError, ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD
 from ramet.kernel.handles import SILENT, STUCK
 from ramet.kernel.importer import ModuleCache
-from ramet.kernel.loop import Loop
 from ramet.kernel.nursery import Nursery
 from ramet.kernel.values import Context
 from ramet.lookout import Lookout, OnUnresponsive, checked
@@ -40,6 +39,7 @@ from ramet.modules.server import ModuleServer
 from ramet.node import Node
 from ramet.retrying import Retry
 from ramet.service import loop_of_caller
+from ramet.shelter import ShelteredCore, ShelteredLoop, sheltered
 from ramet.shipping import Shipper
 from ramet.told import Told
 
@@ -72,6 +72,7 @@ class Tree(Grower):
         close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
     """
 
+    @sheltered
     def __init__(self, *, on_output: Callable[[Node, int, str], None] | None = None,
                  log_level: int = logging.INFO, modules: ModuleServer | None = None, remember: bool = True,
                  connecting_max: int = CONNECTING_MAX, one_way: bool = False, keepalive_s: float | None = 30.0,
@@ -90,9 +91,9 @@ class Tree(Grower):
         self._forgotten = False     # this process is a fork of the one that made the tree
         self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
-        self._loop = Loop(self._on_error)
+        self._loop = ShelteredLoop(self._on_error)
         loop_late.use_kqueue(self._loop)
-        self._core = Core(0, (), self._loop)
+        self._core = ShelteredCore(0, (), self._loop)
         self._core.routes.one_way = one_way
         self._core.longs()
         self._nursery = Nursery(self._core, ModuleCache(), packing.Payloads(), self._on_lost)
@@ -192,13 +193,16 @@ class Tree(Grower):
 
     # ------------------------------------------------------------------ the end
 
+    @sheltered
     def close(self) -> None:
         """End all nodes and wait for that, no longer than twice ``close_grace_s``. Idempotent.
 
         Calls under way raise ``ClosedError``. In a process forked from the one that made the tree it does nothing.
         """
+        if self._forgotten:     # before the lock: a thread that isn't here may hold it
+            return
         with self._lock:
-            if self._closed or self._forgotten:
+            if self._closed:
                 return
             self._closed = True
         for node in self.nodes:
@@ -210,7 +214,12 @@ class Tree(Grower):
         if proxies.SERVICE in self._core.handlers:
             services.of(self._core, self._context_of, codec).close()
         if threading.current_thread() is not self._keeper:
-            gone.wait(self._close_grace_s * 2 + 1)
+            try:
+                gone.wait(self._close_grace_s * 2 + 1)
+            except BaseException:       # Ctrl-C again and again
+                for id in list(self._nursery.children):
+                    self._nursery.end(id)
+                raise
             loop_late.stop(self._loop)
             self._keeper.join(1)
             if not self._keeper.is_alive():
@@ -252,10 +261,12 @@ class Tree(Grower):
         if self._closed:
             raise ClosedError("the tree is closed")
 
+    @sheltered
     def _grow(self, parent: Grower, plan: dict[str, Any], retry: Retry) -> Node:
         self._check_open()
         return self._gardener.grow(parent if isinstance(parent, Node) else None, plan, retry)
 
+    @sheltered
     def _close_node(self, node: Node, kill: bool) -> None:
         if self._closed or self._forgotten or node._state.ended:
             return
@@ -286,7 +297,7 @@ class Tree(Grower):
         """In a forked child: let go of the descriptors, so that this copy keeps no node alive."""
         self._forgotten = True
         if not self._closed:    # else their numbers may stand for others by now
-            self._gardener.abandon()
+            forgetting.let_go(self)
 
 
 def _close_all() -> None:
@@ -297,6 +308,7 @@ def _close_all() -> None:
 def _forget_all() -> None:
     for tree in list(_TREES):
         tree._forget()
+    forgetting.renew_locks()
 
 
 atexit.register(_close_all)

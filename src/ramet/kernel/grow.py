@@ -123,8 +123,9 @@ class Growth(object):
         self.began = self.loop.now()
         self.plan = plan = spawn.settled(self.plan)
         self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
-        self.process = process = spawn.Process(self.loop, plan)
-        self.fd_in, self.fd_out = process.fd_in, process.fd_out
+        with spawn.starting:
+            self.process = process = spawn.Process(self.loop, plan)
+            self.fd_in, self.fd_out = process.fd_in, process.fd_out
         self._reached("start")
         process.on_stderr = self._heard_stderr
         process.on_tty = self._heard_tty

@@ -75,11 +75,12 @@ class RawRun(object):
         try:
             self.plan = plan = spawn.settled(self.plan)
             self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
-            self.process = process = spawn.Process(self.loop, plan)
+            with spawn.starting:
+                self.process = process = spawn.Process(self.loop, plan)
+                self.fd_in, self.fd_out = process.fd_in, process.fd_out
         except ConnectError as error:
             self._end(error)
             return
-        self.fd_in, self.fd_out = process.fd_in, process.fd_out
         process.on_stderr = self._stderr
         process.on_tty = self._tty
         process.on_exit(self._ended)

@@ -25,6 +25,7 @@ if MYPY:
 
 # Stands in a plan's argv for the name of the node, which is settled last.
 NAME_HERE = "RAMET.NAME"
+starting = compat.new_lock()  # type: Any   # held while one is started, so that the program doesn't fork meanwhile
 
 # How often an end is looked for while somebody waits for it. SIGCHLD would be taken from the user's program.
 reap_first_s = 0.01

@@ -1,0 +1,126 @@
+"""Shelter: keeps Ctrl-C, and whatever else a signal handler raises, out of the places where it would do harm.
+
+Python runs signal handlers on the main thread, between any two of its instructions. What they raise there, KeyboardInterrupt
+say, may come between a write to a link and the note that it was written: then the bytes go out twice, and the link is broken.
+Or between a lock and its release. So where the main thread does such things, in a *section*, these signals' handlers are
+replaced by one that remembers the signal; behind it the program's own is called. While the main thread waits, a signal is
+handled at once, as ever.
+
+No program's handler is lost or changed by it, whichever it has and whenever it sets one. A signal that comes once more when one
+has been remembered for a second isn't held back: whoever goes on pressing Ctrl-C means it.
+
+Must not know what is sheltered. Other threads pass through: no handler runs there.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from _signal import getsignal  # type: ignore[import-not-found]    # without what `signal` does besides
+from _signal import signal as set_signal
+from _thread import get_ident, start_new_thread
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+from ramet.kernel.core import Core
+from ramet.kernel.links import Waiter
+from ramet.kernel.loop import Loop
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Those by which programs are told to end, or that something takes too long.
+SIGNALS = tuple(int(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM))
+
+# The one place in which the main thread waits for messages.
+_WAIT = Waiter.wait.__code__
+
+_main = threading.main_thread().ident or 0
+_theirs: dict[int, Any] = {}    # signal -> the program's handler, when it was last replaced
+_held: dict[int, float] = {}    # signals that came meanwhile, and when
+_inside = False
+
+# When a signal comes again after so long and is still held back, it goes through.
+PATIENCE_S = 1.0
+
+
+def sheltered(fn: Callable[P, R], destructor: bool = False) -> Callable[P, R]:
+    """A function that nothing interrupts on the main thread, but where it waits for messages.
+
+    Args:
+        destructor: what is raised in it is lost. So what comes meanwhile is sent again when it is over.
+    """
+    @functools.wraps(fn)
+    def section(*args: P.args, **kwargs: P.kwargs) -> R:
+        global _inside
+        if _inside or get_ident() != _main:
+            return fn(*args, **kwargs)
+        replaced = []
+        try:
+            for number in SIGNALS:
+                handler = getsignal(number)
+                if callable(handler) and handler is not _hold:
+                    _theirs[number] = handler
+                    replaced.append(number)
+                    set_signal(number, _hold)
+            _inside = True
+            return fn(*args, **kwargs)
+        finally:
+            _inside = False
+            for number in replaced:
+                if getsignal(number) is _hold:      # else somebody has set another one since
+                    set_signal(number, _theirs[number])
+            while _held:
+                number, _ = _held.popitem()
+                if destructor:
+                    start_new_thread(_again, (number,))
+                else:
+                    _theirs[number](number, sys._getframe(1))
+    return section
+
+
+def _again(number: int) -> None:
+    time.sleep(0.001)
+    signal.pthread_kill(_main, number)
+
+
+class ShelteredLoop(Loop):
+    """A loop whose keeper is woken whatever comes meanwhile."""
+
+    call_soon = sheltered(Loop.call_soon)
+    call_later = sheltered(Loop.call_later)
+
+
+class ShelteredCore(Core):
+    """A core whose sending and waiting nothing interrupts."""
+
+    send = sheltered(Core.send)
+    ask = sheltered(Core.ask)
+    wait = sheltered(Core.wait)
+
+
+def _hold(number: int, frame: FrameType | None) -> Any:
+    """Stands for the program's handlers in a section."""
+    if not _inside:     # a section was entered or left in part only, since another signal's handler raised something
+        if getsignal(number) is _hold:
+            set_signal(number, _theirs[number])
+    elif frame is not None and frame.f_code is not _WAIT:
+        now = time.monotonic()
+        if now - _held.setdefault(number, now) < PATIENCE_S:
+            return None
+        _held.pop(number)
+    return _theirs[number](number, frame)
+
+
+def _after_fork() -> None:
+    """In a forked child: the thread that forked is the main one."""
+    global _main
+    _main = get_ident()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,247 @@
+"""The programs of test_forked_programs.py: each grows a tree and forks in one of the ways in which programs do.
+
+argv: the way. What it prints is what came of it. Each is a function, and runs in a process of its own.
+"""
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+
+import ramet
+from support import remote
+
+LONG_S = 60
+
+
+def refused(node):
+    """What comes of using the tree in a child."""
+    try:
+        return node.call(remote.pid)
+    except ramet.ClosedError as error:
+        return "refused" if "forked" in str(error) else str(error)
+
+
+def links():
+    """How many descriptors of this process could keep a node alive: pipes and sockets beside 0, 1 and 2."""
+    found = 0
+    for fd in range(3, 200):
+        try:
+            found += os.readlink("/proc/self/fd/%d" % fd).startswith(("pipe:", "socket:"))
+        except OSError:
+            pass
+    return found
+
+
+def in_child(fn):
+    """Run a function in a forked child; its text."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            os.close(r)
+            os.write(w, str(fn()).encode())
+            os.close(w)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(w)
+    with os.fdopen(r) as file:
+        said = file.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def os_fork(tree, nodes):
+    print(in_child(lambda: refused(nodes[0])), [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def everything_is_refused(tree, nodes):
+    ways = [lambda: nodes[0].call(remote.pid), lambda: nodes[0].start(remote.pid), lambda: nodes[0].cast(remote.pid),
+            lambda: nodes[0].stream(range, 3), tree.local, nodes[0].local, tree.channel,
+            lambda: nodes[0].run(["true"]), lambda: tree.connect_all(["web"]), lambda: nodes[0].raw(["true"]),
+            lambda: tree.serve("x", [], allow="anyone"), lambda: [outcome.error for _, outcome in tree.each(nodes, remote.pid)],
+            lambda: nodes[0].service("none").method(), tree.fork, lambda: next(nodes[0].stream(range, 3))]
+
+    def child():
+        wrong = []
+        for number, way in enumerate(ways):
+            try:
+                found = way()
+                if number != 11 or not all("forked" in str(error) for error in found):      # each() gives outcomes
+                    wrong.append((number, found))
+            except ramet.ClosedError as error:
+                if "forked" not in str(error):
+                    wrong.append((number, str(error)))
+            except Exception as error:
+                wrong.append((number, repr(error)))
+        for node in nodes:
+            node.close()
+            node.kill()
+        tree.close()
+        return wrong
+    print(in_child(child), [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def no_descriptor_is_kept(tree, nodes):
+    growing = tree.command(["sleep", "1000"], python=["python3"], name="never-up")
+    growing.raw(["true"])
+    pending = nodes[0].start(remote.sleep, 0.1)
+    grown = in_child(links)
+    pending.result()
+    growing.kill()
+    print(grown)     # the pipe of in_child, and those by which threads of this process wait
+
+
+def a_tree_of_its_own(tree, nodes):
+    """While other threads use the first one, so that locks are held."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=lambda node=node: [node.start(remote.add, 1).result() for _ in iter(stop.is_set, True)])
+               for node in nodes]
+    for thread in threads:
+        thread.start()
+
+    def child():
+        with ramet.Tree() as other:
+            return other.local().call(remote.add, 20, 22)
+    said = [in_child(child) for _ in range(10)]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    print(said == ["42"] * 10, [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def stray_writes(tree, nodes):
+    """Descriptors that are opened in the child get the numbers of those that were closed: nothing may write there."""
+    stream = nodes[0].stream(range, 100000)
+    next(stream)
+    held = [stream]
+    call = nodes[0].start(remote.add, 1)
+
+    def child():
+        path = "/proc/self/fd"
+        files = [os.open("/dev/null", os.O_RDWR) for _ in range(40)]
+        pairs = [os.pipe() for _ in range(40)]
+        held.clear()
+        nonlocal stream
+        del stream
+        call.cancel()
+        tree.close()
+        for one in list(nodes):
+            one.close()
+        wrong = []
+        for r, _ in pairs:
+            os.set_blocking(r, False)
+            try:
+                wrong.append(os.read(r, 100))
+            except BlockingIOError:
+                pass
+        return wrong, len(files) == 40 and bool(os.listdir(path))
+    print(in_child(child), [node.call(remote.add, 1, 2) for node in nodes], next(stream))
+
+
+def exits_as_usual(tree, nodes):
+    """The child runs off the end, with its exit handlers."""
+    pid = os.fork()
+    if not pid:
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def leaves_the_block(tree, nodes):
+    """The child leaves the ``with`` block, and the parent is still in it."""
+    if not hasattr(leaves_the_block, "pid"):
+        leaves_the_block.pid = os.fork()
+    if leaves_the_block.pid:
+        status = os.waitpid(leaves_the_block.pid, 0)[1]
+        print(os.waitstatus_to_exitcode(status), [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def square(number):
+    return number * number
+
+
+def _multiprocessing(method, nodes):
+    context = multiprocessing.get_context(method)
+    with context.Pool(2) as pool:
+        print(pool.map(square, range(5)), [node.call(remote.add, 1, 2) for node in nodes])
+        sys.stdout.flush()
+    process = context.Process(target=square, args=(3,))
+    process.start()
+    process.join()
+    print(process.exitcode, [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def multiprocessing_fork(tree, nodes):
+    _multiprocessing("fork", nodes)
+
+
+def multiprocessing_spawn(tree, nodes):
+    _multiprocessing("spawn", nodes)
+
+
+def multiprocessing_forkserver(tree, nodes):
+    _multiprocessing("forkserver", nodes)
+
+
+def preforking(tree, nodes):
+    """As gunicorn: workers are forked, one is killed and forked anew; each has a tree of its own; the master uses the first."""
+    def work(w):
+        with ramet.Tree() as own:
+            os.write(w, b"%d %s\n" % (own.local().call(remote.add, 1, 2), refused(nodes[0]).encode()))
+            signal.pause()
+
+    def worker():
+        r, w = os.pipe()
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            try:
+                work(w)
+            finally:
+                os._exit(0)
+        os.close(w)
+        with os.fdopen(r) as file:
+            return pid, file.readline().strip()
+    workers = [worker() for _ in range(3)]
+    os.kill(workers[0][0], signal.SIGKILL)
+    os.waitpid(workers[0][0], 0)
+    workers.append(worker())
+    said = [line for _, line in workers]
+    for pid, _ in workers[1:]:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    print(said, [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def daemon(tree, nodes):
+    """Forks twice, in a session of its own, and outlives this program: it is said which process it is."""
+    r, w = os.pipe()
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            os.write(w, b"%d" % os.getpid())
+            os.close(w)
+            for fd in range(3):
+                os.close(fd)
+            time.sleep(1000)
+        os._exit(0)
+    os.wait()
+    print(os.read(r, 99).decode(), [node.call(remote.pid) for node in nodes])
+
+
+def main():
+    way = globals()[sys.argv[1]]
+    with ramet.Tree() as tree:
+        child = tree.local()
+        nodes = [child, child.local(), tree.command(["env"], python=[sys.executable])]
+        for node in nodes:
+            node.call(remote.pid)
+        way(tree, nodes)
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""``fork`` in the user's program: the child forgets the tree, the tree goes on in the parent. In programs of their own."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.source import TOP
+from targets import forking_programs
+
+LONG_S = 120
+
+
+def program(way: str) -> list[str]:
+    """Run one: the lines that it printed. It has to end well, and say nothing on stderr."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TOP / "src"), str(TOP / "tests")]),
+           "PYTHONWARNINGS": "ignore::DeprecationWarning"}      # multi-threaded programs shouldn't fork, they say since 3.12
+    done = subprocess.run([sys.executable, forking_programs.__file__, way], env=env, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=LONG_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("way", "lines"), [
+    ("os_fork", ["refused [3, 3, 3]"]),
+    ("everything_is_refused", ["[] [3, 3, 3]"]),
+    ("a_tree_of_its_own", ["True [3, 3, 3]"]),
+    ("stray_writes", ["([], True) [3, 3, 3] 1"]),
+    ("exits_as_usual", ["7 [3, 3, 3]"]),
+    ("leaves_the_block", ["0 [3, 3, 3]"]),
+    ("multiprocessing_fork", ["[0, 1, 4, 9, 16] [3, 3, 3]", "0 [3, 3, 3]"]),
+    ("multiprocessing_spawn", ["[0, 1, 4, 9, 16] [3, 3, 3]", "0 [3, 3, 3]"]),
+    ("multiprocessing_forkserver", ["[0, 1, 4, 9, 16] [3, 3, 3]", "0 [3, 3, 3]"]),
+    ("preforking", ["['3 refused', '3 refused', '3 refused', '3 refused'] [3, 3, 3]"]),
+])
+def test_the_tree_stays_with_the_parent(way: str, lines: list[str]) -> None:
+    assert program(way) == lines
+
+
+def test_no_descriptor_that_keeps_a_node_alive_is_kept() -> None:
+    """What is left: the ends of the pipe by which it tells that, and by which the main thread waited."""
+    assert int(program("no_descriptor_is_kept")[0]) <= 3
+
+
+def test_a_daemon_that_was_forked_outlives_the_program_and_no_node_does() -> None:
+    daemon, _, nodes = program("daemon")[0].partition(" ")
+    try:
+        end = time.monotonic() + LONG_S
+        for pid in ast.literal_eval(nodes):
+            while _runs(pid) and time.monotonic() < end:
+                time.sleep(0.02)
+            assert not _runs(pid)
+        assert _runs(int(daemon))
+    finally:
+        with contextlib.suppress(OSError):
+            os.kill(int(daemon), signal.SIGKILL)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,139 @@
+"""Sections in which signals wait: on the main thread, with whatever handler the program has."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ramet import shelter
+from ramet.kernel.links import Waiter
+from ramet.shelter import sheltered
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = [(number, signal.getsignal(number)) for number in shelter.SIGNALS]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def test_a_signal_waits_for_the_section_s_end() -> None:
+    steps = []
+
+    def work() -> None:
+        steps.append("begun")
+        signal.raise_signal(signal.SIGINT)
+        steps.append("done")
+    with pytest.raises(KeyboardInterrupt):
+        sheltered(work)()
+    assert steps == ["begun", "done"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_sections_in_sections_wait_for_the_outermost() -> None:
+    steps = []
+    inner = sheltered(lambda: signal.raise_signal(signal.SIGINT))
+
+    def work() -> None:
+        inner()
+        steps.append("between")
+        inner()
+        steps.append("done")
+    with pytest.raises(KeyboardInterrupt):
+        sheltered(work)()
+    assert steps == ["between", "done"]
+    sheltered(steps.clear)()    # nothing is left to come
+    assert steps == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM, signal.SIGHUP])
+def test_what_a_program_s_own_handler_raises_waits_too(number: int) -> None:
+    def handler(got: int, frame: Any) -> None:
+        assert got == number and frame is not None
+        raise TimeoutError
+    signal.signal(number, handler)
+    steps = []
+
+    def work() -> None:
+        signal.raise_signal(number)
+        steps.append("done")
+    with pytest.raises(TimeoutError):
+        sheltered(work)()
+    assert steps == ["done"] and signal.getsignal(number) is handler
+
+
+def test_while_it_waits_for_messages_a_signal_is_handled_at_once() -> None:
+    waiter = Waiter()
+    sender = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    try:
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            sheltered(lambda: waiter.wait(60))()
+    finally:
+        sender.join()
+        waiter.close()
+
+
+def test_a_handler_that_is_set_in_a_section_stays() -> None:
+    def own(number: int, frame: Any) -> None:
+        pass
+    sheltered(lambda: signal.signal(signal.SIGINT, own))()
+    assert signal.getsignal(signal.SIGINT) is own
+
+
+def test_what_ignores_a_signal_or_leaves_it_to_the_system_is_not_touched() -> None:
+    for handler in (signal.SIG_IGN, signal.SIG_DFL):
+        signal.signal(signal.SIGALRM, handler)
+        seen: list[Any] = []
+        sheltered(lambda seen=seen: seen.append(signal.getsignal(signal.SIGALRM)))()  # type: ignore[misc]
+        assert seen == [handler]
+
+
+def test_who_goes_on_pressing_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(shelter.time, "monotonic", lambda: now[0])
+    steps = []
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        steps.append("held")
+        now[0] += shelter.PATIENCE_S
+        signal.raise_signal(signal.SIGINT)
+        steps.append("never")
+    with pytest.raises(KeyboardInterrupt):
+        sheltered(work)()
+    assert steps == ["held"]
+
+
+def test_other_threads_pass_through() -> None:
+    seen = []
+    thread = threading.Thread(target=sheltered(lambda: seen.append(signal.getsignal(signal.SIGINT))))
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
+
+
+def test_in_a_destructor_it_comes_afterwards() -> None:
+    """What is raised there, Python prints and forgets."""
+    come = threading.Event()
+    signal.signal(signal.SIGALRM, lambda *_: come.set())
+
+    class Thing:
+        __del__: Callable[[Any], None] = sheltered(lambda self: signal.raise_signal(signal.SIGALRM), destructor=True)
+    thing = Thing()
+    del thing
+    assert come.wait(60)
+
+
+def test_values_and_errors_pass() -> None:
+    assert sheltered(divmod)(7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        sheltered(divmod)(1, 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ramet import raw
 from ramet.call import Call
+from ramet.display import harmless
 from ramet.grower import Grower
 from ramet.kernel import services
 from ramet.kernel.errors import ClosedError, ConnectError, Error, NodeLostError
@@ -375,10 +376,10 @@ class State:
         """A new exception that says why the node can't be used."""
         if self.connect_error is not None:
             error = self.connect_error
-            again = type(error)(error.args[0], error.stage, error.seen)
+            again = type(error)(harmless(str(error.args[0]), "\t\n"), error.stage, error.seen)
             again.__dict__.update(error.__dict__)
             return again
         if self.ended == "closed" or self.closing:
             return ClosedError(f"node {name} was closed by this program")
-        reason = self.reason.removeprefix(f"node {name}: ")
+        reason = harmless(self.reason.removeprefix(f"node {name}: "), "\t\n")
         return NodeLostError(f"node {name} was lost: {reason or 'the way to it is gone'}")

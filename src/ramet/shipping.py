@@ -27,6 +27,7 @@ from ramet.modules.closure import REFUSED, Closure
 from ramet.modules.server import ModuleServer
 from ramet.modules.staging import STAGES
 from ramet.node import Node, State
+from ramet.refusals import refuse
 
 # What most parts import.
 MOST = ("errors",)
@@ -209,7 +210,7 @@ class Shipper:
             if not self.core.routes.behind(target, message.link) or not known or not isinstance(names, list):
                 raise ValueError
         except (ValueError, KeyError, TypeError, ProtocolError):
-            self.core.refused += 1
+            refuse(self.core, message)
         else:
             with self.lock:
                 # Without a reply handle it isn't a request: an ancestor has given the modules to the node, and tells.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramet import codec, hosts
 from ramet.connectors import check_plan, registry
+from ramet.display import harmless
 from ramet.hosts import Hosts
 from ramet.kernel import failures
 from ramet.kernel.core import Message
@@ -79,6 +80,7 @@ class Told:
                 raise Error(f"no node can be grown by {connector!r} on a node's wish")
             retry = options.pop("retry", None)
             plan = check_plan(registry.find(connector)(**options))
+            plan["name"] = harmless(plan["name"])
             if not all(secret.known for secret in plan["secrets"].values()):
                 raise Error("a node's wish has its secrets with it: the program asks nobody for any")
             child = node.grow(plan, retry=retry)

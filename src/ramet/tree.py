@@ -37,9 +37,10 @@ from ramet.lookout import Lookout, OnUnresponsive, checked
 from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
 from ramet.node import Node
+from ramet.refusals import WatchfulCore
 from ramet.retrying import Retry
 from ramet.service import loop_of_caller
-from ramet.shelter import ShelteredCore, ShelteredLoop, sheltered
+from ramet.shelter import ShelteredLoop, sheltered
 from ramet.shipping import Shipper
 from ramet.told import Told
 
@@ -93,12 +94,12 @@ class Tree(Grower):
         self._nodes: dict[int, Node] = {}
         self._loop = ShelteredLoop(self._on_error)
         loop_late.use_kqueue(self._loop)
-        self._core = ShelteredCore(0, (), self._loop)
+        self._core = WatchfulCore(self._loop, self._nodes)
         self._core.routes.one_way = one_way
         self._core.longs()
         self._nursery = Nursery(self._core, ModuleCache(), packing.Payloads(), self._on_lost)
         self.modules = modules or ModuleServer()
-        self._display = Display(self._nodes, on_output)
+        self._display = Display(self._nodes, on_output, self._on_error)
         self._streams = streams.of(self._core, codec)
         self._channels = channels.of(self._core, codec, self.modules.find_class)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)

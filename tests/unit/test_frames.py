@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ramet.kernel import limits, values
 from ramet.kernel.errors import ProtocolError
-from ramet.kernel.fragments import PIECE, Assembler, Outgoing, whole
+from ramet.kernel.fragments import LENGTH, PIECE, Assembler, Outgoing, whole
 from ramet.kernel.frames import CONTINUES, CONTROL, HEADER_BYTES, MAGIC, MORE, Parser, pack_header
 
 
@@ -157,3 +157,24 @@ def test_a_sender_cannot_pin_memory_with_unfinished_messages() -> None:
     assembler.add(header(MORE, src=6), frame)
     assembler.forget(5)
     assert [key[0] for key in assembler.partial] == [6]
+
+
+def test_what_nobody_asked_for_is_bounded_in_all() -> None:
+    """Not each message by itself: 64 of them may be unfinished. What was announced counts, and is given back."""
+    assembler = Assembler()
+
+    def begin(flow: int, size: int, src: int = 5) -> None:
+        body = LENGTH.pack(size) + b"x"
+        header = (MAGIC, MORE | PIECE, flow, 0, src, src, 12, 0, len(body))
+        assembler.add(header, pack_header(*header) + body, 200_000, untold=True)
+    begin(1, 100_000)
+    begin(2, 100_000)
+    with pytest.raises(ProtocolError, match="larger"):
+        begin(3, 70_000)
+    begin(3, 200_000, 6)    # another node's
+    assert assembler.untold == {5: 200_000, 6: 200_000}
+    assembler.forget(5)
+    begin(4, 200_000)
+    for src in 5, 6:
+        assembler.forget(src)
+    assert assembler.untold == assembler.partial == {}

@@ -101,8 +101,11 @@ class Calls(object):
 
     def cancel(self, message):
         # type: (Message) -> None
-        """Take a CANCEL: [reply handle of the call]."""
-        compat.start_thread(self._late, ("cancelling", message))
+        """Take a CANCEL: [reply handle of the call]. Whose calls are refused has none to end: no thread is started for it."""
+        if self.core.routes.commands(message.authority):
+            compat.start_thread(self._late, ("cancelling", message))
+        else:
+            self.core.refused += 1
 
     def _late(self, part, message):
         # type: (str, Message) -> None

@@ -198,15 +198,18 @@ class Core(object):
                         self._on_reply(link, src, handle, flags, body)
                     else:
                         self.handlers[handle](Message(src, authority, handle, reply_to, flow, link, body))
-            except (ProtocolError, KeyError, ImportError):
+            except Exception:
+                text = sys.exc_info()[1]  # type: Any   # one name: else the error would hold this frame, and that one it
                 self.refused += 1
-                text = "refused: %s" % sys.exc_info()[1]
+                if not isinstance(text, (ProtocolError, KeyError, ImportError)):
+                    if src in routes.ancestors:
+                        self.loop.on_error(text)
+                    text = type(text).__name__      # from below it is the sender's fault, whatever a handler stumbles over
+                text = "refused: %s" % text
                 if handle >= limits.first_free_handle:
                     self._on_reply(link, src, handle, DEAD, text.encode("utf-8"))
                 elif not flags & DEAD:
                     self._dead(src, reply_to, text)
-            except Exception:
-                self.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
         else:
             out = routes.link_to(dst)
             if out is link or routes.one_way and routes.parent not in (link, out):
@@ -235,8 +238,11 @@ class Core(object):
     def _on_reply(self, link, src, handle, flags, body):
         # type: (Link, int, int, int, Any) -> None
         entry = self.pending.get(handle)
-        if entry and (entry[0] == src or flags & DEAD and self.above(src, entry[0])):
-            self.resolve(handle, flags, body)
+        if entry:
+            if entry[0] == src or flags & DEAD and self.above(src, entry[0]):
+                self.resolve(handle, flags, body)
+            else:
+                self.refused += 1
 
     def above(self, one, other):
         # type: (int, int) -> Any

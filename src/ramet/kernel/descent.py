@@ -134,7 +134,9 @@ class Losses(object):
     def _on_route(self, message):
         # type: (Message) -> None
         """[a new node, the node that grows it]: it lies where that one lies. Only the ancestors say so."""
+        if not self.core.routes.commands(message.authority):
+            raise ProtocolError("a route comes from above only")
         id, via = values.decode(message.body)
         link = self.core.routes.down.get(via)
-        if link and self.core.routes.commands(message.authority):
+        if link:
             self.descendants.add(id, link, via)

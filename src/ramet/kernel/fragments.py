@@ -104,6 +104,7 @@ class Partial(object):
         # type: (int, bool) -> None
         self.bytes_max = bytes_max
         self.sink = sink
+        self.untold = False     # it counts among those that nobody has asked for
         self.total = 0
         self.parts = []  # type: List[Any]      # (is it a byte string of its own?, file)
         self.need = 0           # of the byte string that comes now
@@ -172,14 +173,16 @@ class Assembler(object):
         # type: (Optional[int]) -> None
         self.bytes_max = bytes_max
         self.partial = {}  # type: Dict[Any, Partial]
+        self.untold = {}  # type: Dict[int, int]        # source -> bytes of its messages that nobody has asked for
 
-    def add(self, header, frame, bytes_max=limits.message_bytes_max, sink=False):
-        # type: (Header, bytes, int, bool) -> Any
+    def add(self, header, frame, bytes_max=limits.message_bytes_max, sink=False, untold=False):
+        # type: (Header, bytes, int, bool, bool) -> Any
         """Take a fragment.
 
         Args:
             bytes_max: the largest that this message may be.
             sink: nobody waits for this message.
+            untold: nobody has asked for it: then all such of its source may have so many bytes together.
 
         Returns:
             The message's body when this was its last fragment, else None. See ``Partial.whole``.
@@ -199,15 +202,32 @@ class Assembler(object):
         try:
             if sink and not partial.sink:
                 self.partial[key] = partial = Partial(0, True)
-            partial.add(flags, memoryview(frame)[HEADER_BYTES:])
+            if untold:
+                before = partial.total
+                partial.bytes_max = before + bytes_max - self.untold.get(key[0], 0)
+                partial.untold = True
+                try:
+                    partial.add(flags, memoryview(frame)[HEADER_BYTES:])
+                finally:
+                    self.untold[key[0]] = self.untold.get(key[0], 0) + partial.total - before
+            else:
+                partial.add(flags, memoryview(frame)[HEADER_BYTES:])
             if flags & MORE:
                 return None
-            del self.partial[key]
+            self._drop(key)
             return None if partial.sink else partial.whole(
                 (header[6] == CALL or header[6] >= limits.first_free_handle) and not flags & (CONTROL | DEAD))
         except ProtocolError:
-            self.partial.pop(key, None)
+            self._drop(key)
             raise
+
+    def _drop(self, key):
+        # type: (Any) -> None
+        partial = self.partial.pop(key, None)
+        if partial and partial.untold:
+            self.untold[key[0]] -= partial.total
+            if not self.untold[key[0]]:
+                del self.untold[key[0]]
 
     @staticmethod
     def key(header):
@@ -219,4 +239,4 @@ class Assembler(object):
         # type: (int) -> None
         """Drop what a node that is gone has left unfinished."""
         for key in [key for key in self.partial if key[0] == source]:
-            del self.partial[key]
+            self._drop(key)

@@ -37,5 +37,5 @@ flow_bytes_max = 262144
 flow_bytes_low = 65536
 unstopped_bytes_max = 64 << 20
 
-# The largest long message that a node takes from below without having asked for it: a log record, say.
+# How much a node takes from a node below in long messages that it hasn't asked for, unfinished ones together: log records, say.
 untold_bytes_max = 16 << 20

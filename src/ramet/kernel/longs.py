@@ -6,7 +6,7 @@ import os
 
 from ramet.kernel import limits, values
 from ramet.kernel import limits_late as late
-from ramet.kernel.core import INSTALLED, TAKEN
+from ramet.kernel.core import TAKEN
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
 from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler, Outgoing
@@ -94,13 +94,17 @@ class Long(object):
             self.took(link, (src, dst, flow), len(frame))
         if not flags & (MORE | CONTINUES):
             return frame[HEADER_BYTES:]
-        sink, bytes_max = False, limits.message_bytes_max
+        sink, untold, bytes_max = False, False, limits.message_bytes_max
         if handle >= limits.first_free_handle:
             entry = self.core.pending.get(handle)
             sink = not entry or entry[0] != src and not flags & DEAD
-        elif handle <= INSTALLED and src not in self.core.routes.ancestors:
-            bytes_max = late.untold_bytes_max
-        body = self.assembler.add(header, frame, bytes_max, sink)
+        elif handle not in self.core.handlers:
+            raise ProtocolError("nothing receives messages at handle %d" % handle)
+        elif src not in self.core.routes.ancestors:
+            waits = getattr(getattr(self.core.handlers[handle], "__self__", None), "waits_for", None)
+            if not waits or not waits(src):
+                untold, bytes_max = True, late.untold_bytes_max
+        body = self.assembler.add(header, frame, bytes_max, sink, untold)
         if flags & PIECE and flags & MORE and IN_PLACE and link.read is os.read:
             from ramet.kernel import compat_late
             if compat_late.READS_IN_PLACE:

@@ -156,6 +156,11 @@ class Services(Askers):
 
     # ------------------------------------------------------------------ taking requests
 
+    def waits_for(self, src):
+        # type: (int) -> bool
+        """May long messages of that node be requests that somebody here would look at?"""
+        return bool(self.served)
+
     def arrive(self, message):
         # type: (Message) -> None
         """Take a request. On whichever thread reads the link."""

@@ -78,6 +78,11 @@ class Streams(object):
         """A number for a new stream."""
         return next(self.core.handles) * 2 + sending & 0xffffffff
 
+    def waits_for(self, src):
+        # type: (int) -> bool
+        """May long messages of that node be what a stream here has asked for?"""
+        return any([key[0] == src for key in list(self.intakes)])
+
     def flush(self):
         # type: () -> None
         """Send what was gathered: its thread is going to wait, maybe for what comes of that."""

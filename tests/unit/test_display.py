@@ -1,0 +1,61 @@
+"""What nodes print and log: cut into lines, made harmless, reduced to what is fit."""
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ramet import codec
+from ramet.display import Display, harmless
+from ramet.kernel.core import LOG, OUTPUT, Message
+from ramet.kernel.errors import ProtocolError
+
+
+def a_display(errors: list[BaseException], show: Any = None) -> Display:
+    nodes: Any = {7: SimpleNamespace(name="web\x1b[2J")}
+    return Display(nodes, show, errors.append)
+
+
+def message(handle: int, value: Any) -> Message:
+    return Message(7, 7, handle, 0, 0, None, b"".join(codec.encode(value)))
+
+
+def test_what_steers_a_terminal_is_made_visible() -> None:
+    assert harmless("plain text, é密") == "plain text, é密"
+    assert harmless("\x1b[2J\x9b\x08\u202e\r\n\t") == r"\x1b[2J\x9b\x08\u202e\r\n" + "\t"
+    assert harmless("a\nb\x07", "\n") == "a\nb\\x07"
+    assert harmless("\ud800") == "\\ud800"
+
+
+def test_output_and_names_are_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    a_display([]).on_output(message(OUTPUT, [1, b"one\x1b[2J\ntwo"]))
+    assert capsys.readouterr().out == "[web\\x1b[2J] one\\x1b[2J\n"
+
+
+def test_what_the_programs_own_function_raises_is_not_blamed_on_the_node() -> None:
+    errors: list[BaseException] = []
+
+    def fails(*_: Any) -> None:
+        raise ValueError("mine")
+    a_display(errors, fails).on_output(message(OUTPUT, [1, b"one\n"]))
+    assert [str(error) for error in errors] == ["mine"]
+
+
+def test_log_records_have_what_logging_takes(caplog: pytest.LogCaptureFixture) -> None:
+    good = {"levelno": 30, "levelname": "WARNING", "name": "theirs", "msg": "%s \x1b[2J\n\tnext", "lineno": 7, "created": 12.5,
+            "own": "x", "count": 3, "taskName": None, "thread": 1 << 46}
+    odd = {"args": [1], "exc_info": True, "getMessage": 1, "__class__": 2, "msecs": "no", "process": "x", "stack_info": 5,
+           "relativeCreated": 1e300, "pathname": 3, "nested": {"a": 1}, "filename": b"x", 7: "x"}
+    display = a_display([])
+    display.on_log(message(LOG, {**good, **odd}))
+    record, = caplog.records
+    found = vars(record)
+    assert record.getMessage() == "%s \\x1b[2J\n\tnext" and found["own"] == "x" and found["count"] == 3
+    assert (record.lineno, record.created, record.remote_name) == (7, 12.5, "theirs")  # type: ignore[attr-defined]
+    assert not record.args and record.exc_info is None and record.stack_info is None and "nested" not in found
+    logging.Formatter("%(asctime)s %(msecs)d %(process)s %(pathname)s %(relativeCreated)d %(thread)d").format(record)
+    for bad in ([], {"msg": "no level"}, {"levelno": True}, {"levelno": "30"}):
+        with pytest.raises(ProtocolError):
+            display.on_log(message(LOG, bad))

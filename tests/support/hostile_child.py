@@ -105,6 +105,8 @@ class Child:
     def serve(self, answer: Callable[[int], bytes] | None = None) -> None:
         """Answer calls until the end."""
         for header, _ in self.read():
+            if header[1] & (DEAD | ERROR):
+                continue        # an answer to what it sent with a reply handle that is none
             if header[6] == END:
                 return
             if header[6] == CALL and header[7]:

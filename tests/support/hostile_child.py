@@ -168,7 +168,7 @@ def forged_destination(child: Child) -> None:
     """To nobody, and to itself by way of the parent."""
     for dst in (NOBODY, 0xFFFFFFFF, child.id):
         for handle in range(32):
-            child.send(handle, [1], dst=dst, reply_to=7)
+            child.send(handle, [1], dst=dst, reply_to=1007)
 
 
 @case
@@ -176,7 +176,7 @@ def forged_handle(child: Child) -> None:
     """Handles that there aren't."""
     for handle in (0, 28, 500, 999, 0xFFFFFFFF):
         for dst in (0, *child.ancestors):
-            child.send(handle, [1], dst=dst, reply_to=9)
+            child.send(handle, [1], dst=dst, reply_to=1009)
 
 
 @case
@@ -194,10 +194,10 @@ def replies_to_others_calls(child: Child) -> None:
 def calls_up(child: Child) -> None:
     """Calls into the parent and the controller: by name, by value, with any lane."""
     for dst in dict.fromkeys([0, *child.ancestors]):
-        child.send(CALL, evil(child), dst=dst, reply_to=1)
+        child.send(CALL, evil(child), dst=dst, reply_to=1001)
         child.send(CALL, evil(child), dst=dst, flow=1)
         child.send(CALL, [*evil(child)[:3], {"lane": "*"}], dst=dst, flow=9)
-        child.send(GROW, [NOBODY, {"argv": ["mkdir", child.marker], "shape": "pipes"}, b"", {}], dst=dst, reply_to=2)
+        child.send(GROW, [NOBODY, {"argv": ["mkdir", child.marker], "shape": "pipes"}, b"", {}], dst=dst, reply_to=1002)
         child.send(END, [], dst=dst)
         child.send(CONFIG, {"id": 0, "ancestors": []}, dst=dst)
 
@@ -206,8 +206,8 @@ def calls_up(child: Child) -> None:
 def calls_sideways(child: Child) -> None:
     """Calls into siblings."""
     for dst in child.others:
-        child.send(CALL, evil(child), dst=dst, reply_to=1)
-        child.send(GROW, [NOBODY, {"argv": ["mkdir", child.marker], "shape": "pipes"}, b"", {}], dst=dst, reply_to=2)
+        child.send(CALL, evil(child), dst=dst, reply_to=1001)
+        child.send(GROW, [NOBODY, {"argv": ["mkdir", child.marker], "shape": "pipes"}, b"", {}], dst=dst, reply_to=1002)
         child.send(END, [], dst=dst)
         child.send(CANCEL, [1000], dst=dst)
 
@@ -256,7 +256,7 @@ def modules_asked_for(child: Child) -> None:
         for form, names in (("source", ["/etc/passwd", "../../etc/passwd", "conftest", "hostile_child"]),
                             ("data", ["support:../../../etc/passwd", "support:/etc/passwd", ":etc/passwd"]),
                             ("native", ["/lib/x86_64-linux-gnu/libc.so.6", "lib/../../x"]), ("dist", ["pip:", "*:1"])):
-            child.send(MODULE_REQUEST, [form, names, id], dst=child.ancestors[0], reply_to=5, flags=CONTROL)
+            child.send(MODULE_REQUEST, [form, names, id], dst=child.ancestors[0], reply_to=1005, flags=CONTROL)
 
 
 # ---------------------------------------------------------------------- what would fill memory, or take for ever
@@ -265,11 +265,11 @@ def modules_asked_for(child: Child) -> None:
 def endless_fragments(child: Child) -> None:
     """A log record without end; and beginnings of very many messages."""
     part = b"\xdb\xff\xff\xff\xff" + bytes(65536)
-    child.send(LOG, body=part, flags=MORE | COUNTED, reply_to=1)
+    child.send(LOG, body=part, flags=MORE | COUNTED, reply_to=1001)
     for _ in range(600):    # 37 MiB
-        child.send(LOG, body=part, flags=MORE | CONTINUES | COUNTED, reply_to=1)
+        child.send(LOG, body=part, flags=MORE | CONTINUES | COUNTED, reply_to=1001)
     for n in range(300):
-        child.send(OUTPUT, body=part, flags=MORE | COUNTED, flow=n, reply_to=n)
+        child.send(OUTPUT, body=part, flags=MORE | COUNTED, flow=n, reply_to=1000 + n)
 
 
 @case
@@ -334,7 +334,7 @@ def flood_of_every_handle(child: Child) -> None:
     for n in range(300):
         for handle in range(30):
             for body in (b"\xc1", b"", values_of([n, handle, {"a": [1]}, b"x"])):
-                child.send(handle, body=body, dst=child.ancestors[n % len(child.ancestors)], reply_to=n,
+                child.send(handle, body=body, dst=child.ancestors[n % len(child.ancestors)], reply_to=1000 + n,
                            flags=(0, CONTROL, ERROR, DEAD, COUNTED)[n % 5], flow=n)
 
 
@@ -370,7 +370,7 @@ def escape_sequences(child: Child) -> None:
     child.send(OUTPUT, [1, evil.encode() + b"\n"], flow=1)
     child.send(LOG, {"name": evil, "levelno": 40, "levelname": evil, "msg": evil, "exc_text": evil, "pathname": evil,
                      "funcName": evil, "threadName": evil, "module": evil, "filename": evil, "lineno": 1}, flow=2)
-    child.send(CALL, [evil], reply_to=3)
+    child.send(CALL, [evil], reply_to=1003)
 
 
 @case

@@ -15,7 +15,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick stress packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick stress sim packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -41,6 +41,10 @@ test-quick: $(VENV)/.ready-test
 # A thousand mixed calls at a time over twenty nodes, for a minute.
 stress: $(VENV)/.ready-test
 	RAMET_STRESS_S=60 RAMET_STRESS_NODES=20 RAMET_STRESS_CALLS=1000 $(BIN)/pytest -q -s tests/stress --timeout 600 $(ARGS)
+
+# Simulated trees with faults: make sim SEED=... repeats one run, and makes it small if it fails; without a seed, a minute of them.
+sim: $(VENV)/.ready-test
+	PYTHONPATH=tests $(BIN)/python -m sim.run $(SEED) $(ARGS)
 
 # The matrix of real packages, and the test suites of some of them, run in nodes. They are installed beside .venv's own.
 packages: $(VENV)/packages/.ready

@@ -104,8 +104,6 @@ class Calls(object):
         """Take a CANCEL: [reply handle of the call]. Whose calls are refused has none to end: no thread is started for it."""
         if self.core.routes.commands(message.authority):
             compat.start_thread(self._late, ("cancelling", message))
-        else:
-            self.core.refused += 1
 
     def _late(self, part, message):
         # type: (str, Message) -> None

@@ -198,18 +198,15 @@ class Core(object):
                         self._on_reply(link, src, handle, flags, body)
                     else:
                         self.handlers[handle](Message(src, authority, handle, reply_to, flow, link, body))
-            except Exception:
-                text = sys.exc_info()[1]  # type: Any   # one name: else the error would hold this frame, and that one it
-                self.refused += 1
-                if not isinstance(text, (ProtocolError, KeyError, ImportError)):
-                    if src in routes.ancestors:
-                        self.loop.on_error(text)
-                    text = type(text).__name__      # from below it is the sender's fault, whatever a handler stumbles over
-                text = "refused: %s" % text
+            except (ProtocolError, ImportError, LookupError, TypeError, ValueError):
+                self.refused += 1       # a handler that stumbles over what came
+                text = "refused: %s" % sys.exc_info()[1]
                 if handle >= limits.first_free_handle:
                     self._on_reply(link, src, handle, DEAD, text.encode("utf-8"))
                 elif not flags & DEAD:
                     self._dead(src, reply_to, text)
+            except Exception:
+                self.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
         else:
             out = routes.link_to(dst)
             if out is link or routes.one_way and routes.parent not in (link, out):

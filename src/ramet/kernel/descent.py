@@ -20,7 +20,7 @@ class Descendants(object):
     """Who lies behind which link, and who must hear of it when they are lost.
 
     Attributes:
-        parents: descendant's id -> the id of the node that grew it.
+        parents: descendant's id -> the id of the node that grew it; ``children``: the other way round.
         talkers: descendant's id -> ids of nodes outside its link that exchanged messages with it.
     """
 
@@ -28,12 +28,15 @@ class Descendants(object):
         # type: (Routes) -> None
         self.routes = routes
         self.parents = {}  # type: Dict[int, int]
+        self.children = {}  # type: Dict[int, Dict[int, bool]]
         self.talkers = {}  # type: Dict[int, Set[int]]
 
     def add(self, id, link, parent):
         # type: (int, Any, int) -> None
         """Learn that a descendant lies behind a link, and who grew it."""
         self.routes.down[id] = link
+        if id not in self.parents:
+            self.children.setdefault(parent, {})[id] = True
         self.parents[id] = parent
 
     def above(self, one, other):
@@ -48,6 +51,17 @@ class Descendants(object):
         # type: (Any) -> List[int]
         """Every descendant behind a link."""
         return [id for id in list(self.routes.down) if self.routes.down.get(id) is link]
+
+    def with_all_below(self, ids):
+        # type: (Iterable[int]) -> List[int]
+        """These, and all that was grown by them: the news of a new node may have overtaken, here, the news of its parent's loss."""
+        found = list(ids)
+        seen = set(found)
+        for id in found:
+            new = [child for child in self.children.get(id, ()) if child not in seen]
+            found += new
+            seen.update(new)
+        return found
 
     def talked(self, one, other):
         # type: (int, int) -> None
@@ -68,6 +82,13 @@ class Descendants(object):
         down = self.routes.down
         gone = [id for id in ids if down.get(id) is link]
         for id in gone:
+            parent = self.parents[id]
+            self.children.pop(id, None)
+            siblings = self.children.get(parent)
+            if siblings:
+                siblings.pop(id, None)
+                if not siblings:
+                    del self.children[parent]
             del down[id], self.parents[id]
         for id in gone:
             tell.update(self.talkers.pop(id, ()))
@@ -100,6 +121,7 @@ class Losses(object):
         Two nodes talk through the nearest ancestor that both have. So each node's descendants are told by itself.
         """
         core = self.core
+        ids = self.descendants.with_all_below(ids)
         whom = self.descendants.lose(ids, link)
         if link is not core.routes.parent:
             whom.update(core.routes.ancestors[:1])

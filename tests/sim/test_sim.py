@@ -1,0 +1,75 @@
+"""Simulated trees with faults: a few seeds in each run of the tests; ``make sim`` runs as many as there is time."""
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from ramet.kernel import longs
+from ramet.kernel.core import LOST, Core
+from ramet.kernel.routing import Routes
+from sim.run import attempt, one, program, shrunk
+from sim.world import World
+
+pytestmark = pytest.mark.timeout(600)       # how long it takes says how busy the machine is
+
+
+def test_random_runs(rng: random.Random) -> None:
+    """No reply lost, no wait without end, nothing on false authority, bounded queues, nothing left at the end."""
+    outcomes: dict[str, int] = {}
+    for _ in range(10):
+        for what, count in one(rng.randrange(1 << 32)).outcomes.items():
+            outcomes[what] = outcomes.get(what, 0) + count
+    assert outcomes["value"] > outcomes["dead"] > 0 and outcomes["refused"], "the runs are about nothing"
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    runs = [one("same") for _ in range(2)]
+    assert len({(world.steps, world.now, str(world.outcomes), world.order) for world in runs}) == 1
+
+
+def without_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Core.tell
+    monkeypatch.setattr(Core, "tell", lambda self, dst, handle, value: handle != LOST and real(self, dst, handle, value))
+
+
+def without_source_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Routes, "behind", lambda self, id, link: id != self.id)
+
+
+def without_acknowledging_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = longs.Long.took
+    monkeypatch.setattr(longs.Long, "took", lambda self, link, key, n: key[1] == self.core.id and real(self, link, key, n))
+
+
+@pytest.mark.parametrize("fault", [without_news, without_source_check, without_acknowledging_what_passes])
+def test_a_fault_is_found_and_made_small(fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault(monkeypatch)
+    for seed in range(200):
+        ops = program(seed, 120, 40.0)
+        if attempt(seed, ops) is not None:
+            break
+    else:
+        raise AssertionError("no run of 200 has found it")
+    few = shrunk(seed, ops, 10.0)
+    assert attempt(seed, few) is not None
+    assert len(few) < len(ops)
+
+
+def test_a_new_node_whose_parent_is_lost_meanwhile_leaves_no_route() -> None:
+    """The route to it comes from above, and is here before the loss of its parent, which is told from below without it."""
+    world = World("overtaken")
+    a = world.grow(world.root)
+    world.run()
+    b = world.grow(world.nodes[a])
+    world.run()
+    c = world.grow(world.nodes[b])
+    world.run()
+    world.cut(world.nodes[c].core.routes.parent, False)
+    d = world.grow(world.nodes[c])
+    world.run()
+    for id in (0, a, b):
+        assert d not in world.nodes[id].core.routes.down
+    world.check_quiet()
+    world.close()

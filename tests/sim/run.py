@@ -143,24 +143,26 @@ class Run:
     def _forge(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
         ids = [0, *world.nodes, 1 << 30]
         src, authority, dst = (ids[n % len(ids)] for n in (b, b // 1000, c))
-        if b % 3 == 0:
+        if b % 3:       # something of it is true, mostly
             authority = node.id
-        if c % 3 == 0:
+        if c % 3:
             src = node.id
-        handle = (CALL, GROW, END, LOST, ROUTE, MODULES, CANCEL, 1000 + c % 50, 999)[d % 9]
+        if d % 2:
+            dst = (0, world.path[node.id][0])[d // 2 % 2]
+        handle = (CALL, GROW, END, LOST, LOST, ROUTE, MODULES, CANCEL, 1000, 1000, 1000, 999)[b // 7 % 12]
+        flags = (0, 4, 16, 20)[c // 7 % 4]
         value: Any = ["f", [1, 1, -1, b""], {}, {}]
-        if handle in (LOST, ROUTE):
-            value = [[ids[d // 9 % len(ids)]], "forged"] if handle == LOST else [ids[d // 9 % len(ids)], node.id]
-            if src == authority == node.id and handle == LOST:
-                below_it = [id for id in value[0] if node.id in world.path.get(id, ())]
-                world.lose(*below_it)       # of its own descendants it is believed
-        elif handle >= 1000:
-            value = "forged"
-            if src == node.id and authority == node.id:
-                return      # of its own calls it may answer what it likes
-        flags = (0, 4, 16, 20)[d // 100 % 4]
-        if flags & 16:
-            world.lose(*(id for id, path in world.path.items() if node.id in path))
+        if handle == LOST:
+            value = [[ids[c // 30 % len(ids)]], "forged"]
+            world.lose(*(id for id in value[0] if node.id in world.path.get(id, ())))   # of its own it is believed
+        elif handle == ROUTE:
+            value = [ids[c // 30 % len(ids)], node.id]
+        elif handle == 1000:
+            pending = world.nodes[dst].core.pending if dst in world.nodes else {}
+            others = [it for it, (to, _) in pending.items() if to != node.id and node.id not in world.path.get(to, ())]
+            if not others:
+                return      # to what it was asked itself it may answer what it likes, and of those below it, that they are gone
+            handle, value = others[c // 30 % len(others)], "forged"
         world.forge(node, src, authority, dst, handle, flags, value)
 
 

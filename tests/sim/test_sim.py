@@ -60,16 +60,18 @@ def test_a_fault_is_found_and_made_small(fault: Any, monkeypatch: pytest.MonkeyP
 def test_a_new_node_whose_parent_is_lost_meanwhile_leaves_no_route() -> None:
     """The route to it comes from above, and is here before the loss of its parent, which is told from below without it."""
     world = World("overtaken")
-    a = world.grow(world.root)
+    world.speed = lambda: (0.02, 1e9)  # type: ignore[method-assign]
+    ids = [0]
+    for _ in range(3):
+        ids.append(world.grow(world.nodes[ids[-1]]))
+        world.run()
+    b, c = (world.nodes[id] for id in ids[2:])
+    d = world.grow(c)
+    world.run(world.now + 0.01)     # the news of it is under way: above b in 10 ms, at b in 30
+    world.lose(c.id)
+    b.family().children[c.id].link.close("cut")
     world.run()
-    b = world.grow(world.nodes[a])
-    world.run()
-    c = world.grow(world.nodes[b])
-    world.run()
-    world.cut(world.nodes[c].core.routes.parent, False)
-    d = world.grow(world.nodes[c])
-    world.run()
-    for id in (0, a, b):
+    for id in ids[:3]:
         assert d not in world.nodes[id].core.routes.down
     world.check_quiet()
     world.close()

@@ -54,7 +54,7 @@ class Descendants(object):
 
     def with_all_below(self, ids):
         # type: (Iterable[int]) -> List[int]
-        """These, and all that was grown by them: the news of a new node may have overtaken, here, the news of its parent's loss."""
+        """These, and all that they have grown: the news of a new node may have overtaken that of its parent's loss, here."""
         found = list(ids)
         seen = set(found)
         for id in found:

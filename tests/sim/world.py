@@ -1,6 +1,6 @@
 """A world of simulated nodes: the kernel's pure parts, as they are, over links and clocks that are made up.
 
-Each node has a real ``Core``, ``Routes``, ``Losses``, ``Nursery``, ``Streams``, the queues of its links (fair, then with credit)
+Each node has a real ``Core``, ``Routes``, ``Losses``, ``Nursery``, ``Streams``, the queues of its links (fair, with credit)
 and the real ``Calls.arrive``. What touches descriptors and threads is replaced: ``SimLoop`` for the loop, ``SimLink`` for
 links, ``SimCalls`` for the main thread. Time is virtual, and all that happens is an event in one queue: the same seed, the same
 run.

@@ -134,7 +134,7 @@ def test_what_is_forbidden_is_refused(scene: Scene, case: str, caplog: pytest.Lo
 @pytest.mark.parametrize("case", sorted(ENDS_THE_LINK))
 def test_what_is_no_frame_ends_the_link(scene: Scene, case: str) -> None:
     hostile = scene.grow(case)
-    with pytest.raises(NodeLostError, match="not a frame"):
+    with pytest.raises((NodeLostError, ramet.ConnectError)):    # the latter if HELLO came in the same read
         hostile.options(timeout=120).call(os.getpid)
     scene.check()
 

@@ -91,10 +91,11 @@ class Descendants(object):
                     del self.children[parent]
             del down[id], self.parents[id]
         for id in gone:
-            tell.update(self.talkers.pop(id, ()))
+            for other in self.talkers.pop(id, ()):
+                tell.add(other)
+                if other in self.talkers:
+                    self.talkers[other].discard(id)
         tell.intersection_update(down)
-        for known in self.talkers.values():
-            known.difference_update(gone)
         return tell
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from measuring import Figure
 from ramet.bootstrap import packing
 from ramet.connectors import ssh
-from ramet.kernel.spawn import NAME_HERE
+from ramet.kernel.settling import NAME_HERE
 
 # What BASELINE measured of Mitogen 0.3.54: its command line for ssh, and its core as it is sent.
 MITOGEN_COMMAND_BYTES, MITOGEN_KERNEL_BYTES = 838, 19_348

@@ -19,7 +19,7 @@ from ramet.kernel.core import END, GROW
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import CallCancelled, Error, ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
-from ramet.kernel.spawn import NAME_HERE
+from ramet.kernel.settling import NAME_HERE
 
 if TYPE_CHECKING:
     from ramet.node import Node

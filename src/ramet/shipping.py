@@ -36,8 +36,8 @@ MOST = ("errors",)
 LONG = ("compat_late", "limits_late", "credit", "fragments", "longs")
 UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
-GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "spawn",
-           "questions", "grow", "nursery")  # fmt: skip
+GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
+           "spawn", "questions", "grow", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one.
 CANCELLING = (*LONG, "failures", "handles", "jobs", "offspring", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ramet.connectors import command, local
-from ramet.kernel import diagnosis, dialogue, errors, limits, spawn
+from ramet.kernel import diagnosis, dialogue, errors, limits, settling
 from ramet.kernel.errors import ClosedError, ConnectError, PythonNotFoundError
 from support import needs, pythons
 from targets.growing import Keeper, Outcome, grow
@@ -86,7 +86,7 @@ def test_local_virtual_environment(tmp_path: Any) -> None:
     base = os.path.realpath(sys.executable)
     (folder / "python").symlink_to(base)
     (folder.parent / "pyvenv.cfg").write_text(f"home = {os.path.dirname(base)}\n")
-    program, argv, _ = spawn.interpreter(local.plan(python=folder / "python", name="n"))
+    program, argv, _ = settling.interpreter(local.plan(python=folder / "python", name="n"))
     assert program == bytes(folder / "python")
     assert argv == [program + b"(ramet:n)", "-B"]
     assert grow(local.plan(python=folder / "python")).error is None

@@ -9,7 +9,7 @@ import pytest
 from ramet.bootstrap import first_stage
 from ramet.connectors import NAME_CHARS_MAX, check_name, command, local, make, name_from, python_words, ssh
 from ramet.kernel.dialogue import to_bytes
-from ramet.kernel.spawn import NAME_HERE, settled
+from ramet.kernel.settling import NAME_HERE, settled
 from ramet.secrets import Secret
 
 FIELDS = {"what", "name", "python", "timeout_s", "argv", "command", "shape", "stub", "form", "env", "cwd", "rules",

@@ -7,7 +7,7 @@ plan, on any Python, without a connector's code). ``make`` puts one together:
 ==========  ===========================================================================================================
 what        the connection in words, for errors: "ssh web1"
 name        the node's name, as ``ps`` will show it
-argv        the program and its arguments; the name's place in it is ``spawn.NAME_HERE``. Empty for an interpreter that is
+argv        the program and its arguments; the name's place in it is ``settling.NAME_HERE``. Empty for an interpreter that is
             started directly: then ``python`` says which, and it is looked for where the plan is carried out
 command     argv for people, with the first stage as "…"
 python      the interpreter asked for and its flags, or None
@@ -32,7 +32,7 @@ from typing import Any
 
 from ramet.bootstrap import first_stage, wishes
 from ramet.kernel import dialogue
-from ramet.kernel.spawn import NAME_HERE
+from ramet.kernel.settling import NAME_HERE
 from ramet.secrets import secret
 
 Plan = dict[str, Any]

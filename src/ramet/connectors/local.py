@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ramet.bootstrap import first_stage, wishes
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, python_words, shown
-from ramet.kernel.spawn import NAME_HERE
+from ramet.kernel.settling import NAME_HERE
 
 # The link of an interpreter that is started directly is its stdout, a socket.
 _LINK_FD = 1

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ramet.bootstrap import first_stage
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, make, name_from, python_words, shown, texts
 from ramet.connectors.ssh_rules import exit_rules, question_rules
-from ramet.kernel.spawn import NAME_HERE
+from ramet.kernel.settling import NAME_HERE
 from ramet.secrets import Given, Secret, secret
 
 #: host_key_policy -> StrictHostKeyChecking
@@ -78,31 +78,15 @@ def plan(
     """
     _check("host", host)
     words = python_words(python)
-    files = [identity_file] if isinstance(identity_file, str | os.PathLike) else list(identity_file or ())
     policy, host_key = _policy(host_key_policy)
     secrets = {"password": secret("password", password), "passphrase": secret("passphrase", passphrase),
                "second_factor": secret("second_factor", second_factor), "host key": host_key}  # fmt: skip
     given = {key: value for key, value in secrets.items() if value is not None}
-    options = {
-        "IdentitiesOnly": "yes" if files else None,
-        "BatchMode": None if given else "yes",
-        "NumberOfPasswordPrompts": str(max(value.tries for value in given.values())) if given else None,
-        "StrictHostKeyChecking": policy,
-        "UserKnownHostsFile": "/dev/null" if policy == "no" else None,
-        "Compression": None if compression is None else "yes" if compression else "no",
-        "ServerAliveInterval": None if keepalive is None else str(_at_least(1, "keepalive", keepalive)),
-        "ConnectTimeout": str(max(1, int(connect_timeout_s * 0.9))) if 0 < connect_timeout_s < 1e9 else None,
-    }
-    head = [os.fspath(ssh_path), "-T", "-e", "none"]
-    if port is not None:
-        head += ["-p", str(_at_least(1, "port", port, 65535))]
-    if username is not None:
-        head += ["-l", _check("username", username)]
-    for file in files:
-        head += ["-i", os.fspath(file)]
-    more = [word for key, value in options.items() if value is not None for word in ("-o", f"{key}={value}")]
+    files = [identity_file] if isinstance(identity_file, str | os.PathLike) else list(identity_file or ())
+    head = _words(port, username, files)
+    more = _settings(given, bool(files), policy, compression, keepalive, connect_timeout_s)
     # The user's arguments come first: of an option given twice, ssh takes the first.
-    argv = [*head, *texts("ssh_args", ssh_args), *more, "--", host]
+    argv = [os.fspath(ssh_path), *head, *texts("ssh_args", ssh_args), *more, "--", host]
     alone = host if _JUMPS.search("\n".join(argv)) else None
     return make(
         f"ssh {host}", name_from(host.rpartition("@")[2]) if name is None else name, words, connect_timeout_s,
@@ -112,6 +96,40 @@ def plan(
         shape="pipes+tty" if given else "pipes", rules=question_rules(given, alone) + exit_rules(host, port, given),
         secrets=given, env={"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None} if given else None,
     )  # fmt: skip
+
+
+def _words(port: int | None, username: str | None, files: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """ssh's options of one letter."""
+    words = ["-T", "-e", "none"]
+    if port is not None:
+        words += ["-p", str(_at_least(1, "port", port, 65535))]
+    if username is not None:
+        words += ["-l", _check("username", username)]
+    for file in files:
+        words += ["-i", os.fspath(file)]
+    return words
+
+
+def _settings(
+    given: Mapping[str, Secret], own_keys: bool, policy: str | None, compression: bool | None, keepalive: float | None,
+    timeout_s: float,
+) -> list[str]:  # fmt: skip
+    """Settings of ssh's configuration, as far as they aren't left to the user's own.
+
+    Args:
+        given: the secrets that there are for its questions; without any it asks nothing.
+    """
+    settings = {
+        "IdentitiesOnly": "yes" if own_keys else None,
+        "BatchMode": None if given else "yes",
+        "NumberOfPasswordPrompts": str(max(value.tries for value in given.values())) if given else None,
+        "StrictHostKeyChecking": policy,
+        "UserKnownHostsFile": "/dev/null" if policy == "no" else None,
+        "Compression": None if compression is None else "yes" if compression else "no",
+        "ServerAliveInterval": None if keepalive is None else str(_at_least(1, "keepalive", keepalive)),
+        "ConnectTimeout": str(max(1, int(timeout_s * 0.9))) if 0 < timeout_s < 1e9 else None,
+    }
+    return [word for key, value in settings.items() if value is not None for word in ("-o", f"{key}={value}")]
 
 
 def _check(what: str, text: str) -> str:

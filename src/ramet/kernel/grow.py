@@ -19,7 +19,7 @@ import os
 import re
 import sys
 
-from ramet.kernel import compat, dialogue, limits, spawn
+from ramet.kernel import compat, dialogue, limits, settling, spawn
 from ramet.kernel.diagnosis import EXITS, connect_error
 from ramet.kernel.errors import ConnectError
 from ramet.kernel.questions import Questions
@@ -121,7 +121,7 @@ class Growth(object):
     def _begin(self):
         # type: () -> None
         self.began = self.loop.now()
-        self.plan = plan = spawn.settled(self.plan)
+        self.plan = plan = settling.settled(self.plan)
         self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
         with spawn.starting:
             self.process = process = spawn.Process(self.loop, plan)
@@ -216,15 +216,10 @@ class Growth(object):
     def _read(self):
         # type: () -> bool
         """Read once; whether there was something."""
-        try:
-            data = os.read(self.fd_in, 65536)
-        except OSError:
-            if sys.exc_info()[1].errno in (errno.EAGAIN, errno.EINTR):  # type: ignore[union-attr]
-                return False
-            data = b""
+        data = spawn.read_now(self.fd_in)
         if data:
             self._received(data)
-        else:
+        elif data is not None:
             self._no_more()
             self._watch()
         return bool(data)

@@ -25,7 +25,7 @@ class Questions(object):
     """The questions of one program.
 
     Args:
-        plan: its own, as ``spawn.settled`` gives it. Its secrets become ``Hidden`` ones that are overwritten by ``close``.
+        plan: its own, as ``settling.settled`` gives it. Its secrets become ``Hidden`` ones that are overwritten by ``close``.
         type_it: called with (bytearray) to answer; gives whether that could be done.
         fail: called with (rule) when it can't go on.
         too_late: called when the plan's time is over. The time that somebody is asked for a secret doesn't count.

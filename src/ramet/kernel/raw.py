@@ -16,7 +16,7 @@ import errno
 import os
 import sys
 
-from ramet.kernel import dialogue, limits, spawn
+from ramet.kernel import dialogue, limits, settling, spawn
 from ramet.kernel.diagnosis import EXITS, connect_error
 from ramet.kernel.errors import CallTimeout, ConnectError
 from ramet.kernel.questions import Questions
@@ -73,7 +73,7 @@ class RawRun(object):
         # type: () -> None
         """Begin. On the keeper."""
         try:
-            self.plan = plan = spawn.settled(self.plan)
+            self.plan = plan = settling.settled(self.plan)
             self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
             with spawn.starting:
                 self.process = process = spawn.Process(self.loop, plan)
@@ -116,18 +116,13 @@ class RawRun(object):
     def _readable(self):
         # type: () -> bool
         """Read once; whether there was something."""
-        try:
-            data = os.read(self.fd_in, 65536)
-        except OSError:
-            if sys.exc_info()[1].errno in (errno.EAGAIN, errno.EINTR):  # type: ignore[union-attr]
-                return False
-            data = b""
-        if not data:
+        data = spawn.read_now(self.fd_in)
+        if data == b"":
             self.loop.forget(self.fd_in)
             self.process.look()  # type: ignore[union-attr]
-        elif self.phase == RUNNING:
+        elif data and self.phase == RUNNING:
             self.out.add(data)
-        else:
+        elif data:
             self._banner(data)
         return bool(data)
 

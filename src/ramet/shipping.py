@@ -7,6 +7,7 @@ sent for a node is in ``State.has``, what lies at a child of the controller for 
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import pkgutil
 import sys
@@ -95,6 +96,12 @@ ABSENT_MAX = 20_000
 UNASKED_BYTES_MAX = 65_536
 
 
+@functools.lru_cache(4096)
+def _key(form: str, name: str) -> tuple[str, str]:
+    """What stands for a module in the accounts of nodes. Hundreds of nodes have the same ones, and share them: 4 KB a node."""
+    return form, name
+
+
 class Shipper:
     """Sends modules ahead of what needs them.
 
@@ -130,7 +137,7 @@ class Shipper:
             if metadata:
                 self._send(node, DIST, metadata, {})
             if module not in refused:   # else, without source, it may be had as bytecode when that turns out to be taken there
-                state.has.add((form, module))
+                state.has.add(_key(form, module))
             if closure.library and state.installed is None:
                 state.early.append(closure)
 
@@ -141,15 +148,16 @@ class Shipper:
             if not state.ended:
                 if node.parent is None and (state.form, KERNEL + "installed") not in state.has:
                     # The part that tells has come with what followed the first call, so all of that has.
-                    state.has.update((state.form or "source", name) for _, name in state.followed)
-                    state.cached.update((form if form in FORMS else "source", name) for form, name in state.followed)
+                    state.has.update(_key(state.form or "source", name) for _, name in state.followed)
+                    state.cached.update(_key(form if form in FORMS else "source", name) for form, name in state.followed)
+                    state.followed = set()
                 for closure in state.early:
                     self._send_closure(node, closure, state.form or "source")
 
     def form_known(self, node: Node, form: str) -> None:
         """A node has told in which form it takes code. Source it takes in any case, and of the kernel what it was sent."""
         state = node._state
-        state.has.update([(form, name) for was, name in list(state.has) if was == "source" or name.startswith(KERNEL)])
+        state.has.update([_key(form, name) for was, name in list(state.has) if was == "source" or name.startswith(KERNEL)])
         state.form = form
         state.sure = True
 
@@ -176,7 +184,7 @@ class Shipper:
             missing = [KERNEL + name for name in dict.fromkeys((*MOST, *names)) if (form, KERNEL + name) not in node._state.has]
             if missing:
                 if not flags:
-                    node._state.followed.update((form, name) for name in missing)
+                    node._state.followed.update(_key(form, name) for name in missing)
                 records = packing.late_records(missing, form)
                 self._send(node, form, {str(record[0]): record for record in records}, {}, flags)
 
@@ -287,7 +295,7 @@ class Shipper:
         lacking = [name for name in needed if (form, name) not in state.has]
         absent = self.server.absent(closure, form)
         if given:
-            state.has.update([(form, name) for name in lacking])
+            state.has.update([_key(form, name) for name in lacking])
             self._note_absent(state, absent)
             return needed, absent, {}
         records, refused = self.server.records(lacking, form)
@@ -324,7 +332,7 @@ class Shipper:
         # Source is the same for all Pythons: a hop that keeps it for one needn't get it for another.
         kind = form if form in FORMS else "source"
         lacking = [record for name, record in records.items() if (kind, name) not in hop.cached]
-        keys = [(form, name) for name in records if name[:2] != "*:"]   # a list of distributions: each one is another
+        keys = [_key(form, name) for name in records if name[:2] != "*:"]   # a list of distributions: each one is another
         absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
         if records or absent:
             self.sent += len(lacking)
@@ -335,7 +343,7 @@ class Shipper:
         # Not before it is sent: `for_call` of another thread looks without the lock, and sends its call at once.
         if flags:   # else what is sent later, as control, may be there earlier: it can't rely on these
             node._state.has.update(keys)
-            hop.cached.update((kind, name) for _, name in keys)
+            hop.cached.update(_key(kind, name) for _, name in keys)
         self._note_absent(node._state, absent)
 
     @staticmethod

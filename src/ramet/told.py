@@ -5,6 +5,7 @@ Must not know how nodes are grown. It runs on whichever thread reads a link.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec, hosts
@@ -43,7 +44,9 @@ class Told:
         facts = codec.decode(message.body)
         if node is None or not isinstance(facts, dict) or node._state.up:
             return
-        node._state.facts = facts
+        # Most of it is the same text for hundreds of nodes.
+        node._state.facts = {sys.intern(key) if type(key) is str else key: sys.intern(value) if type(value) is str else value
+                             for key, value in facts.items()}  # fmt: skip
         with self.tree._gardener.lock:      # who grows it may be about to say what is expected of it
             node._state.up = True
             self.tree._shipper.form_known(node, hosts.form_in(facts))

@@ -151,7 +151,7 @@ class Desk:
             value = secret.fetch(question)
         except SecretError as error:
             question.give(None, f"a secret can't be had: {error}")
-        except Exception as error:
+        except BaseException as error:
             question.give(None, f"a secret can't be had: {secret!r} raised {type(error).__name__}: {error}")
         else:
             question.give(bytearray(value.encode("utf-8", "surrogateescape")), "")
@@ -163,7 +163,7 @@ class Desk:
             try:
                 value = terminal.ask(group.words() + ": ", group.wanted) if group.how is None else \
                     bytearray(checked(group.how(group.words())).encode("utf-8", "surrogateescape"))
-            except Exception as error:
+            except BaseException as error:
                 again = group.answered(None, f"a secret can't be had: {error}")
             else:
                 again = group.answered(value)

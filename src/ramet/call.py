@@ -191,11 +191,16 @@ class Call(concurrent.futures.Future[T]):
                     self.set_exception(error)
             except concurrent.futures.InvalidStateError:
                 return False
-            self._answered = True
+            finally:        # whatever a callback of the program's has raised
+                self._answered = True
+                self._wake()
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
             waiter.wake()
-        return True
 
     @sheltered
     def _end(self, error: BaseException) -> bool:

@@ -142,7 +142,7 @@ class Connecting:
             if self._on_progress is not None:   # with the lock: so that the numbers come in order
                 try:
                     self._on_progress(done, self.total, node, error)
-                except Exception as raised:
+                except BaseException as raised:
                     self._tree._on_error(raised)
 
     def _connected(self) -> list[Node]:

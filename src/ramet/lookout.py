@@ -97,5 +97,5 @@ class Lookout:
         if self.on_unresponsive is not None:
             try:
                 self.on_unresponsive(node, silent)
-            except Exception as error:
+            except BaseException as error:
                 self.tree._on_error(error)

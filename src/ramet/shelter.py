@@ -95,13 +95,30 @@ class ShelteredLoop(Loop):
     call_soon = sheltered(Loop.call_soon)
     call_later = sheltered(Loop.call_later)
 
+    def _do(self, fn: Callable[..., Any] | None, args: Any = ()) -> None:
+        """Whatever a callback of the program raises, SystemExit, say: the keeper goes on."""
+        try:
+            super()._do(fn, args)
+        except BaseException as error:
+            self.on_error(error)
+
 
 class ShelteredCore(Core):
-    """A core whose sending and waiting nothing interrupts."""
+    """A core whose sending and waiting nothing interrupts, and that loses no frame by what the program's callbacks raise."""
 
     send = sheltered(Core.send)
     ask = sheltered(Core.ask)
     wait = sheltered(Core.wait)
+
+    def on_frame(self, link: Any, header: Any, frame: bytes) -> None:
+        """Deliver a frame, as ever. Those behind it in what was read must not be lost."""
+        try:
+            super().on_frame(link, header, frame)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                _held[signal.SIGINT] = time.monotonic()     # it came through at last: it goes on at the section's end
+            else:
+                self.loop.on_error(error)
 
 
 def _hold(number: int, frame: FrameType | None) -> Any:

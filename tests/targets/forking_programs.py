@@ -86,7 +86,7 @@ def everything_is_refused(tree, nodes):
 
 
 def no_descriptor_is_kept(tree, nodes):
-    growing = tree.command(["sleep", "1000"], python=["python3"], name="never-up")
+    growing = tree.command(["sh", "-c", "sleep 1000"], python=["python3"], name="never-up")
     growing.raw(["true"])
     pending = nodes[0].start(remote.sleep, 0.1)
     grown = in_child(links)

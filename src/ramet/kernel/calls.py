@@ -82,6 +82,7 @@ class Calls(object):
         self.running = self.closing = self.served = False
         self.pid = os.getpid()
         compat.signal.signal(SIGURG, self._on_signal)
+        compat.signal.signal(compat.signal.SIGCHLD, 0)      # it may have been ignored: then no subprocess had a status
 
     def arrive(self, message):
         # type: (Message) -> None
@@ -169,7 +170,7 @@ class Calls(object):
             context = self.context(message.authority)
             target, args, kwargs, options = values.decode(message.body, context)
             if options.get("pipeline") in self.failed:
-                raise CallCancelled("an earlier call of the same pipeline failed")
+                raise CallCancelled("an earlier call of the pipeline failed")
             fn = resolve(target)
             lane = options.get("lane")
             if lane is None and getattr(getattr(fn, "__code__", None), "co_flags", 0) & COROUTINE:

@@ -76,7 +76,7 @@ class Self(object):
         flags, body = self.core.request(self.core.routes.ancestors[0], core.MODULE_REQUEST,
                                         [form, [name], self.core.id], CONTROL)
         if flags & DEAD:
-            self.cache.refuse(name, "the way to the controller is lost: " + body.decode("utf-8", "replace"))
+            self.cache.refuse(name, "there is no way to the controller: " + body.decode("utf-8", "replace"))
 
     def on_modules(self, message):
         # type: (core.Message) -> None

@@ -89,7 +89,7 @@ class Calls(object):
         """Take a CALL. Only an ancestor may run code here."""
         if not self.core.routes.commands(message.authority):
             self.core.refused += 1
-            self.core.reply(message, [b"refused: only an ancestor may call functions"], DEAD)
+            self.core.reply(message, [b"refused: only ancestors may call functions"], DEAD)
         elif message.flow or self.early and (message.src, message.reply_to) in self.early:
             self.aside.append(message)
             if self.lanes:

@@ -56,7 +56,7 @@ class ModuleCache(object):
                 self.records[form, compat.local_module(name)] = record
             self.reasons.update(absent)
         except (TypeError, ValueError):
-            raise ProtocolError("malformed module record")
+            raise ProtocolError("not a module record")
 
     def refuse(self, name, reason):
         # type: (str, str) -> None

@@ -1,14 +1,21 @@
-"""What nodes print and log, shown here. Runs on whichever thread reads the link, and must not block it for long."""
+"""What nodes print and log, shown here, by a thread of its own: ``on_output`` and log handlers may take their time.
+
+Nodes are told what of theirs was shown, and have no more than ``limits.output_bytes_max`` of each kind under way. So where it
+is shown slowly, those who write wait, over there, and nothing else does. Must not know how messages travel.
+"""
 
 from __future__ import annotations
 
+import collections
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec
-from ramet.kernel.core import Message
+from ramet.kernel import limits
+from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -16,6 +23,18 @@ if TYPE_CHECKING:
 
 # A line that has no end is shown in parts of this size, so that it needn't be kept whole.
 LINE_BYTES_MAX = 65536
+
+# For what a message counts besides its bytes: as in ``kernel.output``.
+MESSAGE_BYTES = 100
+
+# What was shown is told in steps of this size.
+TOLD_BYTES = limits.output_bytes_max // 4
+
+# What of one node waits here at most. One that does as it is told has its window under way, and one large record.
+HELD_BYTES_MAX = 24 << 20
+
+# When a tree is closed, what has come is shown. It is given up when not one line is shown within so long.
+STALLED_S = 10.0
 
 # What a log record's fields are usually. Those of ``_NO_FIELDS`` don't travel: the message is formatted over there.
 _USUAL = {key: type(value) for key, value in vars(logging.makeLogRecord({"msecs": 0.0})).items() if value is not None}
@@ -26,69 +45,156 @@ _PLAIN = str, int, float, bool, type(None)
 
 
 class Display:
-    """Cuts output into lines, and gives each to ``on_output`` with its node.
+    """Cuts output into lines, and gives each to ``on_output`` with its node: one at a time, in the order in which they came.
 
     Args:
         nodes: by id; owned by the tree.
         on_error: told what the program's own functions raise.
+        tell: called with (node, bytes of output, bytes of log records) that were shown.
+
+    ``take`` and ``flush`` run on whichever thread reads a link, all else on the thread "ramet-display".
     """
 
     def __init__(self, nodes: dict[int, Node], on_output: Callable[[Node, int, str], None] | None,
-                 on_error: Callable[[BaseException], object]) -> None:
+                 on_error: Callable[[BaseException], object], tell: Callable[[Node, int, int], None]) -> None:
         self.nodes = nodes
         self.on_error = on_error
         self.show = on_output or show
+        self.tell = tell
+        self.some = threading.Condition()       # guards what follows
+        self.waiting: collections.deque[tuple[Node, int, Any]] = collections.deque()
+        self.held: dict[int, int] = {}          # by node: bytes that wait
+        self.thread: threading.Thread | None = None
+        self.closing = False
         self.partial: dict[tuple[int, int], bytes] = {}
+        self.shown: dict[int, list[int]] = {}   # by node: bytes of output and of log records that it wasn't told of
+        self.lines = 0                          # that were shown, records included
 
-    def on_output(self, message: Message) -> None:
-        """Take an OUTPUT message: [stream, bytes]."""
+    # ------------------------------------------------------------------ from the reader of a link
+
+    def take(self, message: Message) -> None:
+        """Take OUTPUT, [stream, bytes], or LOG, a record's fields. Raises ProtocolError."""
         said: Any = codec.decode(message.body)
-        if not isinstance(said, list) or len(said) != 2 or said[0] not in (1, 2) or not isinstance(said[1], bytes):
-            raise ProtocolError("malformed OUTPUT")
-        stream, data = said
-        if message.src in self.nodes:
-            key = message.src, stream
-            lines = (self.partial.pop(key, b"") + data).split(b"\n")
-            rest = lines.pop()
-            while len(rest) > LINE_BYTES_MAX:
-                lines.append(rest[:LINE_BYTES_MAX])
-                rest = rest[LINE_BYTES_MAX:]
-            if rest:
-                self.partial[key] = rest
-            for line in lines:
-                self._show(message.src, stream, line)
-
-    def flush(self, id: int) -> None:
-        """A node ends: show what it wrote last, which doesn't end in a newline."""
-        for stream in (1, 2):
-            rest = self.partial.pop((id, stream), b"")
-            if rest:
-                self._show(id, stream, rest)
-
-    def _show(self, id: int, stream: int, line: bytes) -> None:
-        try:
-            self.show(self.nodes[id], stream, line.decode("utf-8", "backslashreplace"))
-        except Exception as error:
-            self.on_error(error)    # the program's own, whatever the node sent
-
-    def on_log(self, message: Message) -> None:
-        """Take a LOG message: a record's fields.
-
-        It goes to the logger ``ramet.node.NAME``; its own logger's name is in ``record.remote_name``. Not a logger for each
-        of those: loggers are never freed, and a node could name any number.
-        """
-        fields: Any = codec.decode(message.body)
-        node = self.nodes.get(message.src)
-        if node is None or not isinstance(fields, dict) or type(fields.get("levelno")) is not int:
+        if message.handle == OUTPUT:
+            if not isinstance(said, list) or len(said) != 2 or said[0] not in (1, 2) or not isinstance(said[1], bytes):
+                raise ProtocolError("malformed OUTPUT")
+        elif not isinstance(said, dict) or type(said.get("levelno")) is not int:
             raise ProtocolError("malformed LOG")
+        node = self.nodes.get(message.src)
+        if node is not None:
+            self._put(node, len(message.body), said)
+
+    def flush(self, node: Node) -> None:
+        """A node has ended: show what it wrote last, which doesn't end in a newline."""
+        self._put(node, 0, None)
+
+    def _put(self, node: Node, size: int, said: Any) -> None:
+        with self.some:
+            if said is not None:
+                held = self.held.get(node.id, 0) + size + MESSAGE_BYTES
+                if held > HELD_BYTES_MAX:
+                    raise ProtocolError("it sends more than it was told that it may")
+                self.held[node.id] = held
+            elif self.thread is None:
+                return      # nothing of any node is left
+            self.waiting.append((node, size, said))
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, name="ramet-display", daemon=True)
+                self.thread.start()
+            self.some.notify()
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        while True:
+            with self.some:
+                while not self.waiting:
+                    if self.closing:
+                        return
+                    self.some.wait()
+                node, size, said = self.waiting.popleft()
+            if said is None:
+                self._end(node)
+            elif isinstance(said, list):
+                self._output(node, *said)
+                self._was_shown(node, size, len(said[1]) + MESSAGE_BYTES, 0)
+            else:
+                try:
+                    self._record(node, said)
+                except BaseException as error:      # a filter of the program's
+                    self.on_error(error)
+                self._was_shown(node, size, 0, size)
+
+    def _was_shown(self, node: Node, size: int, output: int, records: int) -> None:
+        with self.some:
+            self.held[node.id] -= size + MESSAGE_BYTES
+            if not self.held[node.id]:
+                del self.held[node.id]
+        if node.id in self.nodes:
+            shown = self.shown.setdefault(node.id, [0, 0])
+            shown[0] += output
+            shown[1] += records
+            if max(shown) >= TOLD_BYTES:
+                del self.shown[node.id]
+                self.tell(node, *shown)
+
+    def _output(self, node: Node, stream: int, data: bytes) -> None:
+        lines = (self.partial.pop((node.id, stream), b"") + data).split(b"\n")
+        rest = lines.pop()
+        while len(rest) > LINE_BYTES_MAX:
+            lines.append(rest[:LINE_BYTES_MAX])
+            rest = rest[LINE_BYTES_MAX:]
+        if rest:
+            self.partial[node.id, stream] = rest
+        for line in lines:
+            self._line(node, stream, line)
+
+    def _line(self, node: Node, stream: int, line: bytes) -> None:
+        try:
+            self.show(node, stream, line.decode("utf-8", "backslashreplace"))
+        except BaseException as error:
+            self.on_error(error)    # the program's own, whatever the node sent
+        self.lines += 1
+
+    def _end(self, node: Node) -> None:
+        for stream in (1, 2):
+            rest = self.partial.pop((node.id, stream), b"")
+            if rest:
+                self._line(node, stream, rest)
+        self.shown.pop(node.id, None)
+
+    def _record(self, node: Node, fields: dict[Any, Any]) -> None:
+        """It goes to the logger ``ramet.node.NAME``; its own logger's name is in ``record.remote_name``.
+
+        Not a logger for each of those: loggers are never freed, and a node could name any number.
+        """
+        self.lines += 1
         logger = logging.getLogger(f"ramet.node.{node.name}")
         if logger.isEnabledFor(fields["levelno"]):
             record = logging.makeLogRecord({key: value for key, value in map(_fit, fields.items()) if key})
             record.remote_name, record.name, record.node = record.name, logger.name, node.name
-            try:
-                logger.handle(record)
-            except Exception as error:
-                self.on_error(error)    # a filter of the program's
+            logger.handle(record)
+
+    # ------------------------------------------------------------------ the end
+
+    def finish(self) -> None:
+        """Show all that has come, and end the thread. If it is stuck in ``on_output``, what it hasn't shown is dropped."""
+        with self.some:
+            self.closing = True
+            self.some.notify()
+            thread = self.thread
+        if thread is None or thread is threading.current_thread():
+            return
+        lines = -1
+        while thread.is_alive() and lines != self.lines:
+            lines = self.lines
+            thread.join(STALLED_S)
+        if thread.is_alive():
+            with self.some:
+                left = sum(self.held.values())
+                self.waiting.clear()
+            logging.getLogger("ramet").warning(
+                "%d bytes of output weren't shown: on_output, or a log handler, hasn't returned for %g s", left, STALLED_S)
 
 
 def show(node: Node, stream: int, line: str) -> None:

@@ -73,6 +73,7 @@ class Grower:
     """What can grow children: the tree (from this program) and every node."""
 
     _tree: Tree
+    _levels: dict[str, int]     # of loggers in nodes, by name; "" is the root
     id: int
 
     def grow(self, connector: Connector, *args: Any, **options: Any) -> Node:
@@ -160,6 +161,21 @@ class Grower:
         if any(node._tree is not self._tree for node in nodes):
             raise ValueError("via= takes nodes of this tree")
         return Spread(self._tree, _node_or_none(self), nodes, [chain[0] for chain in steps], fanout, timeout, on_progress)
+
+    # ------------------------------------------------------------------ what is logged there
+
+    def set_log_level(self, level: int | str, logger: str = "") -> None:
+        """Change which log records are made: of a tree in all nodes, of a node in that one and all below it; also in nodes that
+        are grown there later. Returns at once.
+
+        Args:
+            level: as ``logging`` has it: ``logging.DEBUG``, ``"DEBUG"``. 0 leaves it to the logger above.
+            logger: the name of a logger over there; "" is the root, which decides for all that have no level of their own.
+
+        Raises:
+            ValueError, TypeError: there is no such level.
+        """
+        self._tree._listening.set_level(self, level, logger)
 
     # ------------------------------------------------------------------ machines
 

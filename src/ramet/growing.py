@@ -75,7 +75,8 @@ class Gardener:
             node = Node(self.tree, next(self.ids), plan["name"], parent, plan["what"])
             node._state.planned = plan.pop("again", lambda: plan)
             self.nodes[node.id] = node
-            return node
+        self.tree._listening.begin(node)
+        return node
 
     def _line_up(self, node: Node, plan: dict[str, Any]) -> None:
         """Wait for a place among those that connect from the same node."""
@@ -145,7 +146,7 @@ class Gardener:
         while one is not None:
             ancestors.append(one.id)
             one = one.parent
-        config = {"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": self.tree._log_level,
+        config = {"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": node._levels[""],
                   **self.tree._lookout.config(plan)}
         if self.tree._core.routes.one_way:
             config["one_way"] = True
@@ -315,7 +316,7 @@ class Gardener:
 
     def _forget(self, node: Node) -> None:
         """Keep nothing of a node that is gone, so that a program may grow any number one after the other."""
-        self.tree._display.flush(node.id)
+        self.tree._display.flush(node)
         self.tree.modules.forget(node.id)
         self.nodes.pop(node.id, None)
         self._put_down(node)

@@ -54,6 +54,7 @@ class Node(Grower):
         self._options: dict[str, Any] = {}
         self._state = State(tree.modules)
         self._state.context.unpack = tree._unpack
+        self._levels = dict(tree._levels if parent is None else parent._levels)
 
     # ------------------------------------------------------------------ calling
 

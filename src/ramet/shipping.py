@@ -51,6 +51,8 @@ KEEPING = ("handles", "keepalive")
 # What serves objects to other nodes; and what asks services, from a node.
 SERVICES = (*STREAMS, "lanes", "tasks", "descent", "proxies", "served", "requests", "askers", "services")
 ASKING = (*LANES, "peers", "descent", "remote_errors", "proxies")
+# What the reader of its link needs when it is told what of its output was shown.
+SHOWN = (*LONG, "shown")
 # What runs programs.
 RUNNING = (*STREAMS, "ending", "running")
 # What functions of the kernel's own need, that the user's methods call.

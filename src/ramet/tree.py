@@ -33,6 +33,7 @@ from ramet.kernel.handles import SILENT, STUCK
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.nursery import Nursery
 from ramet.kernel.values import Context
+from ramet.listening import Listening
 from ramet.lookout import Lookout, OnUnresponsive, checked
 from ramet.many import Each, map_over
 from ramet.modules.server import ModuleServer
@@ -54,8 +55,10 @@ class Tree(Grower):
 
     Args:
         on_output: called with (node, stream, text) for each line that a node writes to stdout (stream 1) or stderr (2);
-            default: to this program's own stdout and stderr, behind "[name] ". Called by any thread; must not block.
-        log_level: log records below this level aren't sent by nodes. The others go to the logger "ramet.node.NAME" here.
+            default: to this program's own stdout and stderr, behind "[name] ". Called by a thread for that, one line at a
+            time. It may take its time, and use nodes: meanwhile those that write wait when 256 KiB of theirs are under way.
+        log_level: log records below this level aren't made by nodes. The others go to the logger "ramet.node.NAME" here, on
+            the thread that calls ``on_output``. ``set_log_level`` changes it.
         modules: who may have which modules: a ``ModuleServer`` of this tree's own (``ModuleServer(Policy(strict=True))``, say).
         remember: keep in your cache directory what was installed on which host, so that next time all that a first call
             needs goes along with it. Hosts are kept by a digest. False: nothing is read or written there.
@@ -87,7 +90,7 @@ class Tree(Grower):
         self.id = 0
         self._tree = self
         self._close_grace_s = close_grace_s
-        self._log_level = log_level
+        self._levels = {"": logging.Logger("", log_level).level}
         self._closed = False
         self._forgotten = False     # this process is a fork of the one that made the tree
         self._lock = threading.Lock()
@@ -99,7 +102,8 @@ class Tree(Grower):
         self._core.longs()
         self._nursery = Nursery(self._core, ModuleCache(), packing.Payloads(), self._on_lost)
         self.modules = modules or ModuleServer()
-        self._display = Display(self._nodes, on_output, self._on_error)
+        self._listening = Listening(self)
+        self._display = Display(self._nodes, on_output, self._on_error, self._listening.shown)
         self._streams = streams.of(self._core, codec)
         self._channels = channels.of(self._core, codec, self.modules.find_class)
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
@@ -112,7 +116,7 @@ class Tree(Grower):
         self._core.handlers.update({
             kernel_core.HELLO: told.on_hello, kernel_core.INSTALLED: told.on_installed,
             kernel_core.MODULE_REQUEST: lambda message: self._shipper.on_request(message, self._nodes),
-            kernel_core.OUTPUT: self._display.on_output, kernel_core.LOG: self._display.on_log,
+            kernel_core.OUTPUT: self._display.take, kernel_core.LOG: self._display.take,
             kernel_core.WISH: told.on_wish, kernel_core.CALL: self._refuse,
             nursery.SECRET: self._gardener.desk.on_question, SILENT: self._lookout.on_message,
             kernel_core.KEEPALIVE: lambda message: self._core.reply(message, [], CONTROL),
@@ -226,8 +230,9 @@ class Tree(Grower):
             if not self._keeper.is_alive():
                 loop_late.close(self._loop, self._core)
         self._gardener.desk.close()
-        for id in list(self._nodes):
-            self._display.flush(id)
+        for node in list(self._nodes.values()):
+            self._display.flush(node)
+        self._display.finish()
         self._gardener.hosts.save()
 
     def __enter__(self) -> Tree:

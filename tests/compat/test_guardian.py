@@ -23,6 +23,7 @@ import os, sys, time
 from ramet.kernel import compat, ending, guardian, loop, loop_late, output
 link, tell, grace, keepalive = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), eval(sys.argv[4])
 guardian.stall_s = 1
+BEFORE
 fds = guardian.start(link, grace, keepalive)
 def say(text):
     os.write(tell, (text + "\\n").encode())
@@ -34,14 +35,16 @@ HANG_IN_C = "import re; re.match('(a?){28}a{28}', 'a' * 28); re.match('(a*)*b', 
 class Pretender:
     """A running node, its guardian, and our ends of its link and of the pipe on which it tells things."""
 
-    def __init__(self, python: str, code: str, grace_s: float, pipe: bool, keepalive: object, merged: bool) -> None:
+    def __init__(self, python: str, code: str, grace_s: float, pipe: bool, keepalive: object, merged: bool,
+                 before: str) -> None:
         if pipe:
             theirs, ours = os.pipe()
         else:
             near, far = socket.socketpair()
             theirs, ours = far.detach(), near.detach()
         told, tell = os.pipe()
-        argv = [python, kernel_shim.__file__, "-c", NODE + code, str(theirs), str(tell), str(grace_s), repr(keepalive)]
+        argv = [python, kernel_shim.__file__, "-c", NODE.replace("BEFORE", before) + code, str(theirs), str(tell), str(grace_s),
+                repr(keepalive)]
         if merged:
             argv = ["sh", "-c", 'exec "$@" >&2', "sh", *argv]
         self.process = subprocess.Popen(argv, pass_fds=(theirs, tell), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -86,8 +89,8 @@ def alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def node(python: str, code: str, grace_s: float = 0.3, pipe: bool = False, keepalive: object = None,
-         merged: bool = False) -> Iterator[Pretender]:
-    made = Pretender(python, code, grace_s, pipe, keepalive, merged)
+         merged: bool = False, before: str = "") -> Iterator[Pretender]:
+    made = Pretender(python, code, grace_s, pipe, keepalive, merged, before)
     try:
         yield made
     finally:
@@ -240,7 +243,10 @@ time.sleep(100)"""
 FORWARD = """
 got = {1: [], 2: []}
 the_loop = loop.Loop(lambda error: say("error %r" % (error,)))
-forwarder = output.Forwarder(the_loop, fds, lambda stream, data: got[stream].append(data))
+def take(stream, data):
+    got[stream].append(data)
+    forwarder.shown = forwarder.sent
+forwarder = output.Forwarder(the_loop, fds, take)
 compat.start_thread(the_loop.run, ())
 output.replace_standard_streams()
 def tell_all():
@@ -331,6 +337,39 @@ time.sleep(100)
     with node(python, code) as it:
         held, seen = map(int, it.line().split())
         assert held < 300_000 and seen == 1_000_000
+
+
+def test_nothing_is_dropped_while_the_node_says_that_it_waits(python: str) -> None:
+    """By a clock that the test sets: it passes ``stall_s`` many times, and never between two words."""
+    clock = """
+import mmap, struct
+clock = mmap.mmap(-1, 8)
+compat.monotonic = lambda: struct.unpack("d", clock[:8])[0]
+"""
+    code = """
+import array, fcntl, threading
+def lies_in(fd):
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, 0x541B, count)      # FIONREAD
+    return count[0]
+def write():
+    for _ in range(100): os.write(1, b"x" * 10000)
+writer = threading.Thread(target=write)
+writer.start()
+while lies_in(1) < 60000 or lies_in(fds[0]) < 60000: time.sleep(.001)
+for n in range(20):
+    os.write(guardian.life[1], b"0 ")
+    while lies_in(guardian.life[1]): time.sleep(.001)
+    clock[:8] = struct.pack("d", (n + 1) * 0.7)
+seen = b""
+while len(seen) < 1000000 and b"[" not in seen:
+    try: seen += os.read(fds[0], 65536)
+    except OSError: time.sleep(.001)
+say("%d %r" % (len(seen), b"[" in seen))
+time.sleep(100)
+"""
+    with node(python, code, before=clock) as it:
+        assert it.line() == "1000000 False"
 
 
 def test_a_write_under_the_gil_ends(python: str) -> None:

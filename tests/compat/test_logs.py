@@ -16,7 +16,12 @@ import sys
 from ramet.kernel import output
 sent = []
 BEFORE
-hook = output.LogHook(sent.append, 20)
+class Core(object):
+    def send(self, dst, handle, chunks, reply_to, flags, flow):
+        from ramet.kernel import core, values
+        assert (dst, handle, reply_to, flags) == (0, core.LOG, 0, 0)
+        sent.append(values.decode(b"".join(map(bytes, chunks))))
+hook = output.LogHook(Core(), 20)
 """
 
 
@@ -32,12 +37,13 @@ import logging
 log = logging.getLogger("a.b")
 log.debug("not made: %s", 1)
 log.info("%s and %r", u"\\xe9", [1])
-log.error("plain", extra={"job": 7, "odd": object()})
+log.error("plain", extra={"job": 7, "odd": object(), "kinds": [2, 1]})
 """
     first, second = records(python, code)
     assert (first["levelno"], first["levelname"], first["name"], first["msg"]) == (20, "INFO", "a.b", "\xe9 and [1]")
     assert first["lineno"] > 0 and first["pathname"] and isinstance(first["created"], float) and "args" not in first
-    assert second["job"] == 7 and "odd" not in second
+    assert second["job"] == 7 and second["odd"].startswith("<object")
+    assert logging.Formatter("%(kinds)s").format(logging.makeLogRecord(second)) == "[2, 1]"
     assert logging.makeLogRecord(first).getMessage() == "\xe9 and [1]"
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,14 @@ from ramet.kernel.errors import ProtocolError
 
 
 def a_display(errors: list[BaseException], show: Any = None) -> Display:
-    nodes: Any = {7: SimpleNamespace(name="web\x1b[2J")}
-    return Display(nodes, show, errors.append)
+    nodes: Any = {7: SimpleNamespace(id=7, name="web\x1b[2J")}
+    return Display(nodes, show, errors.append, lambda *_: None)
+
+
+def shown(display: Display, message: Message) -> None:
+    """Have a message shown."""
+    display.take(message)
+    display.finish()
 
 
 def message(handle: int, value: Any) -> Message:
@@ -30,7 +37,7 @@ def test_what_steers_a_terminal_is_made_visible() -> None:
 
 
 def test_output_and_names_are_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    a_display([]).on_output(message(OUTPUT, [1, b"one\x1b[2J\ntwo"]))
+    shown(a_display([]), message(OUTPUT, [1, b"one\x1b[2J\ntwo"]))
     assert capsys.readouterr().out == "[web\\x1b[2J] one\\x1b[2J\n"
 
 
@@ -39,7 +46,7 @@ def test_what_the_programs_own_function_raises_is_not_blamed_on_the_node() -> No
 
     def fails(*_: Any) -> None:
         raise ValueError("mine")
-    a_display(errors, fails).on_output(message(OUTPUT, [1, b"one\n"]))
+    shown(a_display(errors, fails), message(OUTPUT, [1, b"one\n"]))
     assert [str(error) for error in errors] == ["mine"]
 
 
@@ -49,7 +56,7 @@ def test_log_records_have_what_logging_takes(caplog: pytest.LogCaptureFixture) -
     odd = {"args": [1], "exc_info": True, "getMessage": 1, "__class__": 2, "msecs": "no", "process": "x", "stack_info": 5,
            "relativeCreated": 1e300, "pathname": 3, "nested": {"a": 1}, "filename": b"x", 7: "x"}
     display = a_display([])
-    display.on_log(message(LOG, {**good, **odd}))
+    shown(display, message(LOG, {**good, **odd}))
     record, = caplog.records
     found = vars(record)
     assert record.getMessage() == "%s \\x1b[2J\n\tnext" and found["own"] == "x" and found["count"] == 3
@@ -58,4 +65,17 @@ def test_log_records_have_what_logging_takes(caplog: pytest.LogCaptureFixture) -
     logging.Formatter("%(asctime)s %(msecs)d %(process)s %(pathname)s %(relativeCreated)d %(thread)d").format(record)
     for bad in ([], {"msg": "no level"}, {"levelno": True}, {"levelno": "30"}):
         with pytest.raises(ProtocolError):
-            display.on_log(message(LOG, bad))
+            display.take(message(LOG, bad))
+
+
+def test_who_sends_more_than_it_may_is_refused() -> None:
+    display = a_display([], lambda *_: may_end.wait())
+    may_end = threading.Event()
+    try:
+        with pytest.raises(ProtocolError, match="more than it was told"):
+            for _ in range(1000):
+                display.take(message(OUTPUT, [1, b"x" * 65000 + b"\n"]))
+    finally:
+        may_end.set()
+        display.finish()
+    assert not display.held and not display.waiting

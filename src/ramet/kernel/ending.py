@@ -21,7 +21,8 @@ def finish(forwarder, seconds):
 
     Descriptors 1 and 2 can't be written to after this.
     """
-    forwarder.finishing = True
+    forwarder.shown += 1 << 60      # all that is left is sent, shown or not
+    forwarder.loop.call_soon(forwarder.watch)
     end = compat.monotonic() + seconds
     for file in sys.stdout, sys.stderr:
         try:

@@ -68,7 +68,7 @@ def made(calls):
 
 def _protect(calls):
     # type: (Calls) -> None
-    """Keep interrupts away from ramet's own code that functions run without knowing it: by an import, or a log record."""
+    """Keep interrupts away from ramet's own code that functions run without knowing it: by an import. ``logs`` does so, too."""
     def whole(fn):
         # type: (Any) -> Any
         def run(*args):
@@ -84,9 +84,6 @@ def _protect(calls):
     for finder in sys.meta_path:  # type: Any
         if isinstance(finder, importer.Finder):
             finder.obtain = whole(finder.obtain)  # type: ignore[method-assign]
-    node = sys.modules["ramet.kernel.start"].node
-    if node:
-        node.log_hook.send = whole(node.log_hook.send)
 
 
 class Lane(object):

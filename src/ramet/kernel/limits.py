@@ -38,7 +38,8 @@ tail_bytes_max = 16384
 # What may come before the first marker: login banners. More than this isn't a banner.
 banner_bytes_max = 16 << 20
 
-# How much of a node's output may wait for its link, before those who write it have to wait.
+# (wire) How much of a node's output may be sent and not shown by the controller, before those who write it have to wait. As
+# much of its log records.
 output_bytes_max = 1 << 18
 
 # How long the guardian waits between a lost link and SIGKILL to the node's process group.

@@ -1,26 +1,27 @@
 """Log records of a node, on their way to the controller. Late part of the kernel: needed when ``logging`` is imported.
 
-Must not know how messages travel: ``output.LogHook`` holds the function to send with. Records are made in any thread.
+Must not know how messages travel: ``output.LogHook`` holds the core, which sends them. Records are made in any thread. One that
+makes more than the controller shows waits: nothing is lost, and nothing grows.
 """
 import sys
 
-from ramet.kernel import compat
+from ramet.kernel import compat, limits, values
+from ramet.kernel.core import LOG
 
 MYPY = False
 if MYPY:
     from typing import Any, Dict
 
-    from ramet.kernel.output import LogHook
-
 # What of a record can travel: text and numbers. ``args`` can't always, so the message is sent as it reads.
 PLAIN = (compat.text, str, float) + compat.integers
+OWN = ("msg", "args", "exc_info")
 
 
 class HookedLoader(object):
     """Loads ``logging`` as 2.7 does it, then hooks it."""
 
     def __init__(self, log):
-        # type: (LogHook) -> None
+        # type: (Any) -> None
         self.log = log
 
     def load_module(self, name):
@@ -32,7 +33,7 @@ class HookedLoader(object):
 
 
 def find(log, name, path):
-    # type: (LogHook, str, Any) -> Any
+    # type: (Any, str, Any) -> Any
     """What an import of ``logging`` is answered with: a spec, on 2.7 a loader. If it was imported before, hook it now."""
     if name in sys.modules:
         hook(log)
@@ -53,29 +54,99 @@ def find(log, name, path):
     return None
 
 
+SETTING = compat.new_lock()     # of levels
+
+
 def hook(log):
-    # type: (LogHook) -> None
+    # type: (Any) -> None
     """Put a handler on the root logger, and leave it to that level to say what is made at all."""
     import logging
 
     class RecordSender(logging.Handler):
         """Sends each record to the controller."""
 
+        def handle(self, record):
+            # type: (logging.LogRecord) -> Any
+            """Without the handler's lock: who waits here would hold up who mustn't wait."""
+            kept = self.filter(record)
+            if kept:
+                self.emit(kept if isinstance(kept, logging.LogRecord) else record)  # type: ignore[unused-ignore]
+            return kept
+
         def emit(self, record):
             # type: (logging.LogRecord) -> None
             try:
-                log.send(fields(record))
+                send(log, values.encode(fields(record)))
             except Exception:
                 self.handleError(record)
+    begin(log)
     logging.root.addHandler(RecordSender())
-    logging.root.setLevel(log.level)
+
+
+def begin(log):
+    # type: (Any) -> None
+    """Count from now on the bytes of records that are ``sent``, and ``shown`` by the controller. ``waiters`` are of threads."""
+    log.sent = log.shown = 0
+    log.waiters = []
+    apply(log)
+
+
+def apply(log):
+    # type: (Any) -> None
+    """Set the loggers' levels to what the controller wants. It may take ``logging``'s lock."""
+    import logging
+    with SETTING:
+        logging.root.setLevel(log.level)
+        for name, level in list(getattr(log, "levels", {}).items()):
+            logging.getLogger(name).setLevel(level)
+
+
+def send(log, chunks):
+    # type: (Any, Any) -> None
+    """Send a record. Before, wait until the controller has shown enough, or the call of this thread is to end."""
+    cancelling = sys.modules.get("ramet.kernel.cancelling")
+    job = cancelling and cancelling.current_job(sys.modules["ramet.kernel.start"].node.calls)
+    left = job.leave() if job else False    # no interrupt in what follows
+    try:
+        if log.sent - log.shown > limits.output_bytes_max:
+            wait(log, job)
+        if log.core.send(0, LOG, chunks, 0, 0, 2):
+            with SETTING:
+                log.sent += sum(map(len, chunks))
+    finally:
+        if job:
+            job.back(left)
+
+
+def wait(log, job):
+    # type: (Any, Any) -> None
+    """Block until there is room. Who reads the link can't wait for that."""
+    core, link = log.core, log.core.routes.parent
+    if compat.thread_id() in (link.parsing, core.loop.thread):
+        return
+    waiter = core.waiter()
+    log.waiters.append(waiter)
+    try:
+        if job:
+            job.waiter = waiter
+        core.wait(lambda: log.sent - log.shown <= limits.output_bytes_max or link.dead or job and job.cancelled, link)
+        if job and job.cancelled:
+            job.raise_now()
+    finally:
+        log.waiters.remove(waiter)
 
 
 def fields(record):
     # type: (Any) -> Dict[str, Any]
-    """A record as plain values, for ``logging.makeLogRecord``: with its message formatted and its traceback as text."""
+    """A record as plain values, for ``logging.makeLogRecord``: with its message formatted and its traceback as text.
+
+    What else the program has put in it (``extra=``) travels as its text.
+    """
     import logging
     found = dict((str(key), value) for key, value in record.__dict__.items() if isinstance(value, PLAIN))
+    for key, value in record.__dict__.items():
+        if key not in found and value is not None and key not in OWN:
+            found[str(key)] = repr(value)
     found["msg"] = record.getMessage()
     if record.exc_info:
         found["exc_text"] = logging.Formatter().formatException(record.exc_info)

@@ -6,7 +6,7 @@ import os
 
 from ramet.kernel import limits, values
 from ramet.kernel import limits_late as late
-from ramet.kernel.core import TAKEN
+from ramet.kernel.core import LOG, OUTPUT, TAKEN
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
 from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler, Outgoing
@@ -33,6 +33,8 @@ class Long(object):
         self.assembler = Assembler()
         self.neighbours = {}  # type: Dict[Link, int]
         core.handlers.setdefault(TAKEN, self.on_credit)
+        core.handlers.setdefault(OUTPUT, _told)
+        core.handlers.setdefault(LOG, _told)
 
     # ------------------------------------------------------------------ sending
 
@@ -192,6 +194,13 @@ class Long(object):
             link.flush()
         for link in [link for link in self.neighbours if link.dead]:
             del self.neighbours[link]
+
+
+def _told(message):
+    # type: (Message) -> None
+    """The controller has shown output or records, or wants other records. It has sent that part before."""
+    from ramet.kernel import shown
+    shown.told(message)
 
 
 def write(fd, data):

@@ -1,4 +1,4 @@
-"""A node's output and log records, on their way to the controller.
+"""A node's output and log records, on their way to the controller, which tells what of them it has shown (late part ``shown``).
 
 Whatever the node or a subprocess writes to descriptors 1 and 2 comes out of two pipes (``guardian``), which are read on the
 keeper. Log records travel as records (``logs``); ``logging`` isn't imported for that, but hooked when somebody does. Must not
@@ -7,11 +7,11 @@ know how messages travel: it is given functions to send with.
 import os
 import sys
 
-from ramet.kernel import compat, limits
+from ramet.kernel import compat, guardian, limits
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, Optional, Sequence
+    from typing import Any, Callable, Sequence
 
     from ramet.kernel.loop import Loop
 
@@ -22,17 +22,18 @@ class Forwarder(object):
     Args:
         fds: of stdout and stderr, non-blocking; closed at their ends.
         send: called on the keeper with (1 or 2, bytes).
-        backlog: how many bytes of what was sent are still waiting here. While that is more than
-            ``limits.output_bytes_max``, nothing is read, so that writers wait.
+
+    Attributes:
+        sent, shown: bytes that were sent, and of those that the controller has shown; each message counts for 100 more. While
+            these are fewer by ``limits.output_bytes_max``, nothing is read, so that writers wait.
     """
 
-    def __init__(self, loop, fds, send, backlog=None):
-        # type: (Loop, Sequence[int], Callable[[int, bytes], Any], Optional[Callable[[], int]]) -> None
+    def __init__(self, loop, fds, send):
+        # type: (Loop, Sequence[int], Callable[[int, bytes], Any]) -> None
         self.loop = loop
         self.fds = list(fds)
         self.send = send
-        self.backlog = backlog
-        self.finishing = False      # ``ending`` reads all that is left
+        self.sent = self.shown = 0
         self.watch()
 
     def watch(self):
@@ -46,12 +47,14 @@ class Forwarder(object):
         # type: (int) -> None
         """Read one stream once, and send what there is."""
         fd = self.fds[n]
-        if self.backlog and not self.finishing and self.backlog() > limits.output_bytes_max:
+        if self.sent - self.shown > limits.output_bytes_max:
             self.loop.forget(fd)
-            self.loop.call_later(0.02, self.watch)
+            self.loop.call_later(1, self.watch)     # and say so again: while this thread runs, no writer holds the GIL
+            os.write(guardian.life[1], b"0 ")
             return
         data = os.read(fd, 65536)
         if data:
+            self.sent += len(data) + 100
             self.send(n + 1, data)
         else:
             self.loop.forget(fd)
@@ -86,13 +89,13 @@ class LogHook(object):
     """A finder that finds nothing, but is asked when ``logging`` is imported: then the late part ``logs`` is needed.
 
     Args:
-        send: called with a record's fields, by any thread.
+        core: sends them.
         level: records below it aren't made.
     """
 
-    def __init__(self, send, level):
-        # type: (Callable[[Dict[str, Any]], Any], int) -> None
-        self.send = send
+    def __init__(self, core, level):
+        # type: (Any, int) -> None
+        self.core = core
         self.level = level
         sys.meta_path.insert(0, self)  # type: ignore[arg-type,unused-ignore]
 

@@ -26,8 +26,8 @@ class Self(object):
         self.nursery = None  # type: Optional[Any]
         self.cache = importer.ModuleCache()
         importer.install(self.cache, self.fetch)
-        self.output = output.Forwarder(self.loop, output_fds, self.send_output, self.backlog)
-        self.log_hook = output.LogHook(self.send_log, config["log_level"])
+        self.output = output.Forwarder(self.loop, output_fds, self.send_output)
+        self.log_hook = output.LogHook(self.core, config["log_level"])
         self.calls = calls.Calls(self.core, self.context, self.on_idle)
         self.core.handlers.update({
             core.CALL: self.calls.arrive, core.CANCEL: self.calls.cancel, core.END: self.on_end,
@@ -55,16 +55,6 @@ class Self(object):
         # type: (int, bytes) -> None
         """Pass on what was written to stdout (1) or stderr (2)."""
         self.core.send(0, core.OUTPUT, values.encode([stream, compat.Bytes(data)]), 0, 0, stream)
-
-    def send_log(self, fields):
-        # type: (Dict[str, Any]) -> None
-        """Pass on a log record's fields."""
-        self.core.send(0, core.LOG, values.encode(fields), 0, 0, 2)
-
-    def backlog(self):
-        # type: () -> int
-        """Bytes that wait for the parent to read them."""
-        return self.core.routes.parent.queue.size  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ modules
 

@@ -249,8 +249,10 @@ def be_node(old, fd, far, data):
         if isinstance(finder, importer.Finder):     # modules that are loaded know it
             finder.cache, finder.fetch, finder.fetching = node.cache, node.fetch, {}
     if old.log_hook not in finders:     # `logging` is here, and its records go where that one says
-        old.log_hook.send, old.log_hook.level = node.log_hook.send, node.log_hook.level
+        from ramet.kernel import logs
+        old.log_hook.core, old.log_hook.level = node.core, node.log_hook.level
         node.log_hook = old.log_hook
+        logs.begin(node.log_hook)
     else:
         finders[finders.index(old.log_hook)] = node.log_hook
     sys.meta_path[:] = finders

@@ -1,0 +1,89 @@
+"""Functions for nodes that write and log much, and look at what became of it. For every Python."""
+import logging
+import os
+import sys
+
+
+def nothing():
+    """Nothing."""
+
+
+def line(n):
+    """One of many lines."""
+    return "%08d" % n + "o" * 91
+
+
+def say(text):
+    """Write to stdout."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_lines(count):
+    """Write to descriptor 1, in blocks of lines; another thread's calls go on meanwhile."""
+    for first in range(0, count, 100):
+        data = "".join(line(n) + "\n" for n in range(first, min(first + 100, count))).encode()
+        while data:
+            data = data[os.write(1, data):]
+    return count
+
+
+def print_lines(count):
+    """Print one by one."""
+    for n in range(count):
+        print(line(n))
+    return count
+
+
+def log_lines(count):
+    """Log one by one."""
+    log = logging.getLogger("many")
+    for n in range(count):
+        log.info(line(n))
+    return count
+
+
+def log_at(level, name, text):
+    """Log one record."""
+    logging.getLogger(name).log(level, text)
+
+
+def level_of(name):
+    """A logger's own level."""
+    return logging.getLogger(name).level
+
+
+def _node():
+    return sys.modules["ramet.kernel.start"].node
+
+
+def waits():
+    """Whether the node doesn't read what is written in it."""
+    from ramet.kernel import limits
+    return _node().output.sent - _node().output.shown > limits.output_bytes_max
+
+
+def output_counts():
+    """Bytes sent and shown."""
+    return [_node().output.sent, _node().output.shown]
+
+
+def log_waits():
+    """Whether a thread waits to log."""
+    return bool(_node().log_hook.waiters)
+
+
+def log_counts():
+    """Bytes of records sent and shown."""
+    return [_node().log_hook.sent, _node().log_hook.shown]
+
+
+def refused():
+    """How many frames this node has refused."""
+    return _node().core.refused
+
+
+def claim_shown(id):
+    """Tell another node that all of its output was shown."""
+    from ramet.kernel import core, frames, longs, values  # noqa: F401
+    return _node().core.send(id, core.OUTPUT, values.encode([1000000, 0]), 0, frames.CONTROL | frames.COUNTED)

@@ -1,0 +1,170 @@
+"""Output and log records on their way: whole, in order, bounded, whoever doesn't take them; and nothing else waits for it."""
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import ramet
+from ramet.kernel import limits
+from support import pythons, remote_output
+
+# What is under way at most: the window, what was read at once, what lies in the node's own pipes and the guardian.
+BOUND = limits.output_bytes_max + 65536 + 4 * 65536 + 65536
+LINES = 30_000
+
+
+class Gate:
+    """An ``on_output`` that shows nothing until it may."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.lines: dict[tuple[str, int], list[str]] = collections.defaultdict(list)
+
+    def __call__(self, node: ramet.Node, stream: int, line: str) -> None:
+        self.entered.set()
+        self.open.wait()
+        self.lines[node.name, stream].append(line)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open.set()
+
+
+def until(ready: Callable[[], object]) -> None:
+    """Calls, one after the other, until something is so. The test's own timeout ends what never is."""
+    while not ready():
+        pass
+
+
+@pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
+def test_a_flood_that_nobody_shows_waits_and_nothing_else_does(gate: Gate, python: str) -> None:
+    with ramet.Tree(on_output=gate) as tree:
+        middle = tree.local()
+        leaf = middle.local(python=python)
+        assert leaf.call(remote_output.nothing) is None
+        before = tree.stats()["bytes_in"]
+        call = leaf.options(lane="flood").start(remote_output.write_lines, LINES)
+        until(lambda: leaf.call(remote_output.waits))
+        assert middle.call(remote_output.nothing) is None
+        assert not call.done() and gate.entered.is_set()
+        sent, shown = leaf.call(remote_output.output_counts)
+        assert shown == 0 and sent <= limits.output_bytes_max + 65536 + 200
+        assert tree.stats()["bytes_in"] - before < BOUND
+        gate.open.set()
+        assert call.result() == LINES
+    assert gate.lines[leaf.name, 1] == [remote_output.line(n) for n in range(LINES)]
+
+
+@pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
+def test_who_logs_more_than_is_shown_waits(gate: Gate, python: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ramet.node"), ramet.Tree(on_output=gate) as tree:
+        leaf = tree.local().local(python=python)
+        leaf.call(remote_output.say, "held up by this line\n")
+        assert gate.entered.wait(60)
+        call = leaf.options(lane="flood").start(remote_output.log_lines, 3000)
+        until(lambda: leaf.call(remote_output.log_waits))
+        sent, shown = leaf.call(remote_output.log_counts)
+        assert not call.done() and shown == 0 and sent < limits.output_bytes_max + 2000
+        gate.open.set()
+        assert call.result() == 3000
+    found = [record.getMessage() for record in caplog.records if record.name == "ramet.node." + leaf.name]
+    assert found == [remote_output.line(n) for n in range(3000)]
+
+
+@pytest.mark.parametrize("lane", ["main", "named"])
+def test_a_call_that_waits_to_log_can_be_cancelled(gate: Gate, lane: str) -> None:
+    with ramet.Tree(on_output=gate) as tree:
+        node = tree.local()
+        node.call(remote_output.say, "held up by this line\n")
+        assert gate.entered.wait(60)
+        call = (node if lane == "main" else node.options(lane=lane)).start(remote_output.log_lines, 1_000_000)
+        until(lambda: node.options(lane="other").call(remote_output.log_waits))
+        call.cancel()
+        with pytest.raises(ramet.CallCancelled):
+            call.result()
+        until(lambda: not node.options(lane="other").call(remote_output.log_waits))
+        assert node.call(remote_output.nothing) is None
+        gate.open.set()
+
+
+def test_levels_travel_down(caplog: pytest.LogCaptureFixture) -> None:
+    said: list[tuple[str, str]] = []
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append((record.node, record.getMessage()))  # type: ignore[attr-defined]
+
+    heard = Heard()
+    logger = logging.getLogger("ramet.node")
+    logger.addHandler(heard)
+    before = logger.level
+    logger.setLevel(1)
+    try:
+        with ramet.Tree() as tree:
+            first, second = tree.local(), tree.local()
+            below = first.local()
+            assert below.call(remote_output.level_of, "") == logging.INFO
+            first.set_log_level("DEBUG")
+            second.set_log_level(logging.ERROR, "noisy.library")
+            until(lambda: below.call(remote_output.level_of, "") == logging.DEBUG)
+            until(lambda: second.call(remote_output.level_of, "noisy.library") == logging.ERROR)
+            later = first.local()
+            assert later.call(remote_output.level_of, "") == logging.DEBUG
+            assert second.call(remote_output.level_of, "") == logging.INFO
+            deeper = second.local()
+            until(lambda: deeper.call(remote_output.level_of, "noisy.library") == logging.ERROR)
+            for node in (first, below, later, second, deeper):
+                node.call(remote_output.log_at, logging.DEBUG, "noisy.library", "fine print")
+                node.call(remote_output.log_at, logging.ERROR, "noisy.library", "an error")
+            tree.set_log_level(logging.CRITICAL)
+            until(lambda: second.call(remote_output.level_of, "") == logging.CRITICAL)
+            names = [node.name for node in (first, below, later, second, deeper)]
+            for wrong in ("NO SUCH LEVEL", None, 1.5):
+                with pytest.raises((ValueError, TypeError)):
+                    tree.set_log_level(wrong)  # type: ignore[arg-type]
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(heard)
+    assert sorted(said) == sorted([(name, "fine print") for name in names[:3]] + [(name, "an error") for name in names])
+
+
+def test_on_output_may_use_nodes_and_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    found: list[object] = []
+
+    def on_output(node: ramet.Node, stream: int, line: str) -> None:
+        found.append(node.call(remote_output.nothing))
+        if line == "bad":
+            raise ValueError("it can't be shown")
+
+    with ramet.Tree(on_output=on_output) as tree:
+        node = tree.local()
+        node.call(remote_output.say, "one\nbad\nthree\n")
+        until(lambda: len(found) == 3)
+    assert found == [None] * 3
+    assert capsys.readouterr().err.count("ValueError: it can't be shown") == 1
+
+
+def test_what_is_shown_slowly_is_shown_before_the_end() -> None:
+    lines = []
+    with ramet.Tree(on_output=lambda node, stream, line: lines.append(line)) as tree:
+        node = tree.local()
+        node.call(remote_output.write_lines, 3000)
+        node.call(remote_output.say, "the last, without an end")
+    assert lines == [remote_output.line(n) for n in range(3000)] + ["the last, without an end"]
+
+
+def test_only_the_controller_says_what_was_shown() -> None:
+    with ramet.Tree() as tree:
+        one, other = tree.local(), tree.local()
+        other.call(remote_output.nothing)
+        assert one.call(remote_output.claim_shown, other.id)
+        until(lambda: other.call(remote_output.refused))
+        assert other.call(remote_output.output_counts)[1] == 0

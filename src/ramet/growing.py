@@ -141,8 +141,7 @@ class Gardener:
 
     def _config(self, node: Node, plan: dict[str, Any]) -> bytes:
         above = 0 if node.parent is None else node.parent.id
-        ancestors = []
-        one = node.parent
+        ancestors, one = list[int](), node.parent
         while one is not None:
             ancestors.append(one.id)
             one = one.parent

@@ -358,7 +358,7 @@ writer = threading.Thread(target=write)
 writer.start()
 while lies_in(1) < 60000 or lies_in(fds[0]) < 60000: time.sleep(.001)
 for n in range(20):
-    os.write(guardian.life[1], b"0 ")
+    os.write(guardian.life[1], b"99999999 ")
     while lies_in(guardian.life[1]): time.sleep(.001)
     clock[:8] = struct.pack("d", (n + 1) * 0.7)
 seen = b""

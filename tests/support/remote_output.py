@@ -86,4 +86,4 @@ def refused():
 def claim_shown(id):
     """Tell another node that all of its output was shown."""
     from ramet.kernel import core, frames, longs, values  # noqa: F401
-    return _node().core.send(id, core.OUTPUT, values.encode([1000000, 0]), 0, frames.CONTROL | frames.COUNTED)
+    return bool(_node().core.send(id, core.OUTPUT, values.encode([1000000, 0]), 0, frames.CONTROL | frames.COUNTED))

@@ -8,14 +8,14 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
 - the node dies, seen by a pipe whose other end only the node holds: it SIGKILLs the group, so the node's subprocesses go,
   too;
 - the node says a word, a number in that pipe: a process group that goes when the node dies, and said again, one that doesn't;
-  the node's own is one of these from the beginning (late part ``ending``). 0 says that the node doesn't read its output since
-  the controller hasn't shown what was sent: so writers wait;
+  the node's own is one of these from the beginning (late part ``ending``). One that there can't be says no more
+  than that the node runs, and doesn't read its output since the controller hasn't shown what was sent: so writers wait;
 - it is time to look after the node, if there is a keepalive. One that is stopped for too long is ended. For one that runs, but
   doesn't read its link from one look to the next, it *vouches*, by a zero byte on the stderr that the node had at its start,
   which the parent reads: it may be in C code that holds the GIL;
 - there is output. Descriptors 1 and 2 of the node are pipes that the guardian reads, so C code that prints while it holds
   the GIL never waits for a thread that needs it. It passes on what it reads through a second pipe each. When that is full
-  it stops reading, so a writer waits; but when the node has neither read nor said 0 for ``stall_s``, output is dropped,
+  it stops reading, so a writer waits; but when the node has neither read nor said a word for ``stall_s``, output is dropped,
   counted, and the count told in the stream when it flows again.
 
 Should the guardian itself be killed, the node's group is, too: see ``later.end_with_guardian``.
@@ -122,9 +122,16 @@ class Relay(object):
             poller.register(self.fd_in, IN)
         return left
 
-    def move(self, now):
-        # type: (float) -> bool
-        """Pass on what can be passed on now. Returns False at the end: the writers are gone and all is read, or the reader."""
+    def move(self, now, heard):
+        # type: (float, bool) -> bool
+        """Pass on what can be passed on now. Returns False at the end: the writers are gone and all is read, or the reader.
+
+        Args:
+            heard: the node has said something, so what doesn't read isn't behind the GIL.
+        """
+        if heard and self.data:
+            self.since = now
+            self.reads = False
         try:
             if self.reads:
                 data = os.read(self.fd_in, 65536)
@@ -189,11 +196,7 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
             if not said:
                 break
             for word in map(int, said):     # whole ones: each was written at once
-                if word:
-                    groups ^= set([word])
-                for relay in relays:
-                    relay.since = now
-                    relay.reads &= not relay.data
+                groups ^= set([word])
         if link_fd in ready:
             end = now + grace_s
         if look and now >= look:
@@ -213,7 +216,7 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
                 pass    # no /proc; nobody reads that
         if end and now >= end or os.getppid() != node:
             break
-        relays = [relay for relay in relays if relay.move(now)]
+        relays = [relay for relay in relays if relay.move(now, words in ready)]
     for group in groups:
         try:
             os.kill(-group, 9)

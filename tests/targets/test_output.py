@@ -60,6 +60,7 @@ def test_a_flood_that_nobody_shows_waits_and_nothing_else_does(gate: Gate, pytho
         assert tree.stats()["bytes_in"] - before < BOUND
         gate.open.set()
         assert call.result() == LINES
+        until(lambda: len(gate.lines[leaf.name, 1]) == LINES)
     assert gate.lines[leaf.name, 1] == [remote_output.line(n) for n in range(LINES)]
 
 
@@ -75,6 +76,7 @@ def test_who_logs_more_than_is_shown_waits(gate: Gate, python: str, caplog: pyte
         assert not call.done() and shown == 0 and sent < limits.output_bytes_max + 2000
         gate.open.set()
         assert call.result() == 3000
+        until(lambda: len(caplog.records) >= 3000)
     found = [record.getMessage() for record in caplog.records if record.name == "ramet.node." + leaf.name]
     assert found == [remote_output.line(n) for n in range(3000)]
 
@@ -152,13 +154,13 @@ def test_on_output_may_use_nodes_and_fail(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.count("ValueError: it can't be shown") == 1
 
 
-def test_what_is_shown_slowly_is_shown_before_the_end() -> None:
-    lines = []
-    with ramet.Tree(on_output=lambda node, stream, line: lines.append(line)) as tree:
+def test_what_has_come_is_shown_before_the_end(gate: Gate) -> None:
+    with ramet.Tree(on_output=gate) as tree:
         node = tree.local()
-        node.call(remote_output.write_lines, 3000)
-        node.call(remote_output.say, "the last, without an end")
-    assert lines == [remote_output.line(n) for n in range(3000)] + ["the last, without an end"]
+        node.call(remote_output.write_lines, 2000)
+        until(lambda: node.call(remote_output.output_counts)[0] > 200_000)
+        gate.open.set()
+    assert gate.lines["local", 1] == [remote_output.line(n) for n in range(2000)]
 
 
 def test_only_the_controller_says_what_was_shown() -> None:

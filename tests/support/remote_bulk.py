@@ -54,3 +54,14 @@ def flood(megabytes, line_bytes=100):
 def nap(seconds):
     """Do nothing for a while."""
     time.sleep(seconds)
+
+
+def tell_to_stop(child, flow, stop):
+    """Tell a child of this node to stop a flow of its own to the controller, or to let it go on."""
+    core = sys.modules["ramet.kernel.start"].node.core
+    core.longs().took(core.routes.link_to(child), (child, 0, flow), 0 if stop else -1)
+
+
+def stopped_flows():
+    """How many flows this node's parent has stopped here."""
+    return getattr(sys.modules["ramet.kernel.start"].node.core.routes.parent.queue, "stops", 0)

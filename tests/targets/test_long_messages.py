@@ -163,3 +163,15 @@ def test_calls_from_many_threads_beside_long_messages() -> None:
             thread.join(60)
         assert failures == []
         assert tree.stats()["refused"] == 0
+
+
+def test_a_node_that_never_met_credit_stops_a_flow_when_it_is_told() -> None:
+    """Else its parent, which can't send on, takes what comes until it is too much, and cuts the link."""
+    with ramet.Tree() as tree:
+        middle = tree.local()
+        leaf = middle.local()
+        assert leaf.options(lane="x").call(remote_bulk.stopped_flows) == 0      # it has that part now, and hasn't used it
+        for stop in (True, False):
+            middle.call(remote_bulk.tell_to_stop, leaf.id, 77, stop)
+            while leaf.call(remote_bulk.stopped_flows) != stop:
+                pass

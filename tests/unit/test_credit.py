@@ -1,8 +1,10 @@
 """Credit on a link: a model of the neighbour holds what comes, and the bounds hold whatever it does."""
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import socket
 from typing import Any
 
 import pytest
@@ -10,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ramet.kernel import limits, limits_late
+from ramet.kernel import limits, limits_late, loop_late
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
 from ramet.kernel.flow import FairQueue
 from ramet.kernel.fragments import Outgoing, whole
 from ramet.kernel.frames import CONTROL, HEADER_BYTES, LONG, MORE, Parser
+from ramet.kernel.links import Link
+from ramet.kernel.loop import Loop
 
 FULL = limits.frame_bytes_max + HEADER_BYTES
 
@@ -221,6 +225,26 @@ def test_a_stopped_flow_waits_and_the_others_go(far: Far) -> None:
     assert far.got[0, 1, 0] == [b"one", b"three"] and not far.queue.flows and far.queue.stops == 0
 
 
+def test_a_link_does_not_send_past_a_queue_with_a_stopped_flow() -> None:
+    near, there = socket.socketpair()
+    with contextlib.closing(there):
+        loop = Loop(lambda error: None)
+        link = Link(loop, lambda *_: None, lambda *_: None)
+        near.setblocking(False)
+        link.open(near.fileno(), near.fileno())
+        link.queue = CreditQueue(link.queue, Clock(), lambda *_: None)
+        assert link.queue.stop((0, 1, 0), True)
+        link.send((0, 1, 0), 0, b"stopped,")
+        link.send((0, 1, 1), 0, b"another,")
+        assert there.recv(100) == b"another,"
+        assert link.queue.stop((0, 1, 0), False)
+        link.flush()
+        assert there.recv(100) == b"stopped," and not link.queue.size
+        loop.forget(near.fileno())
+        near.close()
+        loop_late.close(loop)
+
+
 def test_a_neighbour_cannot_stop_any_number_of_flows(far: Far) -> None:
     for flow in range(limits_late.stopped_flows_max):
         assert far.queue.stop((0, 1, flow), True)
@@ -296,7 +320,7 @@ class AnyMix(RuleBasedStateMachine):
     def bounded(self) -> None:
         queue = self.far.queue
         assert queue.under_way == self.far.held() <= limits_late.window_bytes_max + 12 * FULL
-        assert queue.size == sum(len(frame) for flow in queue.flows.values() for frame in flow.frames)
+        assert queue.size == sum(len(frame) for flow in queue.flows.values() for frame in flow.frames) + queue.stops
         assert queue.begun == sum(queue.open.values()) == sum(flow.open for flow in queue.flows.values())
         assert all(flow.plain == sum(len(f) for f in flow.frames if isinstance(f, bytes)) for flow in queue.flows.values())
 

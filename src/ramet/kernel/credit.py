@@ -357,10 +357,12 @@ class CreditQueue(FairQueue):
                     return False
                 waiting.stopped = True
                 self.stops += 1
+                self.size += 1      # so that a link doesn't take this queue for empty, and send past it
         elif key in self.flows and self.flows[key].stopped:
             waiting = self.flows[key]
             waiting.stopped = False
             self.stops -= 1
+            self.size -= 1
             if waiting.frames and not waiting.turn and not waiting.short:
                 waiting.turn = True
                 self.turns.append(waiting)
@@ -373,7 +375,7 @@ class CreditQueue(FairQueue):
         gone = set(ids)
         for key in [key for key in self.flows if key[0] in gone or key[1] in gone]:
             waiting = self.flows.pop(key)
-            self.size -= sum(map(len, waiting.frames))
+            self.size -= sum(map(len, waiting.frames)) + waiting.stopped
             self.under_way -= waiting.window.under_way
             self.stops -= waiting.stopped
             self.rate.under_way -= waiting.window.under_way

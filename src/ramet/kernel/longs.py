@@ -10,7 +10,7 @@ from ramet.kernel.core import LOG, OUTPUT, TAKEN
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
 from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler, Outgoing
-from ramet.kernel.frames import CONTINUES, CONTROL, DEAD, HEADER_BYTES, LONG, MORE, unpack_header
+from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, HEADER_BYTES, LONG, MORE, unpack_header
 
 MYPY = False
 if MYPY:
@@ -131,7 +131,9 @@ class Long(object):
         """Acknowledge what came of a flow on a link: it was delivered, dropped or passed on. Or stop a flow there."""
         if not link.dead:
             try:
-                self.core.tell(self.neighbour(link), TAKEN, [key[0], key[1], key[2], count])
+                # COUNTED: a node to which credit hasn't mattered loads the part that knows of it.
+                self.core.send(self.neighbour(link), TAKEN, values.encode([key[0], key[1], key[2], count]), 0,
+                               CONTROL | COUNTED if count == STOP else CONTROL)
             except IndexError:
                 pass    # that node is gone
 

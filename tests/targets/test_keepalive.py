@@ -19,6 +19,7 @@ import ramet
 from support import remote, remote_silent
 from support.source import TOP
 from targets import stopped_controller, swallower
+from targets.sshd import HOST, Sshd
 
 pytestmark = pytest.mark.serial
 
@@ -105,6 +106,22 @@ def test_who_is_lost_and_who_is_not(tmp_path: Path, caplog: pytest.LogCaptureFix
     told = [(record.name, record.getMessage()) for record in caplog.records]
     assert ("ramet.node.paused", "unresponsive: nothing has come from it for 0.5 s, and no answer") in told
     assert ("ramet.node.paused", "responsive again: it was silent for more than 0.5 s") in told
+
+
+def test_a_busy_node_behind_ssh_is_not_lost() -> None:
+    """Its guardian's word comes over ssh's own stderr, and what is below it waits."""
+    news = News()
+    with Sshd() as sshd, ramet.Tree(on_unresponsive=news, **TIMES) as tree:
+        far = tree.ssh(HOST, **sshd.by_key(connect_timeout_s=LONG_S))
+        if not far.call(remote_silent.can_hold_the_gil):
+            pytest.skip("not on this machine: ctypes for the interpreter behind ssh")
+        below = far.local()
+        assert [node.call(remote.add, 1, 2) for node in (far, below)] == [3, 3]
+        call = below.start(remote_silent.hold_the_gil, LOST_AFTER_S * 1.5)
+        news.wait_for(below, True)
+        assert far.call(remote_silent.hold_the_gil, LOST_AFTER_S * 1.5) >= LOST_AFTER_S * 1.5
+        assert call.result(timeout=LONG_S) >= LOST_AFTER_S * 1.5
+        assert [node.call(remote.add, 1, 2) for node in (far, below)] == [3, 3]
 
 
 def test_a_program_that_is_stopped_is_left_by_its_nodes() -> None:

@@ -15,7 +15,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick stress sim packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick stress sim fuzz packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -45,6 +45,18 @@ stress: $(VENV)/.ready-test
 # Simulated trees with faults: make sim SEED=... repeats one run, and makes it small if it fails; without a seed, a minute of them.
 sim: $(VENV)/.ready-test
 	PYTHONPATH=tests $(BIN)/python -m sim.run $(SEED) $(ARGS)
+
+# Coverage-guided: a minute for each target, in an environment of its own. What was found once is kept in FUZZ_CORPUS.
+FUZZ_CORPUS ?= $(VENV)/fuzz/corpus
+FUZZ_S      ?= 60
+fuzz: $(VENV)/fuzz/.ready
+	@for target in frames values dialogue messages; do mkdir -p $(FUZZ_CORPUS)/$$target; echo "== $$target"; \
+	  PYTHONPATH=tests $(VENV)/fuzz/bin/python -m fuzz.targets $$target $(FUZZ_CORPUS)/$$target -max_len=4096 \
+	    -max_total_time=$(FUZZ_S) -print_final_stats=1 $(ARGS) || exit 1; done
+
+$(VENV)/fuzz/.ready: pyproject.toml tools/setup.sh
+	@VENV=$(VENV)/fuzz bash tools/setup.sh venv fuzz
+	@touch $@
 
 # The matrix of real packages, and the test suites of some of them, run in nodes. They are installed beside .venv's own.
 packages: $(VENV)/packages/.ready

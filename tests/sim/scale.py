@@ -107,8 +107,8 @@ COLUMNS = [("grow_s", "grown, all"), ("calls_s", "one call each"), ("storm_s", "
 
 def table(rows: list[dict[str, float]]) -> str:
     """In Markdown."""
-    lines = ["| nodes | grown | one call to each | a third killed at once: lost with them | of which each takes | closed "
-             "| kept of a node |",
+    lines = [("| nodes | grown | one call to each | a third killed at once: lost with them | of which each takes | closed "
+             "| kept of a node |"),
              "|---|---|---|---|---|---|---|"]
     for row in rows:
         lines.append(f"| {row['nodes']:,.0f} | {row['grow_s']:.2f} s | {row['calls_s']:.2f} s | {row['storm_lost']:,.0f} in "

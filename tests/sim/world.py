@@ -668,7 +668,7 @@ class World:
                 require(queue.begun == sum(flow.open for flow in flows) == sum(queue.open.values()), "begun: a wrong account")
                 require(queue.stops == sum(flow.stopped for flow in flows), "stopped: a wrong account")
                 waits = sum(len(frame) for flow in flows for frame in flow.frames) + sum(map(len, queue.control))
-                require(queue.size == waits, "a queue of %d bytes says %d", waits, queue.size)
+                require(queue.size == waits + queue.stops, "a queue of %d bytes says %d", waits, queue.size)    # see ``stop``
                 passing = sum(len(frame) for flow in flows if flow.key[0] != node.id for frame in flow.frames)
                 require(passing <= late.unstopped_bytes_max, "%d bytes pass through node %d", passing, node.id)
         long = node.core.long

@@ -232,7 +232,7 @@ class Gardener:
         else:       # what lost it was its own link, not one above it
             why = reason.partition(": ")[2]
             self.failed(node, connect_error(state.planned(), {
-                "stage": "bootstrap", "text": f"its kernel said that it runs, and ended before it said more: {why}",
+                "stage": "bootstrap", "text": f"its kernel said that it runs, and was lost before it said more: {why}",
                 "remedy": "see what its process said last; then run the command there by hand"}))
 
     def _check_up(self, node: Node, plan: dict[str, Any]) -> None:

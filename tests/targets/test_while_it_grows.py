@@ -38,7 +38,7 @@ def test_it_ends(tree: Tree) -> None:
                 attempt()
             error = caught.value
             assert error.stage == "bootstrap" and "by hand" in error.remedy
-            assert error.cause.startswith("its kernel said that it runs, and ended before it said more: ")
+            assert error.cause.startswith("its kernel said that it runs, and was lost before it said more: ")
             assert "ended with status 3" in error.cause and "last words" in error.cause
             assert "RAMET1" in error.command
         child = node.local()

@@ -1,4 +1,6 @@
 """Functions that the benchmarks run in nodes."""
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,3 +25,8 @@ def mitogen_blocks(sender: Any, many: int, size: int) -> None:
 def echo(incoming: Any, outgoing: Any) -> None:
     for item in incoming:
         outgoing.send(item)
+
+
+def write(code: str, count: int) -> int:
+    """Run a program that writes so many bytes to this node's stdout."""
+    return subprocess.call([sys.executable, "-c", code, str(count)])

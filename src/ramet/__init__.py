@@ -7,6 +7,7 @@ from ramet.call import Call, Outcome
 from ramet.kernel.channels import Channel
 from ramet.kernel.errors import (
     AuthenticationError,
+    BusyError,
     CallCancelled,
     CallTimeout,
     ClosedError,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ANY",
     "AuthenticationError",
+    "BusyError",
     "Call",
     "CallCancelled",
     "CallTimeout",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ramet import raw
+from ramet.backlog import wait_for_room
 from ramet.call import Call
 from ramet.display import harmless
 from ramet.grower import Grower
@@ -86,13 +87,16 @@ class Node(Grower):
         Raises:
             ValueNotPortableError: the function or an argument can't travel.
             ModuleNotShippedError: the function's module can't be sent.
+            BusyError, CallTimeout: too much waits to be sent to it; see ``ramet.backlog``.
         """
         self._tree._check_open()
+        wait_for_room(self._tree._core, self)
         return self._tree._caller.start(self, fn, args, kwargs)
 
     def cast(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Run a function over there and forget about it: no result comes back. What it raises is printed by the node."""
         self._tree._check_open()
+        wait_for_room(self._tree._core, self)
         self._tree._caller.cast(self, fn, args, kwargs)
 
     def stream(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Stream[Any]:
@@ -112,6 +116,7 @@ class Node(Grower):
             ValueNotPortableError, ModuleNotShippedError: as ``start``.
         """
         self._tree._check_open()
+        wait_for_room(self._tree._core, self)
         return self._tree._caller.stream(self, fn, args, kwargs)
 
     def options(self, *, timeout: float | None = None, lane: str | None = None) -> Node:

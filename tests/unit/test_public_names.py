@@ -7,6 +7,7 @@ from ramet.kernel import errors
 NAMES = [
     "ANY",
     "AuthenticationError",
+    "BusyError",
     "Call",
     "CallCancelled",
     "CallTimeout",

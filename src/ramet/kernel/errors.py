@@ -87,6 +87,10 @@ class CallTimeout(Error):
     stuck = ""
 
 
+class BusyError(Error):
+    """Too much waits to be sent to a node, and the thread that makes a call can't wait for that: it runs an event loop, say."""
+
+
 class DeadlockError(Error):
     """A call would wait for itself: it goes to a lane that waits for the call's own caller. The text names the cycle."""
 

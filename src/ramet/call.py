@@ -112,7 +112,10 @@ class Call(concurrent.futures.Future[T]):
             timeout = self._wait(timeout)
         if self._answered and self._exception is None:
             return self._result  # type: ignore[no-any-return]
-        return super().result(timeout)
+        try:
+            return super().result(timeout)
+        finally:
+            del self    # the error's traceback holds this frame: no circle, so that what else the caller held goes with it
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Like ``result``, but return what it would raise, or None."""

@@ -72,6 +72,7 @@ class Node(Grower):
             raise
         finally:
             call._give_back()
+            del call    # as in ``Call.result``
 
     def start(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Call[T]:
         """Run a function over there.

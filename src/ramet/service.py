@@ -101,7 +101,7 @@ class RequestCall(Call[Any]):
         intake = results.intake_of(tree._streams, node.id, number, node._state.context,
                                    lambda _: node._state.failure(node.name), at_end)
         stream: Stream[Any] = Stream(node, intake=intake)
-        stream._call = self._producing
+        stream._made_by(self._producing)
         if self.until is not None:
             producing = self._producing     # not this call: it holds the stream, which ends when nobody holds it
 

@@ -57,6 +57,7 @@ class Stream(Generic[T]):
         self.value: Any = None
         self._intake = intake or streams.Intake(ours, node.id, ours.number(False), node._state.context)
         self._call: Producer | None = None
+        self._name = "?"
         self._items: collections.deque[T] = collections.deque()
         self._lock = threading.Lock()
         self._over = False
@@ -132,8 +133,7 @@ class Stream(Generic[T]):
     __del__ = sheltered(_dropped, destructor=True)
 
     def __repr__(self) -> str:
-        name = self._call.name if self._call else "?"
-        return f"<Stream {name} in {self.node.name}: {'ended' if self._intake.ended else 'running'}>"
+        return f"<Stream {self._name} in {self.node.name}: {'ended' if self._intake.ended else 'running'}>"
 
     def _refill(self) -> bool:
         """Take what has come; False if nothing has. Raises what ends the stream, once; from then on StopIteration."""
@@ -150,8 +150,12 @@ class Stream(Generic[T]):
                 return False
             self._over = True
             self.value, error = self._intake.value, self._intake.error
+            self._intake.error = self._call = None
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:        # its traceback holds the reader's frame, and all that is open there: no circle, so that it goes
+                error = None
         raise StopIteration
 
     # ------------------------------------------------------------------ for the tree
@@ -164,9 +168,12 @@ class Stream(Generic[T]):
         produce = streams.PRODUCE_ASYNC if options["lane"] == "asyncio" else streams.PRODUCE
         return [produce, [*about, target, args, kwargs], {}, options]
 
+    def _made_by(self, producer: Producer) -> None:
+        self._call, self._name = producer, producer.name
+
     def _begun(self, call: Call[Any]) -> None:
         """The call that produces the items is made."""
-        self._call = call
+        self._made_by(call)
         intake = self._intake
 
         def ended(done: Any) -> None:

@@ -9,7 +9,7 @@ import sys
 import traceback
 
 import ramet
-from support import remote, remote_channels, remote_streams
+from support import remote, remote_cancel, remote_channels, remote_service_streams, remote_streams
 
 VALUES = [
     None, True, False, 0, -1, 2**31, -(2**63), 2**64 - 1, 2**70, -(3**80), 0.0, 1.5, float("inf"), 1 + 2j,
@@ -122,6 +122,38 @@ def streaming(node, label, path):
     call.result(20)
 
 
+def cancelling(node, label, path):
+    node.call(remote_cancel.forget)
+    watch = node.options(lane="watch")
+    call = node.start(remote_cancel.sleep)
+    while watch.call(remote_cancel.noted) != ["begun"]:
+        pass
+    assert call.cancel() and isinstance(call.exception(), ramet.CallCancelled)
+    assert node.call(remote_cancel.noted) == ["begun", "ended"], "the main lane is free when the call has ended"
+    try:
+        node.options(timeout=0.2).call(remote_cancel.sleep)
+    except ramet.CallTimeout:
+        assert node.call(remote.add, 1, b=2) == 3
+    else:
+        raise AssertionError("nothing was raised")
+
+
+def asynchronous(node, label, path):
+    from support import pair_asynchronous  # which doesn't load on 2.7
+    pair_asynchronous.check(node)
+
+
+def serving(node, label, path):
+    source = node.serve("source", remote_service_streams.Source, allow="anyone")
+    node.call(remote_streams.clear)
+    assert list(source.rows(3000)) == list(range(3000))
+    with source.noted(1000000) as stream:
+        next(stream)
+    assert source.wait_for("end")
+    assert node.call(remote_service_streams.read, node.id, "source", "rows", 3) == ([0, 1, 2], None)
+    node.withdraw("source")
+
+
 def look(check, *args):
     try:
         check(*args)
@@ -138,7 +170,7 @@ def main():
             nodes.append((label, path, tree.command(before, python=path) if before else tree.local(python=path)))
         for label, path, node in nodes:
             report[label] = {check.__name__: look(check, node, label, path) for check in
-                             (call, exception, own_module, grandchild, values, streaming)}
+                             (call, exception, own_module, grandchild, values, streaming, cancelling, asynchronous, serving)}
     print(json.dumps(report))
 
 

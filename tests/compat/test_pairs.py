@@ -26,7 +26,7 @@ from support.source import TOP
 
 CONTROLLERS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 NODES = pythons.labels([python.label for python in pythons.everywhere()])
-CHECKS = ["call", "exception", "own_module", "grandchild", "values", "streaming"]
+CHECKS = ["call", "exception", "own_module", "grandchild", "values", "streaming", "cancelling", "asynchronous", "serving"]
 
 #: A controller whose msgpack has no C part: another codec.
 PURE = f"{sys.version_info[0]}.{sys.version_info[1]}-pure"

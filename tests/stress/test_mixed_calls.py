@@ -37,6 +37,8 @@ def begin(node: ramet.Node, number: int, rng: random.Random) -> ramet.Call[Any]:
             return view.start(remote_stress.failing, number)
         case 4 | 5:
             return node.start(remote_stress.waiting, number, rng.uniform(0, 0.1))
+    if rng.random() < 0.2:
+        return view.service("stress").work.start(number, rng.choice((0, 0.001, 0.05)))
     return view.start(remote_stress.quick, number)
 
 
@@ -54,6 +56,41 @@ def note(call: ramet.Call[Any], number: int, counts: Counts) -> None:
         counts[type(error).__name__] += 1
 
 
+def opened(node: ramet.Node, rng: random.Random, count: int) -> Any:
+    """A stream: of a generator, of one that hangs after its items, or of a service's method."""
+    view = node.options(timeout=rng.choice((None, None, 0.05, 30)))
+    match rng.randrange(3):
+        case 0:
+            return view.stream(remote_stress.items, count, rng.choice((0, 0, 2000)))
+        case 1:
+            return view.service("stress").items(count)
+    return view.stream(remote_stress.hanging, count)
+
+
+def read_some(node: ramet.Node, rng: random.Random, counts: Counts) -> None:
+    """Open streams, and leave them where it happens to be: by ``close``, in the middle, at the end, by dropping them."""
+    streams = []
+    for _ in range(rng.randrange(6)):
+        try:
+            streams.append((opened(node, rng, rng.randrange(300)), rng.randrange(1, 300)))
+        except ramet.CallTimeout:       # of the request for it
+            counts["streams out of time"] += 1
+    for stream, many in streams:
+        taken = []
+        try:
+            for item in stream:
+                taken.append(item)
+                if len(taken) >= many or item == remote_stress.HANGS:
+                    break
+            counts["streams"] += 1
+        except ramet.CallTimeout:
+            counts["streams out of time"] += 1
+        assert [item for item in taken if item != remote_stress.HANGS] == list(range(len([
+            item for item in taken if item != remote_stress.HANGS]))), "an item is lost, or another's"
+        if rng.random() < 0.5:
+            stream.close()      # the others are dropped
+
+
 def by_threads(nodes: list[ramet.Node], rng: random.Random, end: float, counts: Counts, wrong: list[BaseException]) -> None:
     """A share of the calls that are under way: some are cancelled, at once or later."""
     try:
@@ -65,12 +102,10 @@ def by_threads(nodes: list[ramet.Node], rng: random.Random, end: float, counts: 
                 calls.append((begin(rng.choice(nodes), number, rng), number))
                 if rng.random() < 0.2:
                     rng.choice(calls)[0].cancel()
-            if rng.random() < 0.5:
-                count = rng.randrange(200)
-                with rng.choice(nodes).stream(remote_stress.items, count) as stream:
-                    taken = [item for item, _ in zip(stream, range(rng.randrange(1, 200)), strict=False)]
-                assert taken == list(range(len(taken)))
-                counts["streams"] += 1
+            for _ in range(rng.randrange(CALLS // 16)):
+                rng.choice(nodes).cast(remote_stress.cast)
+                counts["casts"] += 1
+            read_some(rng.choice(nodes), rng, counts)
             for call, expected in calls:
                 note(call, expected, counts)
     except BaseException as error:
@@ -96,6 +131,7 @@ def test_mixed_calls(rng: random.Random) -> None:
         for node in nodes:
             node.options(lane="one").call(remote_stress.quick, 0)
             node.start(remote_stress.waiting, 0, 0).result()
+            node.serve("stress", remote_stress.Served, allow="ancestors", shared=["work"], threads=16)
         end = time.monotonic() + SECONDS
         threads = [threading.Thread(target=by_threads, args=(nodes, random.Random(rng.random()), end, counts, wrong))
                    for _ in range(7)]
@@ -107,11 +143,16 @@ def test_mixed_calls(rng: random.Random) -> None:
         assert not wrong, wrong
         settled = time.monotonic() + 60
         while any(node.stats()["calls"] for node in nodes):
-            assert time.monotonic() < settled, f"not all are accounted for: {[node.stats() for node in nodes]}"
+            assert time.monotonic() < settled, (
+                f"not all are accounted for: {[node.stats() for node in nodes]}, {tree._core.pending}")
             time.sleep(0.02)
         assert tree._core.pending == {} and not any(node._state.ending for node in nodes)
         assert all(node.call(remote_stress.quick, 5) == 5 for node in nodes)
+        assert sum(node.call(remote_stress.count_casts) for node in nodes) == counts["casts"], "a cast is lost"
+        while any(node.call(remote_stress.still_open) for node in nodes):
+            assert time.monotonic() < settled, f"still at it: {[node.call(remote_stress.still_open) for node in nodes]}"
+            time.sleep(0.02)
         named = {name for node in nodes for name in node.call(remote_stress.left)[0]}
         assert not {name for name in named if name.startswith("ramet-any")}, named
         print(dict(counts))
-    assert counts["answered"] and counts["CallCancelled"] and counts["awaited"] and counts["streams"]
+    assert counts["answered"] and counts["CallCancelled"] and counts["awaited"] and counts["streams"] and counts["casts"]

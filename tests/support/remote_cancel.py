@@ -156,12 +156,12 @@ def sleep_long(seconds):
 
 
 def reap(pid):
-    """Wait for a subprocess that nobody waits for. It has ended, or is killed."""
+    """Wait for a subprocess that nobody waits for: ended, or killed now. The signal that ended it; 0 if it was waited for."""
     try:
         os.kill(pid, 9)
-        os.waitpid(pid, 0)
+        return os.waitpid(pid, 0)[1] & 0x7f
     except OSError:
-        pass    # it was waited for
+        return 0    # it was waited for
 
 
 def leave_a_subprocess():

@@ -1,8 +1,15 @@
 """What the stress test calls in nodes."""
 import asyncio
+import itertools
 import os
 import subprocess
+import threading
 import time
+
+HANGS = -1      # what a generator yields before it hangs
+CASTS = itertools.count()
+OPEN = set()    # what has begun and not ended
+NUMBERS = itertools.count()
 
 
 def quick(number):
@@ -35,9 +42,59 @@ async def waiting(number, seconds):
     return number
 
 
-def items(count):
-    for number in range(count):
-        yield number
+def items(count, pause=0):
+    me = next(NUMBERS)
+    OPEN.add(("items", me))
+    try:
+        for number in range(count):
+            if pause and number % 50 == 0:
+                time.sleep(pause / 1e6)
+            yield number
+    finally:
+        OPEN.discard(("items", me))
+
+
+def hanging(count):
+    """Ends only when it is left."""
+    me = next(NUMBERS)
+    OPEN.add(("hanging", me))
+    try:
+        for number in range(count):
+            yield number
+        yield HANGS
+        while True:
+            time.sleep(0.002)
+    finally:
+        OPEN.discard(("hanging", me))
+
+
+class Served(object):
+    """What services are asked for."""
+
+    def work(self, number, seconds):
+        me = next(NUMBERS)
+        OPEN.add(("work", me))
+        try:
+            threading.Event().wait(seconds)
+            return number
+        finally:
+            OPEN.discard(("work", me))
+
+    def items(self, count):
+        return items(count)
+
+
+def cast():
+    next(CASTS)
+
+
+def count_casts():
+    """How many have come. Asked once."""
+    return next(CASTS)
+
+
+def still_open():
+    return sorted(OPEN)
 
 
 def left():

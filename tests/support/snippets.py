@@ -3,7 +3,8 @@
 A block with ``title="name.py"`` is a file. It lies beside all other programs of its page, and is run if it has a guard. Any
 other block is a fragment: it runs inside of ``with ramet.Tree() as tree``, with the imports and definitions of the fragments
 before it; ``node``, ``web`` and ``nodes`` are there where it uses them. A ``text`` block right behind a Python block is what it
-prints; in it ``...`` stands for anything. A comment ``<!-- not run: REASON -->`` right before a block leaves it at a look at
+prints; in it ``...`` stands for anything. A line ``--8<-- "examples/NAME.py"`` stands for that file, as in MkDocs; it is run
+by test_examples.py instead. A comment ``<!-- not run: REASON -->`` right before a block leaves it at a look at
 its syntax.
 """
 from __future__ import annotations
@@ -13,9 +14,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.source import TOP
+
 _FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n\n?)?```python(?: title=\"(?P<title>[^\"\n]+)\")?\n(?P<code>.*?)^```\n"
     r"(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+_INCLUDED = re.compile(r'^--8<-- "(examples/[^"]+)"$', re.MULTILINE)
 
 DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom
 
@@ -49,7 +54,7 @@ class Snippet:
 
 def snippets(page: Path) -> list[Snippet]:
     """All Python blocks of a page, in order."""
-    text = page.read_text()
+    text = _INCLUDED.sub(lambda match: (TOP / match[1]).read_text().rstrip("\n"), page.read_text())
     found: list[Snippet] = []
     files: dict[str, str] = {}
     definitions: list[str] = []
@@ -60,7 +65,7 @@ def snippets(page: Path) -> list[Snippet]:
         program = ""
         if title:
             files[name] = code
-            program = code if "__main__" in code else ""
+            program = code if "__main__" in code and not (TOP / "examples" / title).exists() else ""
         elif not match["reason"]:
             program = _program(code, definitions)
         found.append(Snippet(page, line, name, code, "" if match["reason"] else program, match["output"], dict(files)))

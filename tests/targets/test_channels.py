@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import ramet
-from support import remote_channels
+from support import remote, remote_channels
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +209,65 @@ def test_closing_over_there(nodes: dict[str, ramet.Node]) -> None:
     for name in ("child", "grandchild"):
         for what in ("send", "receive"):
             assert nodes[name].call(remote_channels.error_of, channel, what) == "ClosedError"
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_sending_from_coroutines(nodes: dict[str, ramet.Node], owner: str) -> None:
+    """Many at once, and a thread beside them: nothing is lost, nothing blocks the loop, and who is cancelled hasn't sent."""
+    channel = owned_by(nodes, owner, 3)
+    looked = 0
+
+    async def send(first: int) -> None:
+        for n in range(first, first + 200):
+            await channel.asend(n)
+
+    async def main() -> list[int]:
+        nonlocal looked
+        full = 0
+        while full < 2000:
+            try:
+                await asyncio.wait_for(channel.asend(-1), 0.2)
+            except asyncio.TimeoutError:
+                break       # it is full, and what is under way, too
+            full += 1
+        reading = nodes["sibling"].start(remote_channels.receive, channel, full + 1000)
+        tasks = [asyncio.create_task(send(first)) for first in (0, 1000, 2000, 3000)]
+        thread = threading.Thread(target=lambda: [channel.send(n) for n in range(4000, 4200)])
+        thread.start()
+        while not all(task.done() for task in tasks):
+            looked += 1
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        while thread.is_alive():
+            await asyncio.sleep(0)
+        return [n for n in await reading if n >= 0]
+
+    got = asyncio.run(main())
+    assert sorted(got) == [n for first in range(0, 5000, 1000) for n in range(first, first + 200)] and looked
+    for first in range(0, 5000, 1000):
+        mine = [n for n in got if n // 1000 == first // 1000]
+        assert mine == sorted(mine), "each one's are in order"
+    channel.close()
+
+    async def late() -> None:
+        with pytest.raises(ramet.ClosedError):
+            for _ in range(2000):
+                await channel.asend(1)
+    asyncio.run(late())
+
+
+def test_a_one_way_tree() -> None:
+    """Through the program, and up and down, all goes; between branches nothing does, and whoever tries is told."""
+    with ramet.Tree(one_way=True) as tree:
+        one, other = tree.local(), tree.local()
+        below = one.local()
+        ours, theirs = tree.channel(), one.call(remote_channels.make)
+        sending = below.start(remote_channels.send_all, ours, list(range(300)))
+        assert other.call(remote_channels.receive, ours, 300) == list(range(300)), "from branch to branch by the program's"
+        assert sending.result(60) == "sent"
+        assert below.call(remote_channels.send_all, theirs, [1, 2]) == "sent"
+        assert one.call(remote_channels.receive, theirs, 1) == [1] and theirs.receive(timeout=60) == 2
+        for what in "send", "receive":
+            assert other.call(remote_channels.error_of, theirs, what) == "NodeLostError", what
+        assert list(below.stream(range, 3)) == [0, 1, 2] and below.call(sum, iter(range(4))) == 6
+        assert other.call(remote.add, 1) == 1

@@ -60,6 +60,7 @@ def test_all_items_come_in_order(source: Any, pair: tuple[ramet.Node, ramet.Node
     assert [item[0] if size else item for item in got] == list(range(many))
     there, value = pair[1].call(remote_service_streams.read, pair[0].id, "source", "rows", many, size)
     assert there == got and value is None, "a sibling gets the same"
+    assert pair[0].call(remote_service_streams.read, pair[0].id, "source", "rows", many, size)[0] == got, "and the node itself"
 
 
 def test_what_is_not_read_is_not_made(source: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -288,3 +289,22 @@ def test_an_item_that_cannot_be_read_comes_as_an_error_after_those_before_it(tre
     with pytest.raises(ramet.ProtocolError):
         next(stream)
     node.options(lane="gate").call(remote_streams.open_gate)
+
+
+def test_an_error_holds_nothing_that_was_dropped(node: ramet.Node) -> None:
+    """It is raised in the reader's frame, which holds other streams: these are let go with the frame, without the collector."""
+    def read() -> None:
+        others = [node.stream(remote_streams.noted, 1 << 40) for _ in range(2)]
+        assert [next(other) for other in others] == [0, 0]
+        for _ in node.stream(remote_streams.count, "no number"):
+            pass
+
+    gc.disable()
+    try:
+        with pytest.raises(TypeError) as caught:
+            read()
+        del caught
+        made = node.call(remote_streams.wait_for, "end")
+        assert "exit" in made
+    finally:
+        gc.enable()

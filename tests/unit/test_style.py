@@ -48,7 +48,8 @@ CALLED_BY_OTHERS = {
 
 #: Modules whose public names are for users: a test or a page that shows them is use enough.
 FOR_USERS = ("ramet.tree", "ramet.grower", "ramet.node", "ramet.call", "ramet.process", "ramet.outcome", "ramet.testing",
-             "ramet.kernel.errors", "ramet.kernel.facade", "ramet.__pyinstaller.hook-ramet")  # fmt: skip
+             "ramet.kernel.channels", "ramet.kernel.errors", "ramet.kernel.facade",
+             "ramet.__pyinstaller.hook-ramet")  # fmt: skip
 
 
 def each_file() -> list[object]:

@@ -157,6 +157,16 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
 
     put = send
 
+    def asend(self, item):
+        # type: (Any) -> Any
+        """Put an item in, in a coroutine: ``await channel.asend(item)`` waits while there is no room, and blocks nothing.
+
+        A wait that is cancelled hasn't sent it. Nothing is sent that isn't awaited. Raises what ``send`` does.
+        """
+        ours = self._channels
+        data = compat.Bytes(b"".join(ours.streams.codec.encode(item, ours.context, "item")))
+        return readers.Awaited(Offer(self._use(), data))
+
     def receive(self, timeout=None):
         # type: (Optional[float]) -> Any
         """Take an item out; blocks until there is one.
@@ -256,6 +266,27 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
     def __repr__(self):
         # type: () -> str
         return "<Channel %d of node %d>" % (self.number, self.owner)    # the token is a secret
+
+
+class Offer(object):
+    """An item for which a coroutine waits until there is room. Stands for a reader, in ``readers.Awaited``."""
+
+    over = False
+
+    def __init__(self, end, data):
+        # type: (Any, Any) -> None
+        self.end = end
+        self.data = data
+
+    def look(self):
+        # type: () -> Optional[List[Any]]
+        """[None] when it is in the channel."""
+        return [None] if self.end.offer(self.data) else None
+
+    def on_ready(self, call):
+        # type: (Callable[[], Any]) -> None
+        """Call that once when there may be room."""
+        self.end.on_room(call)
 
 
 def unpack(items, ctx):

@@ -43,23 +43,69 @@ class End(object):
         self.sending = compat.new_lock()    # one thread at a time adds to the feed
         self.feed = self.reader = None  # type: Any
         self.error = None   # type: Optional[Error]
+        self.wanted = 0     # bytes of an item for which there was no room
         self.handles = []   # type: List[int]
 
     def put(self, data, seconds=None):
         # type: (Any, Optional[float]) -> bool
         """Send an item; False: there was no room in time."""
+        self._begin()
+        if not self.error:
+            with self.sending:
+                sent = self.feed.add(values.encode(compat.Bytes(data)), seconds)
+            self._others()
+            if sent or not self.feed.stopped:
+                return bool(sent)
+        raise self._why()
+
+    def _begin(self):
+        # type: () -> None
         with self.lock:
             if not self.feed and not self.error:
                 ours = self.channels.streams
                 number = ours.number(True)
                 self.feed = feeds.Feed(ours, self.owner, number, flow_of(self.number), window(self.size))
                 self._attach(SEND, number)
-        if not self.error:
-            with self.sending:
-                sent = self.feed.add(values.encode(compat.Bytes(data)), seconds)
-            if sent or not self.feed.stopped:
-                return bool(sent)
-        raise self._why()
+
+    def offer(self, data):
+        # type: (Any) -> bool
+        """Send an item if there is room, and no thread is sending one."""
+        self._begin()
+        chunks = values.encode(compat.Bytes(data))
+        size = sum(map(len, chunks))
+        if self.error or self.feed.stopped:
+            raise self._why()
+        if not self.sending.acquire(False):
+            return False
+        try:
+            room = self.feed.room(size)
+            if room:
+                self.feed.put(chunks, size)
+            else:
+                self.wanted = size
+                self.feed.want()
+        finally:
+            self.sending.release()
+        if room:
+            self._others()
+        return bool(room)
+
+    def _others(self):
+        # type: () -> None
+        """Coroutines that have found a thread sending: let them look again."""
+        while self.feed.waiting:
+            self.feed.waiting.pop()()
+
+    def on_room(self, call):
+        # type: (Callable[[], Any]) -> None
+        """Call that once when there may be room; at once if there is."""
+        self.feed.waiting.append(call)
+        busy = not self.sending.acquire(False)
+        if not busy:
+            self.sending.release()
+            if self.error or self.feed.room(self.wanted):
+                self.feed.wake()
+
 
     def _why(self):
         # type: () -> Error

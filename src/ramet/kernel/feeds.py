@@ -34,6 +34,7 @@ class Feed(object):
 
     Attributes:
         stopped: nobody wants any more.
+        waiting: each is called once, when something may have changed of that.
         on_stop: called when that becomes so, and on_room when there is credit again; by the thread that reads the link.
     """
 
@@ -53,6 +54,7 @@ class Feed(object):
         self.armed = False  # will the keeper send what is gathered?
         self.lock = compat.new_lock()
         self.stopped = False
+        self.waiting = []   # type: List[Callable[[], Any]]
         self.on_stop = self.on_room = None      # type: Optional[Callable[[], Any]]
         streams.feeds[peer, number] = self
 
@@ -141,6 +143,8 @@ class Feed(object):
         call = self.on_room
         if call:
             call()
+        while self.waiting:
+            self.waiting.pop()()
 
     def stop(self):
         # type: () -> None

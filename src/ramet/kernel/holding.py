@@ -37,24 +37,38 @@ class Held(object):
         self.receiving = 0      # threads of this node that wait for an item
         self.on_over = bool     # type: Callable[[], Any]   # called when all is taken of a closed one
         self.waiting = []   # type: List[Callable[[], Any]]     # of threads, for as long as they wait
-        self.callbacks = []     # type: List[Callable[[], Any]]     # each is called once
+        self.callbacks = []     # type: List[Callable[[], Any]]     # each is called once, when there is an item
+        self.offering = []      # type: List[Callable[[], Any]]     # or room
 
     # ------------------------------------------------------------------ in this node
 
     def put(self, data, seconds=None):
         # type: (Any, Optional[float]) -> bool
         """Append an item. Blocks while it is full; False: for too long."""
-        while True:
-            with self.lock:
-                if self.closed:
-                    raise ClosedError("the channel is closed")
-                if not self._full():
-                    self._append(data)
-                    break
+        while not self.offer(data):
             if not self._wait(lambda: self.closed or not self._full(), seconds):
                 return False
+        return True
+
+    def offer(self, data):
+        # type: (Any) -> bool
+        """Append an item if there is room."""
+        with self.lock:
+            if self.closed:
+                raise ClosedError("the channel is closed")
+            if self._full():
+                return False
+            self._append(data)
         self.pump()
         return True
+
+    def on_room(self, call):
+        # type: (Callable[[], Any]) -> None
+        """Call that once when there may be room; at once if there is."""
+        with self.lock:
+            self.offering.append(call)
+        if self.closed or not self._full():
+            self._wake()
 
     def look(self):
         # type: () -> Optional[List[Any]]
@@ -275,11 +289,14 @@ class Held(object):
 
     def _wake(self):
         # type: () -> None
-        if self.waiting or self.callbacks:
+        if self.waiting or self.callbacks or self.offering:
             with self.lock:
                 calls = list(self.waiting)
                 if self.items or self.closed:
                     calls += self.callbacks
                     self.callbacks = []
+                if self.closed or not self._full():
+                    calls += self.offering
+                    self.offering = []
             for call in calls:
                 call()

@@ -24,6 +24,8 @@ class Loopback(object):
     """The link to this node itself, for calls of its own functions into its lanes. Only this node's frames get through."""
 
     dead = False
+    borrower = None
+    borrow = staticmethod(lambda waiter: False)     # nothing is read here
 
     def __init__(self, core):
         # type: (Any) -> None

@@ -79,9 +79,12 @@ class Taker(object):
                 if not self.intake.ended or self.intake.bodies:
                     return None
                 self.over = True
-            error = self.intake.error
+            error, self.intake.error = self.intake.error, None
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error       # its traceback holds the reader's frame: no circle, so that it goes
 
     def on_ready(self, call):
         # type: (Any) -> None

@@ -312,6 +312,8 @@ class Services(Askers):
             request.begun = True
             self.running[request.flow] = request
         try:
+            if not request.askers:
+                raise CallCancelled("cancelled before it began")
             found = request.run()
             if requests.is_stream(found):
                 chunks = self._begin_stream(request, found)

@@ -154,7 +154,8 @@ class Run:
         value: Any = ["f", [1, 1, -1, b""], {}, {}]
         if handle == LOST:
             value = [[ids[c // 30 % len(ids)]], "forged"]
-            world.lose(*(id for id in value[0] if node.id in world.path.get(id, ())))   # of its own it is believed
+            if node.id in world.path.get(value[0][0], ()):
+                return      # of those below it it is believed: who is born below a liar may be forgotten, and wait
         elif handle == ROUTE:
             value = [ids[c // 30 % len(ids)], node.id]
         elif handle == 1000:

@@ -1,7 +1,6 @@
 """Simulated trees with faults: a few seeds in each run of the tests; ``make sim`` runs as many as there is time."""
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -15,11 +14,14 @@ from sim.world import World
 pytestmark = pytest.mark.timeout(600)       # how long it takes says how busy the machine is
 
 
-def test_random_runs(rng: random.Random) -> None:
-    """No reply lost, no wait without end, nothing on false authority, bounded queues, nothing left at the end."""
+def test_runs() -> None:
+    """No reply lost, no wait without end, nothing on false authority, bounded queues, nothing left at the end.
+
+    Always the same seeds: what fails here was broken by the change at hand. ``make sim`` takes others.
+    """
     outcomes: dict[str, int] = {}
-    for _ in range(10):
-        for what, count in one(rng.randrange(1 << 32)).outcomes.items():
+    for seed in range(12):
+        for what, count in one(seed).outcomes.items():
             outcomes[what] = outcomes.get(what, 0) + count
     assert outcomes["value"] > outcomes["dead"] > 0 and outcomes["refused"], "the runs are about nothing"
 

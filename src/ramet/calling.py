@@ -97,7 +97,18 @@ class Caller:
             call.add_done_callback(one.end)
         self._bound(call, options)
         self._when_known(call, chunks, module, needs, options, wait, bool(stream or pulled))
+        if wait:
+            self.look_ahead(call)
         return call
+
+    def look_ahead(self, call: Call[Any]) -> None:
+        """Find what a call will need while its node connects. For threads that will wait for the answer anyway."""
+        module = "" if call.node._state.open else functions.describe(call._fn)[1]
+        if module and not module.startswith((RECORD, KERNEL)):
+            try:
+                self.modules.closure(module)    # which is remembered
+            except Exception as error:      # who sends the call meets it as well, and tells
+                logging.getLogger(__name__).debug("nothing was found out ahead of a call: %r", error)
 
     def _when_known(self, call: Call[Any], chunks: Any, module: str, needs: Needs | None, options: dict[str, Any], wait: bool,
                     streams: bool) -> None:

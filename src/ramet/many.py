@@ -29,6 +29,8 @@ class Each(Generic[T]):
                 self._early.append((node, Outcome(error=error)))
 
     def __iter__(self) -> Iterator[tuple[Node, Outcome[T]]]:
+        if self._calls:
+            self._calls[0].node._tree._caller.look_ahead(self._calls[0])
         done: queue.SimpleQueue[Call[T]] = queue.SimpleQueue()
         for call in self._calls:
             call.add_done_callback(done.put)  # type: ignore[arg-type]

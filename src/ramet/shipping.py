@@ -17,14 +17,17 @@ from typing import Any
 
 from ramet import codec, kernel
 from ramet.bootstrap import packing
+from ramet.coming import MODULES_MIN, PIECE_MODULES, Coming
 from ramet.kernel import limits, values
 from ramet.kernel.core import MODULES, Core, Message
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.frames import CONTROL
 from ramet.kernel.importer import NATIVE
 from ramet.kernel.native import NATIVE_FORM
+from ramet.kernel.unforeseen import COMING
 from ramet.modules.answers import DATA_FORMS, DIST
 from ramet.modules.closure import REFUSED, Closure
+from ramet.modules.pack import BYTECODE_FORM
 from ramet.modules.server import ModuleServer
 from ramet.modules.staging import STAGES
 from ramet.node import Node, State
@@ -96,6 +99,8 @@ ABSENT_MAX = 20_000
 # Until it is known what is installed on a node, libraries are sent only if they come to no more than this; else they follow
 # when it has told: at the latest when it asks for the first of them.
 UNASKED_BYTES_MAX = 65_536
+# What so much source makes as bytecode, compressed, is surely more than that.
+SURELY_LARGE_BYTES = 8 * UNASKED_BYTES_MAX
 
 
 @functools.lru_cache(4096)
@@ -118,6 +123,7 @@ class Shipper:
         self.lock = threading.RLock()
         self.sent = 0
         self.requests = 0
+        self.coming = Coming(core.loop.call_soon, self._send_piece, self.lock)
 
     def for_call(self, node: Node, module: str) -> None:
         """Send what a function of that module needs and the node doesn't have."""
@@ -295,26 +301,65 @@ class Shipper:
         installed = _installed(state)
         needed = self.server.lacking(closure, installed or (), asked)
         lacking = [name for name in needed if (form, name) not in state.has]
+        if self.coming.has(node, form, lacking):
+            lacking = []
+        elif lacking:
+            self.coming.finish()
+            lacking = [name for name in lacking if (form, name) not in state.has]
         absent = self.server.absent(closure, form)
         if given:
             state.has.update([_key(form, name) for name in lacking])
             self._note_absent(state, absent)
             return needed, absent, {}
-        records, refused = self.server.records(lacking, form)
         unasked = installed is None and not asked
+        lacking, coming = self._split(node, form, lacking, closure.order, bool(asked), unasked)
+        records, refused = self.server.records(lacking, form)
         natives = self.server.native_records(records, state.facts, form, UNASKED_BYTES_MAX if unasked else sys.maxsize)
         if unasked and sum(len(record[3]) for record in (*records.values(), *natives.values())) > UNASKED_BYTES_MAX:
             records, natives = {name: record for name, record in records.items() if name in closure.own}, {}
+        self._send_loaders(node, records)
+        # Else it may be that it takes bytecode, and gets it when it asks.
+        if form != "source" or (state.up and state.form == form):
+            absent = absent | refused
+        self._send(node, form, records, absent, CONTROL, coming)
+        self._send_native(node, natives)
+        if coming:
+            self.coming.begin(node, form, coming)
+        return needed, absent, refused
+
+    def _split(self, node: Node, form: str, lacking: list[str], order: Iterable[str], asked: bool,
+               unasked: bool) -> tuple[list[str], list[str]]:
+        """What of a closure is sent at once, and what comes piece by piece, since it was never packed."""
+        state = node._state
+        sizes = {} if asked or form != BYTECODE_FORM else self.server.never_packed(lacking, form)
+        if len(sizes) < MODULES_MIN:
+            return lacking, []
+        cold = list(dict.fromkeys([*(name for name in order if name in sizes), *sizes]))
+        if unasked and sum(sizes.values()) > SURELY_LARGE_BYTES:     # it will be sent, but not yet
+            self.coming.begin(None, form, cold)
+            return [name for name in lacking if name not in sizes], []
+        if node.parent is not None or not state.up or unasked:
+            return lacking, []
+        later = cold[PIECE_MODULES:]
+        return [name for name in lacking if name not in set(later)], later
+
+    def _send_piece(self, node: Node | None, form: str, names: Sequence[str]) -> None:
+        """Pack and send modules that are coming. Whatever happens, the node hears of each: it waits for them."""
+        try:
+            records, refused = self.server.records(names, form)
+        except Exception as error:
+            records, refused = {}, dict.fromkeys(names, f"{REFUSED}it can't be packed: {error!r}")
+        if node is not None:
+            self._send_loaders(node, records)
+            self._send(node, form, records, refused)
+            self._send_native(node, self.server.native_records(records, node._state.facts, form, sys.maxsize))
+
+    def _send_loaders(self, node: Node, records: dict[str, Any]) -> None:
+        """Send the parts of the kernel that load what isn't plain code."""
         if any(record[1] & NATIVE for record in records.values()):
             self.kernel_parts(node, NATIVE_CODE)
         if any(record[1] & STAGES for record in records.values()):
             self.kernel_parts(node, ("staged",))
-        # Else it may be that it takes bytecode, and gets it when it asks.
-        if form != "source" or (state.up and state.form == form):
-            absent = absent | refused
-        self._send(node, form, records, absent)
-        self._send_native(node, natives)
-        return needed, absent, refused
 
     def _send_native(self, node: Node, records: dict[str, Any], given: bool = False) -> None:
         """Send native code, or take it down as given. As control, so it precedes the call that needs it, in any lane: what
@@ -327,7 +372,8 @@ class Shipper:
                 hop.cached.add((NATIVE_FORM, name))
             node._state.has.add((NATIVE_FORM, name))
 
-    def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str], flags: int = CONTROL) -> None:
+    def _send(self, node: Node, form: str, records: dict[str, Any], absent: dict[str, str], flags: int = CONTROL,
+              coming: Iterable[str] = ()) -> None:
         """Send hop by hop: the first hop gets only what it doesn't keep. As control, so it overtakes calls, and isn't."""
         hop_node = self.first_hop(node)
         hop = hop_node._state
@@ -338,7 +384,7 @@ class Shipper:
         absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
         if records or absent:
             self.sent += len(lacking)
-            batch = codec.encode([node.id, kind, list(records), lacking, absent])
+            batch = codec.encode([node.id, kind, list(records), lacking, absent | dict.fromkeys(coming, COMING)])
             if sum(map(len, batch)) > limits.frame_bytes_max:
                 self.kernel_parts(node, LONG)
             self.core.send(hop_node.id, MODULES, batch, 0, flags)

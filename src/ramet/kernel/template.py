@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from ramet.kernel import compat, compat_late, guardian, importer, limits, loop_late, start
+from ramet.kernel import compat, compat_late, guardian, importer, limits, loop_late, start, unforeseen
 from ramet.kernel.diagnosis import connect_error
 
 MYPY = False
@@ -244,7 +244,8 @@ def be_node(old, fd, far, data):
     sys.path_hooks.remove(importer.Nowhere)
     start.node = node = start.Self(config, [fd, fd], data, output_fds, old.kernel)
     node.cache.records.update(old.cache.records)
-    node.cache.reasons.update(old.cache.reasons)
+    # What was coming to the template isn't coming to this one: it asks.
+    node.cache.reasons.update((name, why) for name, why in old.cache.reasons.items() if why != unforeseen.COMING)
     for finder in finders:
         if isinstance(finder, importer.Finder):     # modules that are loaded know it
             finder.cache, finder.fetch, finder.fetching = node.cache, node.fetch, {}

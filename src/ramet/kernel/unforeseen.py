@@ -7,6 +7,9 @@ import sys
 from ramet.kernel import compat, compat_late, installed
 from ramet.kernel.errors import ModuleNotShippedError
 
+COMING = "coming"   # (wire) why a module isn't here: it is being packed, and will be sent without a request
+LOOK_S = 0.005      # how often a thread that can't read the link itself looks whether it has come
+
 MYPY = False
 if MYPY:
     from typing import Any
@@ -42,7 +45,25 @@ def _ask(finder, name, whole):
     installed.tell()    # then the answer holds nothing that is here
     if whole != name:
         finder.obtain(whole, finder.form)
-    return finder.obtain(name, finder.form)
+    return finder.obtain(name, finder.form) or _await(finder, name)
+
+
+def _await(finder, name):
+    # type: (Finder, str) -> Any
+    """The record of a module that was said to be coming, when it has come; None if it wasn't, or won't."""
+    cache, form = finder.cache, finder.form
+
+    def known():
+        # type: () -> Any
+        return cache.get(form, name) or cache.reasons.get(name) != COMING
+    if not known():
+        node = sys.modules["ramet.kernel.start"].node  # type: Any
+        parent = node.core.routes.parent
+        if compat.thread_id() in (parent.parsing, node.loop.thread):
+            raise ImportError("%s is needed by a thread that receives messages, and is still coming" % name)
+        while not known() and not parent.dead:      # nobody is woken by modules: another thread may read the link meanwhile
+            node.core.wait(known, parent, LOOK_S)
+    return cache.get(form, name)
 
 
 def error(finder, name):

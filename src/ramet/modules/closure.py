@@ -57,6 +57,7 @@ class Closure:
         standard: top-level names of the standard library that are imported; an older Python may lack some. Also those of
             ``importlib`` that need a part of the kernel.
         asks_metadata: modules that import ``importlib.metadata`` or its backport.
+        order: all of it about as it is needed: a module behind those whose imports lead to it.
     """
 
     own: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class Closure:
     absent: dict[str, str] = field(default_factory=dict)
     standard: tuple[str, ...] = ()
     asks_metadata: tuple[str, ...] = ()
+    order: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -141,13 +143,13 @@ class ClosureFinder:
                 standard |= needs.standard
                 if needs.asks_metadata:
                     asking.append(found.name)
-                waiting += needs.found
+                waiting += reversed(needs.found)
                 for missing in needs.missing:
                     seen.setdefault(missing.name, missing)
         names = {kind: tuple(sorted(f.name for f in seen.values() if f.kind is kind)) for kind in SHIPPED}
         absent = {f.name: reason_for(f) for f in seen.values() if f.kind not in (*SHIPPED, Kind.STANDARD, Kind.RAMET)}
         return Closure(names[Kind.OWN], names[Kind.LIBRARY], dict(sorted(absent.items())), tuple(sorted(standard)),
-                       tuple(sorted(asking)))  # fmt: skip
+                       tuple(sorted(asking)), tuple(seen))  # fmt: skip
 
     def _with_parents(self, name: str) -> tuple[Found, ...]:
         """A module behind the packages that it is in. Remembered, since each name comes up ten times."""

@@ -186,9 +186,7 @@ class ModuleServer:
                 tuple(name for name in closure.own if name not in refused),
                 tuple(name for name in closure.library if name not in refused),
                 closure.absent | {name: REFUSED + why for name, why in refused.items()},
-                closure.standard,
-                closure.asks_metadata,
-            )
+                closure.standard, closure.asks_metadata, closure.order)  # fmt: skip
 
     def grant(self, node: int, closure: Closure, asked: bool = False) -> None:
         """Let a node ask for a closure, and for what belongs to it by the policy.
@@ -252,6 +250,13 @@ class ModuleServer:
                 except ModuleNotShippedError as error:
                     absent[name] = f"{REFUSED}{error}"
         return packed, absent
+
+    def never_packed(self, names: Iterable[str], form: str) -> dict[str, int]:
+        """The plain library modules among these that weren't ever packed in a form, and the bytes of their files."""
+        with self._lock:
+            found = [f for f in map(self._finder.find, names) if not (f.native or self._wins(f) or self.policy.stages(f.name))]
+            return {f.name: sum(entry.stamp[2:3]) for f in found
+                    if (f.name, form, False) not in self._records and form not in (entry := self._shelves.entry(f)).packed}
 
     def _record(self, name: str, form: str) -> pack.Record:
         found = self._finder.find(name)

@@ -1,0 +1,136 @@
+"""Modules that are packed while the node runs the first of them: it waits for those that are coming, and asks for none of them.
+
+The keeper's next piece is held back by the test, so that nothing here depends on who is faster.
+"""
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet import coming
+from ramet.modules.server import ModuleServer
+from support import sources
+
+BARE = [sys.executable, "-S"]   # it sees nothing but the standard library
+PARTS = 2 * coming.MODULES_MIN
+
+
+@pytest.fixture(autouse=True)
+def empty_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was ever packed, and no host has been seen."""
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[ModuleType]:
+    """A module of the program's own, and a library of 72 modules of 10 KB, of which each imports the next."""
+    files = {"chain/__init__.py": ""}
+    for n in range(PARTS):
+        below = f"from chain.p{n + 1} import total as below\n" if n + 1 < PARTS else "def below(): return 0\n"
+        names = "".join(f"name_{i} = '{hashlib.sha256(b'%d %d' % (n, i)).hexdigest()}'\n" for i in range(130))
+        files[f"chain/p{n}.py"] = below + "def total(): return below() + 1\n" + names
+    sources.write(tmp_path / "site-packages", files)
+    sources.write(tmp_path / "own", {"useschain.py": "from chain.p0 import total as first\ndef total(): return first()\n"})
+    with sources.on_path(tmp_path / "site-packages", tmp_path / "own"):
+        import useschain  # type: ignore[import-not-found]
+        yield useschain
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], Any]]:
+    """Steps that the keeper would take, and doesn't until the test takes them."""
+    steps: list[Callable[[], Any]] = []
+    begin = coming.Coming.begin
+
+    def hold(self: coming.Coming, *args: Any) -> None:
+        self._soon = steps.append
+        begin(self, *args)
+    monkeypatch.setattr(coming.Coming, "begin", hold)
+    return steps
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a node has been told of all that is coming to it, and its request has been answered."""
+    answered = threading.Event()
+    take = ramet.shipping.Shipper._next_request  # type: ignore[attr-defined]
+
+    def taken(self: Any, *args: Any) -> None:
+        take(self, *args)
+        answered.set()
+    monkeypatch.setattr(ramet.shipping.Shipper, "_next_request", taken)  # type: ignore[attr-defined]
+    return answered
+
+
+def run(steps: list[Callable[[], Any]]) -> int:
+    """Take all steps, and those that follow. Returns how many there were."""
+    count = 0
+    while steps:
+        steps.pop(0)()
+        count += 1
+    return count
+
+
+def test_a_node_waits_for_what_is_coming(own: ModuleType, held: list[Callable[[], Any]], asked: threading.Event) -> None:
+    with ramet.Tree() as tree:
+        node = tree.local(python=BARE)
+        call = node.start(own.total)
+        assert asked.wait(30)
+        before = tree.stats()["modules_sent"]
+        assert not call.done() and ("cp%d%d" % sys.version_info[:2], f"chain.p{PARTS - 1}") not in node._state.has
+        assert run(held) >= PARTS // coming.PIECE_MODULES - 1
+        assert call.result(60) == PARTS
+        assert tree.stats()["module_requests"] == 1     # the first, which said what is installed there
+        sent = tree.stats()["modules_sent"]
+        assert sent - before == PARTS - coming.PIECE_MODULES + 1
+        assert node.call(own.total) == PARTS and tree.stats()["modules_sent"] == sent
+
+
+def test_what_is_coming_is_sent_before_anything_else(own: ModuleType, held: list[Callable[[], Any]],
+                                                     asked: threading.Event) -> None:
+    """The keeper never takes another step: another node's call brings the first one what it waits for."""
+    with ramet.Tree() as tree:
+        call = tree.local(python=BARE).start(own.total)
+        assert asked.wait(30)
+        node = tree.local(python=BARE)
+        assert node.call(own.total) == PARTS
+        assert call.result(60) == PARTS
+        assert tree.stats()["module_requests"] == 1
+        run(held)
+
+
+def test_what_can_not_be_packed_after_all_is_told(own: ModuleType, held: list[Callable[[], Any]], asked: threading.Event,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    with ramet.Tree() as tree:
+        call = tree.local(python=BARE).start(own.total)
+        assert asked.wait(30)
+
+        def fail(*_: Any) -> None:
+            raise OSError("the disk is gone")
+        with monkeypatch.context() as broken:
+            broken.setattr(ModuleServer, "records", fail)
+            run(held)
+        with pytest.raises(ramet.RemoteError, match="can't be packed: OSError.*the disk is gone"):
+            call.result(60)
+
+
+def test_a_node_that_is_lost_gets_nothing_more(own: ModuleType, held: list[Callable[[], Any]], asked: threading.Event) -> None:
+    with ramet.Tree() as tree:
+        node = tree.local(python=BARE)
+        call = node.start(own.total)
+        assert asked.wait(30)
+        node.kill()
+        with pytest.raises(ramet.ClosedError):
+            call.result(60)
+        sent = tree.stats()["modules_sent"]
+        run(held)
+        assert tree.stats()["modules_sent"] == sent and not tree._shipper.coming._waiting

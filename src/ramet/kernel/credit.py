@@ -290,7 +290,7 @@ class CreditQueue(FairQueue):
         if not self.rate.rate:
             return limits.frame_bytes_max
         size = self.rate.rate * late.fragment_s / max(1, self.begun // 4)
-        return min(limits.frame_bytes_max, max(late.fragment_bytes_min, int(size)))
+        return min(limits.fragment_bytes_max, max(late.fragment_bytes_min, int(size)))
 
     def acknowledge(self, key, count):
         # type: (Flow, int) -> bool

@@ -65,7 +65,7 @@ class Parser(object):
         need = HEADER_BYTES
         while end - at >= HEADER_BYTES:
             header = unpack_header(data, at)
-            if header[0] != MAGIC or header[8] > limits.frame_bytes_max:
+            if header[0] != MAGIC or header[8] > limits.fragment_bytes_max:
                 raise ProtocolError("not a frame: %r" % (data[at:at + HEADER_BYTES],))
             stop = at + HEADER_BYTES + header[8]
             if stop > end:

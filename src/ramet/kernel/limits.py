@@ -7,6 +7,9 @@ Both sides of a link must agree on those that are marked (wire). The others are 
 # longer than one frame takes: 1 ms at 1 Gbit/s. Below 64 KiB the cost of a frame in Python, 15 us, shows in the throughput.
 frame_bytes_max = 132096
 
+# (wire) The same of a fragment of a long message: where a link is so fast that this takes less than ``fragment_s``.
+fragment_bytes_max = 262144
+
 # What is longer is a long message, under credit (``credit``), to and from nodes that have the late parts for that. Credit costs
 # 30 us, so calls with less do without.
 plain_bytes_max = 8192

@@ -53,12 +53,20 @@ class Templates:
                 gardener.failed(node, _failure(plan["what"], error))
                 parent.kill()
                 return
-            state = node._state
-            state.has.update(parent._state.has)
-            state.installed = parent._state.installed
+            self._inherit(node, parent, preload)
             gardener._line_up(node, plan)
         ready.add_done_callback(made)
         return node
+
+    def _inherit(self, node: Node, template: Node, preload: Sequence[str]) -> None:
+        """A fork begins with what its template has, which is also all that was coming, and may ask for what that may."""
+        shipper = self.tree._shipper
+        with shipper.lock:
+            shipper.coming.finish()
+            node._state.has.update(template._state.has)
+            node._state.installed = template._state.installed
+            for module in preload:
+                shipper.server.grant(node.id, shipper.server.closure(module))
 
     def _template(self, grower: Grower, preload: list[str], options: dict[str, Any]) -> tuple[Node, Call[bool]]:
         tree = self.tree

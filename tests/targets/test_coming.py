@@ -39,21 +39,33 @@ def own(tmp_path: Path) -> Iterator[ModuleType]:
         names = "".join(f"name_{i} = '{hashlib.sha256(b'%d %d' % (n, i)).hexdigest()}'\n" for i in range(130))
         files[f"chain/p{n}.py"] = below + "def total(): return below() + 1\n" + names
     sources.write(tmp_path / "site-packages", files)
-    sources.write(tmp_path / "own", {"useschain.py": "from chain.p0 import total as first\ndef total(): return first()\n"})
+    sources.write(tmp_path / "own", {
+        "useschain.py": "from chain.p0 import total as first\ndef total(): return first()\n",
+        "useslater.py": "def total():\n    from chain.p0 import total\n    return total()\n"})  # fmt: skip
     with sources.on_path(tmp_path / "site-packages", tmp_path / "own"):
         import useschain  # type: ignore[import-not-found]
+        import useslater  # type: ignore[import-not-found]
+        useschain.later = useslater
         yield useschain
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], Any]]:
+def begun() -> threading.Event:
+    """Set when something is coming to a node."""
+    return threading.Event()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch, begun: threading.Event) -> list[Callable[[], Any]]:
     """Steps that the keeper would take, and doesn't until the test takes them."""
     steps: list[Callable[[], Any]] = []
     begin = coming.Coming.begin
 
-    def hold(self: coming.Coming, *args: Any) -> None:
+    def hold(self: coming.Coming, node: ramet.Node | None, *args: Any) -> None:
         self._soon = steps.append
-        begin(self, *args)
+        begin(self, node, *args)
+        if node is not None:
+            begun.set()
     monkeypatch.setattr(coming.Coming, "begin", hold)
     return steps
 
@@ -134,3 +146,12 @@ def test_a_node_that_is_lost_gets_nothing_more(own: ModuleType, held: list[Calla
         sent = tree.stats()["modules_sent"]
         run(held)
         assert tree.stats()["modules_sent"] == sent and not tree._shipper.coming._waiting
+
+
+def test_a_fork_asks_for_what_was_coming_to_its_template(own: ModuleType, held: list[Callable[[], Any]],
+                                                         begun: threading.Event) -> None:
+    with ramet.Tree() as tree:
+        options = {"preload": ["useslater"], "python": BARE}
+        tree.fork(**options).wait(60)
+        assert begun.wait(60)
+        assert tree.fork(**options).start(own.later.total).result(60) == PARTS

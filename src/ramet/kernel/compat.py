@@ -133,8 +133,6 @@ def pipe():
     # type: () -> Any
     """A non-blocking pipe that started programs don't inherit: (read end, write end)."""
     import os
-    if hasattr(os, "pipe2"):
-        return os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     ends = os.pipe()
     for fd in ends:
         set_cloexec(fd)

@@ -21,6 +21,8 @@ from ramet.node import Node
 PIECE_MODULES = 12
 # Fewer aren't worth a second message.
 MODULES_MIN = 3 * PIECE_MODULES
+# So much source, as compressed bytecode, is more than is sent to a node that hasn't told what is installed there.
+SURELY_LARGE_BYTES = 1 << 19
 
 
 @dataclass
@@ -56,10 +58,13 @@ class Coming:
         self._waiting.append(_Rest(node, form, names))
         self._soon(self._next)
 
-    def has(self, node: Node, form: str, names: Iterable[str]) -> bool:
-        """Whether all of these are on their way to a node."""
+    def brings(self, node: Node, form: str, names: Iterable[str]) -> bool:
+        """Whether all of these are on their way to a node. If not, all that is coming is sent now, since others will be."""
         coming = {name for rest in self._waiting if rest.node == node and rest.form == form for name in rest.names}
-        return bool(coming) and coming.issuperset(names)
+        if coming.issuperset(names):
+            return True
+        self.finish()
+        return False
 
     def finish(self) -> None:
         """Send all that is coming now."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from ramet import codec, kernel
 from ramet.bootstrap import packing
-from ramet.coming import MODULES_MIN, PIECE_MODULES, Coming
+from ramet.coming import MODULES_MIN, PIECE_MODULES, SURELY_LARGE_BYTES, Coming
 from ramet.kernel import limits, values
 from ramet.kernel.core import MODULES, Core, Message
 from ramet.kernel.errors import ProtocolError
@@ -99,8 +99,6 @@ ABSENT_MAX = 20_000
 # Until it is known what is installed on a node, libraries are sent only if they come to no more than this; else they follow
 # when it has told: at the latest when it asks for the first of them.
 UNASKED_BYTES_MAX = 65_536
-# What so much source makes as bytecode, compressed, is surely more than that.
-SURELY_LARGE_BYTES = 8 * UNASKED_BYTES_MAX
 
 
 @functools.lru_cache(4096)
@@ -301,18 +299,15 @@ class Shipper:
         installed = _installed(state)
         needed = self.server.lacking(closure, installed or (), asked)
         lacking = [name for name in needed if (form, name) not in state.has]
-        if self.coming.has(node, form, lacking):
-            lacking = []
-        elif lacking:
-            self.coming.finish()
-            lacking = [name for name in lacking if (form, name) not in state.has]
+        coming = self.coming.brings(node, form, lacking)    # else it has been sent now
+        lacking = [name for name in lacking if not coming and (form, name) not in state.has]
         absent = self.server.absent(closure, form)
         if given:
             state.has.update([_key(form, name) for name in lacking])
             self._note_absent(state, absent)
             return needed, absent, {}
         unasked = installed is None and not asked
-        lacking, coming = self._split(node, form, lacking, closure.order, bool(asked), unasked)
+        lacking, later = self._split(node, form, lacking, closure.order, bool(asked), unasked)
         records, refused = self.server.records(lacking, form)
         natives = self.server.native_records(records, state.facts, form, UNASKED_BYTES_MAX if unasked else sys.maxsize)
         if unasked and sum(len(record[3]) for record in (*records.values(), *natives.values())) > UNASKED_BYTES_MAX:
@@ -321,25 +316,23 @@ class Shipper:
         # Else it may be that it takes bytecode, and gets it when it asks.
         if form != "source" or (state.up and state.form == form):
             absent = absent | refused
-        self._send(node, form, records, absent, CONTROL, coming)
+        self._send(node, form, records, absent, CONTROL, later)
         self._send_native(node, natives)
-        if coming:
-            self.coming.begin(node, form, coming)
+        if later:
+            self.coming.begin(node, form, later)
         return needed, absent, refused
 
     def _split(self, node: Node, form: str, lacking: list[str], order: Iterable[str], asked: bool,
                unasked: bool) -> tuple[list[str], list[str]]:
         """What of a closure is sent at once, and what comes piece by piece, since it was never packed."""
-        state = node._state
         sizes = {} if asked or form != BYTECODE_FORM else self.server.never_packed(lacking, form)
-        if len(sizes) < MODULES_MIN:
+        large = sum(sizes.values()) > SURELY_LARGE_BYTES
+        if len(sizes) < MODULES_MIN or not (large if unasked else node.parent is None and node._state.up):
             return lacking, []
         cold = list(dict.fromkeys([*(name for name in order if name in sizes), *sizes]))
-        if unasked and sum(sizes.values()) > SURELY_LARGE_BYTES:     # it will be sent, but not yet
+        if unasked:     # it will be sent, but not yet
             self.coming.begin(None, form, cold)
             return [name for name in lacking if name not in sizes], []
-        if node.parent is not None or not state.up or unasked:
-            return lacking, []
         later = cold[PIECE_MODULES:]
         return [name for name in lacking if name not in set(later)], later
 

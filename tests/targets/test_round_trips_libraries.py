@@ -19,6 +19,7 @@ import ramet
 from ramet import codec
 from ramet.bootstrap import packing
 from ramet.kernel.core import MODULES, Core
+from ramet.shelter import ShelteredCore
 from support import needs, remote, sources
 from targets.test_round_trips import Flights
 
@@ -189,14 +190,14 @@ def test_twenty_nodes_at_once_get_each_module_once(own: ModuleType) -> None:
 def test_nothing_goes_twice_over_a_link(own: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even parts of the kernel, which follow the first call and are needed by others soon after. But in another form."""
     carried: collections.Counter[tuple[int, str, str]] = collections.Counter()
-    send = Core.send
+    send = ShelteredCore.send
 
     def counted(self: Core, dst: int, handle: int, chunks: Any, *rest: Any, **named: Any) -> bool:
         if handle == MODULES and self.id == 0:
             _, form, _, records, _ = codec.decode(b"".join(map(bytes, chunks)))
             carried.update((dst, form, record[0]) for record in records)
         return send(self, dst, handle, chunks, *rest, **named)
-    monkeypatch.setattr(Core, "send", counted)
+    monkeypatch.setattr(ShelteredCore, "send", counted)
     with ramet.Tree() as tree:
         hop = tree.local(python=BARE)
         assert hop.call(remote.add, 1) == 1
@@ -217,7 +218,7 @@ def test_no_node_gets_a_module_in_two_forms_and_a_link_carries_it_twice_only_for
     """As bytecode for those that take it, as source for others and for those of which it isn't known when a call is sent."""
     carried: collections.Counter[tuple[str, str]] = collections.Counter()      # over the link to the hop
     meant: dict[tuple[int, str], set[str]] = collections.defaultdict(set)
-    send = Core.send
+    send = ShelteredCore.send
 
     def counted(self: Core, dst: int, handle: int, chunks: Any, *rest: Any, **named: Any) -> bool:
         if handle == MODULES and self.id == 0:
@@ -227,7 +228,7 @@ def test_no_node_gets_a_module_in_two_forms_and_a_link_carries_it_twice_only_for
                 if not name.startswith("ramet."):       # of these, see above
                     meant[target, name].add(form)
         return send(self, dst, handle, chunks, *rest, **named)
-    monkeypatch.setattr(Core, "send", counted)
+    monkeypatch.setattr(ShelteredCore, "send", counted)
 
     def crossed(form: str) -> int:
         assert max(carried.values()) == 1

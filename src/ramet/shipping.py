@@ -343,9 +343,7 @@ class Shipper:
         except Exception as error:
             records, refused = {}, dict.fromkeys(names, f"{REFUSED}it can't be packed: {error!r}")
         if node is not None:
-            self._send_loaders(node, records)
             self._send(node, form, records, refused)
-            self._send_native(node, self.server.native_records(records, node._state.facts, form, sys.maxsize))
 
     def _send_loaders(self, node: Node, records: dict[str, Any]) -> None:
         """Send the parts of the kernel that load what isn't plain code."""

@@ -43,6 +43,19 @@ def take(calls, message):
     # type: (Calls, Message) -> None
     """Take a CANCEL: [reply handle of a call of the same source]."""
     key = message.src, values.decode(message.body)[0]
+    if not _taken(calls, key):
+        if not calls.early:
+            calls.early = {}
+        elif len(calls.early) >= early_max:
+            calls.early.pop(next(iter(calls.early)), None)
+        calls.early[key] = True
+        if _taken(calls, key):      # it came after the first look, and before it could be known as cancelled
+            calls.early.pop(key, None)
+
+
+def _taken(calls, key):
+    # type: (Calls, Any) -> bool
+    """End a call that waits or runs. False: there is none."""
     waits = None
     with calls.lock:
         for waiting in list(calls.waiting):
@@ -54,12 +67,9 @@ def take(calls, message):
         refuse(calls, waits)
     elif current and (current.src, current.reply_to) == key:
         end(main_job(calls, current))
-    elif not (calls.lanes and calls.lanes.end(key)):
-        if not calls.early:
-            calls.early = {}
-        elif len(calls.early) >= early_max:
-            calls.early.pop(next(iter(calls.early)), None)
-        calls.early[key] = True
+    else:
+        return bool(calls.lanes and calls.lanes.end(key))
+    return True
 
 
 def refuse(calls, message):

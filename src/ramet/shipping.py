@@ -187,7 +187,10 @@ class Shipper:
         with self.lock:
             # Who reads a link can't ask for a part that has come in the wrong form.
             form = node._state.form if node._state.form and node._state.sure else "source"
-            missing = [KERNEL + name for name in dict.fromkeys((*MOST, *names)) if (form, KERNEL + name) not in node._state.has]
+            # On 2.7 each import needs these, and mustn't wait for them: all imports share one lock.
+            always = (*MOST, *UNFORESEEN) if form == "source" else MOST
+            wanted = dict.fromkeys((*always, *names))
+            missing = [KERNEL + name for name in wanted if (form, KERNEL + name) not in node._state.has]
             if missing:
                 if not flags:
                     node._state.followed.update(_key(form, name) for name in missing)

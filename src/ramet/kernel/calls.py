@@ -95,7 +95,7 @@ class Calls(object):
             if self.lanes:
                 self.lanes.drain()
             elif len(self.aside) == 1:
-                compat.start_thread(self._late, ("lanes", message))
+                compat.start_thread(self.late, ("lanes", message))
         else:
             self.waiting.append(message)
             self.waiter.wake()
@@ -104,9 +104,9 @@ class Calls(object):
         # type: (Message) -> None
         """Take a CANCEL: [reply handle of the call]. Whose calls are refused has none to end: no thread is started for it."""
         if self.core.routes.commands(message.authority):
-            compat.start_thread(self._late, ("cancelling", message))
+            compat.start_thread(self.late, ("cancelling", message))
 
-    def _late(self, part, message):
+    def late(self, part, message):
         # type: (str, Message) -> None
         """Let a late part take a message. In a thread of its own: who reads a link can't wait for a part that isn't here."""
         try:

@@ -167,11 +167,12 @@ def import_threading():
 
     Up to 3.12 it takes the thread that first imports it for the main thread: ``main_thread()`` is wrong then, and the
     interpreter's end hangs. It isn't imported at start, since it takes 1.5 ms. Another thread asks the main thread by a
-    signal, and goes on after a second whatever comes of it.
+    signal, and goes on after a second whatever comes of it. In 2.7 it is imported at start: what the signal interrupts may
+    hold a lock for which the thread waits that has 2.7's only import lock.
     """
     if thread_id() == main_thread_id:
         try:
-            import threading  # noqa: F401
+            sys.modules.get("threading") or __import__("threading")
         except ImportError:
             pass    # 2.7's smallest has none
     else:
@@ -179,6 +180,10 @@ def import_threading():
         end = monotonic() + 1
         while not hasattr(sys.modules.get("threading"), "main_thread" if not PY2 else "Timer") and monotonic() < end:
             time.sleep(0.001)
+
+
+if PY2:
+    import_threading()
 
 
 def local_module(name):

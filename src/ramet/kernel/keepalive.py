@@ -15,6 +15,7 @@ Signs of life that aren't bytes on the link are what a guardian writes for a nod
 machine that it runs. Looks are counted, not time: whoever was stopped or suspended himself takes nobody for dead.
 """
 import os
+import sys
 
 from ramet.kernel.core import KEEPALIVE
 from ramet.kernel.frames import CONTROL
@@ -109,11 +110,12 @@ def runs(pid):
         return 0
 
 
-def begin(node, message):
+def take(_, message):
     # type: (Any, Message) -> None
-    """An ancestor has sent this part, and says so: look after the neighbours, as CONFIG tells. For who reads the link."""
+    """An ancestor has sent this part, and says so: look after the neighbours, as CONFIG tells."""
+    node = sys.modules["ramet.kernel.start"].node  # type: Any
     settings = node.config.get("keepalive")
-    if not settings or not node.core.routes.commands(message.authority) or getattr(node, "watch", None):
+    if not settings or getattr(node, "watch", None):
         return
 
     def neighbours():

@@ -62,7 +62,7 @@ class Self(object):
         # type: (str, str) -> None
         """Ask the parent for a module; when it returns, the cache knows it or knows why not."""
         if compat.thread_id() in (self.core.routes.parent.parsing, self.loop.thread):
-            raise ImportError("%s is needed by a thread that receives messages" % name)
+            raise ImportError("%s is needed to receive messages" % name)
         flags, body = self.core.request(self.core.routes.ancestors[0], core.MODULE_REQUEST,
                                         [form, [name], self.core.id], CONTROL)
         if flags & DEAD:
@@ -101,9 +101,8 @@ class Self(object):
         # type: (core.Message) -> None
         """A neighbour asks for a sign of life; or an ancestor, who has sent that part before, for looking after neighbours."""
         self.core.reply(message, [], CONTROL)
-        if message.body:
-            from ramet.kernel import keepalive
-            keepalive.begin(self, message)
+        if message.body and self.core.routes.commands(message.authority):
+            compat.start_thread(self.calls.late, ("keepalive", message))
 
     def on_end(self, message):
         # type: (core.Message) -> None

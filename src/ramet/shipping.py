@@ -42,8 +42,8 @@ UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
            "spawn", "questions", "grow", "nursery")  # fmt: skip
-# What ends calls; and what runs them in other lanes than the main one.
-CANCELLING = (*LONG, "failures", "handles", "jobs", "offspring", "cancelling")
+# What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
+CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "offspring", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "template")
@@ -187,10 +187,7 @@ class Shipper:
         with self.lock:
             # Who reads a link can't ask for a part that has come in the wrong form.
             form = node._state.form if node._state.form and node._state.sure else "source"
-            # On 2.7 each import needs these, and mustn't wait for them: all imports share one lock.
-            always = (*MOST, *UNFORESEEN) if form == "source" else MOST
-            wanted = dict.fromkeys((*always, *names))
-            missing = [KERNEL + name for name in wanted if (form, KERNEL + name) not in node._state.has]
+            missing = [KERNEL + name for name in dict.fromkeys((*MOST, *names)) if (form, KERNEL + name) not in node._state.has]
             if missing:
                 if not flags:
                     node._state.followed.update(_key(form, name) for name in missing)

@@ -308,6 +308,8 @@ class Gardener:
         for child in list(self.nodes.values()):
             if child.parent == node:
                 child._state.closing |= state.closing
+                if not child._state.up:     # it couldn't be grown, for the same reason
+                    child._state.connect_error = child._state.connect_error or state.connect_error
                 named = f"node {node.name}: "
                 self.gone(child, reason if reason.startswith(named) else named + reason)
         self.gates.leave(_above(node), node.id)

@@ -76,11 +76,11 @@ def test_a_stopped_leaf_does_not_fill_the_node_before_it_with_small_messages_eit
         pids = [node.call(remote_bulk.pid) for node in (middle, leaf, other)]
         before = memory(pids[0])
         with stopped(pids[1]):
-            calls = [leaf.start(remote_bulk.size_of, b"x" * size) for _ in range(300) for size in (100_000, 8_000)]
+            calls = [leaf.start(remote_bulk.size_of, b"x" * size) for _ in range(140) for size in (100_000, 8_000)]
             for _ in range(20):
                 assert other.call(remote_bulk.size_of, b"y" * 1000) == 1000
             assert memory(pids[0]) - before < 8000
-        assert [call.result(60) for call in calls] == [100_000, 8_000] * 300
+        assert [call.result(60) for call in calls] == [100_000, 8_000] * 140
         assert tree.stats()["refused"] == 0
 
 

@@ -83,7 +83,7 @@ def test_406_and_480_connecting_and_disconnecting_in_a_loop() -> None:
                     call.result()
             (node.kill if number % 3 else node.close)()
         end = time.monotonic() + LONG_S
-        while (left := leaks.processes() - before) and time.monotonic() < end:
+        while ((left := leaks.processes() - before) or tree.nodes) and time.monotonic() < end:
             time.sleep(0.05)
         assert not left and tree.nodes == []
         assert tree.local().call(remote.add, 1, 2) == 3

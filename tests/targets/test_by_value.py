@@ -30,8 +30,11 @@ FACTOR = 3
 
 @pytest.fixture(scope="module")
 def grown() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        tree.local().call(remote.add, 1)    # what a thread holds that waits for a call is there from now on
+    shown = threading.Event()
+    with ramet.Tree(on_output=lambda *_: shown.set()) as tree:
+        # What a thread holds that waits for a call is there from now on; and the thread that shows output: 2.7 has some.
+        assert tree.local().call(os.write, 1, b"here\n") == 5
+        assert shown.wait(60)
         yield tree
 
 

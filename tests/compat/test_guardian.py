@@ -454,7 +454,7 @@ def test_it_vouches_for_a_node_that_does_not_read_but_runs(python: str) -> None:
 
 def test_it_does_not_vouch_for_a_node_that_reads(python: str) -> None:
     """Twenty looks are more than enough to see it wrongly."""
-    with node(python, "time.sleep(2); say('over'); time.sleep(100)", pipe=True, keepalive=(0.1, 1000)) as it:
+    with node(python, "time.sleep(1); say('over'); time.sleep(100)", pipe=True, keepalive=(0.05, 1000)) as it:
         assert it.process.stderr is not None
         assert it.line() == "over"
         os.kill(it.pid, signal.SIGKILL)
@@ -464,7 +464,7 @@ def test_it_does_not_vouch_for_a_node_that_reads(python: str) -> None:
 
 def test_it_does_not_vouch_for_a_node_that_is_stopped_and_ends_it(python: str) -> None:
     """Though its link is up."""
-    with node(python, SUBPROCESSES + "os.kill(os.getpid(), 19)", pipe=True, keepalive=(0.1, 1)) as it:
+    with node(python, SUBPROCESSES + "os.kill(os.getpid(), 19)", pipe=True, keepalive=(0.05, 0.5)) as it:
         assert it.link is not None and it.process.stderr is not None
         others = list(map(int, it.line().split()))
         os.waitpid(it.pid, os.WUNTRACED)
@@ -475,7 +475,7 @@ def test_it_does_not_vouch_for_a_node_that_is_stopped_and_ends_it(python: str) -
 
 
 def test_it_does_not_vouch_where_stderr_is_the_link(python: str) -> None:
-    with node(python, "time.sleep(2); say('over'); time.sleep(100)", pipe=True, keepalive=(0.1, 1000), merged=True) as it:
+    with node(python, "time.sleep(1); say('over'); time.sleep(100)", pipe=True, keepalive=(0.05, 1000), merged=True) as it:
         assert it.link is not None and it.process.stderr is not None
         os.write(it.link, b"are you there?")
         assert it.line() == "over"

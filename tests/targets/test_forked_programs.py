@@ -68,5 +68,5 @@ def test_a_daemon_that_was_forked_outlives_the_program_and_no_node_does() -> Non
 def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

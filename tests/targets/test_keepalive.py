@@ -53,7 +53,7 @@ def gone(*pids: int) -> bool:
             try:
                 if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
                     left.append(pid)
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 pass
         if not left or time.monotonic() > end:
             return not left

@@ -353,9 +353,7 @@ class Shipper:
             self.kernel_parts(node, ("staged",))
 
     def _send_native(self, node: Node, records: dict[str, Any], given: bool = False) -> None:
-        """Send native code, or take it down as given. As control, so it precedes the call that needs it, in any lane: what
-        isn't control is under credit, where a call may overtake it, ask for it, and get it once more.
-        """
+        """Send native code, or take it down as given. As control, so it precedes the call that needs it, in any lane."""
         hop = self.first_hop(node)._state
         for name, record in records.items():
             if (NATIVE_FORM, name) not in node._state.has and not given:

@@ -184,7 +184,7 @@ class SimCalls(calls.Calls):
 
     def __init__(self, node: Node) -> None:
         self.node, self.core = node, node.core
-        self.waiting, self.aside = compat.deque(), compat.deque()
+        self.waiting, self.aside, self.cancels = compat.deque(), compat.deque(), compat.deque()
         self.lanes: Any = SimLanes(self)
         self.early: Any = {}
         self.lock = NoLock()
@@ -241,6 +241,7 @@ class SimCalls(calls.Calls):
             if self.job_event:
                 self.job_event.args[-1](True)
         else:
+            self.cancels.append(message)
             cancelling.take(self, message)
 
 

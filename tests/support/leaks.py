@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from dataclasses import dataclass, field
 
 MARK_NAME = "RAMET_TEST_MARK"
 SETTLE_S = 2.0
+
+#: The thread that each open tree has, and those of which it starts one each when there is something for them to do.
+TREE, LATER = "ramet-keeper", ("ramet-display",)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,18 @@ class Snapshot:
         """What is here now and wasn't before."""
         return Snapshot(
             self.descriptors - before.descriptors,
-            self.threads - before.threads,
+            self._new_threads(before),
             self.processes - before.processes,
         )
+
+    def _new_threads(self, before: Snapshot) -> frozenset[tuple[int, str]]:
+        """Without those that trees which were open before have started only now: for the first output of a node, say."""
+        old = {tid for tid, _ in before.threads}    # not by name: one that is just starting gets its own a moment later
+        trees = sum(name == TREE and tid in old for tid, name in self.threads)
+        return frozenset(
+            thread for name in {name for _, name in self.threads}
+            for thread in sorted(thread for thread in self.threads if thread[1] == name)[trees if name in LATER else 0:]
+            if thread[0] not in old)
 
     def __bool__(self) -> bool:
         return bool(self.descriptors or self.threads or self.processes)
@@ -85,9 +98,10 @@ def _descriptors() -> Iterator[tuple[int, str]]:
 
 
 def _threads() -> Iterator[tuple[int, str]]:
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
     for name in os.listdir("/proc/self/task"):
         with contextlib.suppress(OSError), open(f"/proc/self/task/{name}/comm") as comm:
-            yield int(name), comm.read().strip()
+            yield int(name), names.get(int(name)) or comm.read().strip()
 
 
 def _read(path: str) -> bytes:

@@ -42,6 +42,24 @@ def test_thread_that_threading_does_not_know() -> None:
     assert not leaks.leaked(before)
 
 
+@pytest.mark.parametrize("open_before", [False, True])
+def test_a_thread_that_an_open_tree_starts_only_now_is_no_leak(open_before: bool) -> None:
+    """One for each tree; without a tree that was there before, it is one."""
+    gate = threading.Event()
+    threads = [threading.Thread(target=gate.wait, name=name) for name in (leaks.TREE, leaks.LATER[0], leaks.LATER[0])]
+    first, later = threads[:open_before], threads[open_before:]
+    for thread in first:
+        thread.start()
+    before = leaks.snapshot()
+    for thread in later:
+        thread.start()
+    left = leaks.leaked(before, settle_s=0)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert len(left.threads) == (1 if open_before else 3) and leaks.LATER[0] in left.describe()
+
+
 def test_what_settles_in_time_is_no_leak() -> None:
     before = leaks.snapshot()
     thread = threading.Timer(0.2, lambda: None)

@@ -61,6 +61,7 @@ class Calls(object):
         running: is the main lane in the function itself? Interrupts are raised there only.
         interrupted: the message whose function is to be interrupted.
         aside: messages for other lanes; ``lanes`` is what takes them, once that part is here.
+        cancels: CANCELs that no thread has taken yet, in the order in which they came.
         early: (source, reply handle) of calls that were cancelled before they came.
     """
 
@@ -71,6 +72,7 @@ class Calls(object):
         self.context = context
         self.waiting = compat.deque()  # type: Any
         self.aside = compat.deque()  # type: Any
+        self.cancels = compat.deque()  # type: Any
         self.lanes = None  # type: Any
         self.early = ()  # type: Any
         self.waiter = core.waiter()
@@ -89,7 +91,7 @@ class Calls(object):
         """Take a CALL. Only an ancestor may run code here."""
         if not self.core.routes.commands(message.authority):
             self.core.refused += 1
-            self.core.reply(message, [b"refused: only ancestors may call functions"], DEAD)
+            self.core.reply(message, [b"refused: only ancestors may call"], DEAD)
         elif message.flow or self.early and (message.src, message.reply_to) in self.early:
             self.aside.append(message)
             if self.lanes:
@@ -104,6 +106,7 @@ class Calls(object):
         # type: (Message) -> None
         """Take a CANCEL: [reply handle of the call]. Whose calls are refused has none to end: no thread is started for it."""
         if self.core.routes.commands(message.authority):
+            self.cancels.append(message)
             compat.start_thread(self.late, ("cancelling", message))
 
     def late(self, part, message):
@@ -218,8 +221,8 @@ class Calls(object):
             for stream in sys.stdout, sys.stderr:
                 try:
                     stream.flush()
-                except (AttributeError, ValueError, EnvironmentError):
-                    pass    # replaced or closed by the function
+                except Exception:
+                    pass    # replaced or closed by the function: whatever it says, the reply must go
         if os.getpid() != self.pid:
             os._exit(flags and 1)   # the function has forked, and this is the child: the link isn't its own
         try:

@@ -39,9 +39,24 @@ kill_grace_s = 1.0
 early_max = 10000
 
 
-def take(calls, message):
+# Held while CANCELs are taken.
+one_by_one = compat.new_lock()
+
+
+def take(calls, _):
     # type: (Calls, Message) -> None
-    """Take a CANCEL: [reply handle of a call of the same source]."""
+    """Take the CANCELs that are there, in their order: what was cancelled first mustn't begin because what it waits for ends.
+
+    Each has a thread, and the threads may get here in any order.
+    """
+    with one_by_one:
+        while calls.cancels:
+            _take(calls, calls.cancels.popleft())
+
+
+def _take(calls, message):
+    # type: (Calls, Message) -> None
+    """Take one CANCEL: [reply handle of a call of the same source]."""
     key = message.src, values.decode(message.body)[0]
     if not _taken(calls, key):
         if not calls.early:

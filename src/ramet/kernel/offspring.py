@@ -125,7 +125,7 @@ def _ticks(age_s):
     except (AttributeError, OSError):
         try:
             with open(PROC + "/uptime") as file:
-                now = float(file.read().split()[0])
+                now = float(file.read().split()[0]) + 0.01      # it may be up to a step later than it says
         except (EnvironmentError, ValueError, IndexError):
             return 0
     return int((now - age_s) * os.sysconf("SC_CLK_TCK"))

@@ -1,0 +1,74 @@
+"""CANCELs: what is ended, and in which order. No link, no thread: the order of the threads is what a test here chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ramet.kernel import calls, cancelling, compat, offspring, values
+from ramet.kernel.core import CALL, CANCEL, Message
+
+
+class OneNode:
+    """Calls of a node whose main lane runs one call, and what is done to them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[tuple[str, int]] = []
+        self.calls = calls.Calls.__new__(calls.Calls)
+        routes = SimpleNamespace(commands=lambda authority: authority == 0)
+        self.calls.core = SimpleNamespace(routes=routes)  # type: ignore[assignment]
+        self.calls.lock = compat.new_lock()
+        self.calls.waiting, self.calls.cancels, self.calls.early = compat.deque(), compat.deque(), ()
+        self.calls.lanes = None
+        self.calls.current = self.call(1)
+        self.threads: list[Message] = []
+        monkeypatch.setattr(compat, "start_thread", lambda _fn, args: self.threads.append(args[1]))
+        monkeypatch.setattr(cancelling, "main_job", lambda _calls, message: message)
+        monkeypatch.setattr(cancelling, "end", self.ended)
+        monkeypatch.setattr(cancelling, "refuse", lambda _calls, message: self.done.append(("refused", message.reply_to)))
+
+    def call(self, handle: int) -> Message:
+        return Message(0, 0, CALL, handle, 0, None, b"")
+
+    def ended(self, message: Message) -> None:
+        """The main lane has ended its call, and takes the next one at once."""
+        self.done.append(("ended", message.reply_to))
+        self.calls.current = None
+        if self.calls.waiting:
+            self.calls.current = self.calls.waiting.popleft()
+            self.done.append(("begun", self.calls.current.reply_to))
+
+    def cancel(self, handle: int) -> None:
+        self.calls.cancel(Message(0, 0, CANCEL, 0, 0, None, b"".join(values.encode([handle]))))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_waits_is_cancelled_before_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """Whichever thread gets there first."""
+    node = OneNode(monkeypatch)
+    node.calls.waiting.append(node.call(2))
+    node.cancel(2)
+    node.cancel(1)
+    for message in node.threads[first], node.threads[1 - first]:
+        cancelling.take(node.calls, message)
+    assert node.done == [("refused", 2), ("ended", 1)]
+    assert not node.calls.cancels and not node.calls.early
+
+
+def test_a_cancel_that_comes_before_its_call_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = OneNode(monkeypatch)
+    node.cancel(5)
+    cancelling.take(node.calls, node.threads[0])
+    assert node.done == [] and (0, 5) in node.calls.early
+
+
+def test_what_the_call_before_has_left_is_not_counted_where_only_uptime_tells_the_time(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process is started at 100.008 s, a call begins at 100.0085, and is cancelled at 100.009: /proc/uptime says 100.00."""
+    monkeypatch.delattr(offspring.time, "clock_gettime")
+    monkeypatch.setattr(offspring, "PROC", str(tmp_path))
+    monkeypatch.setattr(offspring.os, "sysconf", {"SC_CLK_TCK": 100}.__getitem__)
+    (tmp_path / "uptime").write_text("100.00 90.00\n")
+    assert offspring._ticks(0.0005) + 1 > 10000, "born in the same step as the call before's"

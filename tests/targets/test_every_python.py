@@ -1,5 +1,5 @@
-"""Every Python of this machine and of its roots, most of those minimal, behind every connector that changes the account or
-namespaces. Containers, nspawn and chroot are in ``test_pythons_inside.py``."""
+"""Every Python of this machine and of its roots, most of those minimal, behind ssh and every connector that changes the
+account or namespaces. Containers, nspawn and chroot are in ``test_pythons_inside.py``."""
 from __future__ import annotations
 
 import os
@@ -10,6 +10,7 @@ import pytest
 from ramet import Node, Tree
 from support import needs, pythons, remote_small
 from targets.accounts import Accounts
+from targets.sshd import HOST, Sshd
 
 pytestmark = pytest.mark.xdist_group("accounts")
 
@@ -26,8 +27,14 @@ def accounts() -> Iterator[Accounts]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def sshd() -> Iterator[Sshd]:
+    with Sshd() as server:
+        yield server
+
+
 @pytest.mark.parametrize("which", [*PYTHONS, *pythons.missing()])
-def test_every_python_behind_every_connector(accounts: Accounts, which: str) -> None:
+def test_every_python_behind_every_connector(accounts: Accounts, sshd: Sshd, which: str) -> None:
     """All as root, in whose home some lie. Each: grow, call, a module of our own, all bytes, a child of the same kind."""
     if which not in PYTHONS:
         needs.lacking(f"python {which}")
@@ -40,6 +47,7 @@ def test_every_python_behind_every_connector(accounts: Accounts, which: str) -> 
             free.sudo("root", python=words, name="sudo"), free.doas("root", python=words, name="doas"),
             asks.sudo("root", python=words, password=accounts.password, name="sudo-password"),
             asks.doas("root", python=words, password=accounts.password, name="doas-password"),
+            tree.ssh(HOST, **sshd.by_key(username="root", python=words, name="ssh")),
             tree.su("root", python=words, name="su"), tree.unshare(["uts", "net"], python=words, name="unshare"),
             tree.nsenter(os.getpid(), namespaces=["uts", "net"], root=False, python=words, name="nsenter"),
         ]  # fmt: skip

@@ -158,6 +158,35 @@ def test_writing_waits_for_room(running: Loop, pair: tuple[socket.socket, socket
     running.forget(ours.fileno())
 
 
+def test_what_is_forgotten_and_closed_while_the_keeper_turns_to_it(make: Callable[[], Loop]) -> None:
+    """Another thread's: between the keeper's look at what to wait for, and its waiting."""
+    loop = make()
+    ends = os.pipe()
+    wait = loop.poller.poll
+
+    def overtaken(limit: float) -> Any:
+        loop.poller = poller
+        if isinstance(poller, Select):
+            left = dict(poller.masks)
+            close()
+            poller.masks.update(left)       # as it was copied
+        else:
+            close()
+        return wait(limit)
+
+    def close() -> None:
+        loop.forget(ends[0])
+        os.close(ends[0])
+    poller = loop.poller
+    loop.watch(ends[0], lambda: None)
+    loop.call_later(0, bool)
+    loop.poller = SimpleNamespace(poll=overtaken)
+    loop.once()
+    assert loop.poller is poller
+    os.close(ends[1])
+    loop_late.close(loop)
+
+
 def test_a_paused_descriptor_is_left_alone(running: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     there = threading.Semaphore(0)

@@ -157,8 +157,8 @@ class Loop(object):
         try:
             events = self.poller.poll(wait if self.shareable or wait < 0 else wait * 1000 + 1)
         except (OSError, IOError, select.error) as error:
-            if not interrupted(error):
-                raise
+            if self.shareable and not interrupted(error):
+                raise       # select and poll: one that was forgotten and closed just now is no descriptor any more
             events = []
         for fd, event in events:
             if event & (IN | FAILED) and fd in self.readers:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from ramet import ClosedError, ConnectError, Node, NodeLostError, Tree
 from ramet.kernel.core import GROW
 from support import needs, remote
+from support.eventually import until
 
 #: Says both markers, as if a kernel ran, and goes on in a way of its own.
 SAYS = r'printf "\nRAMET1 30b0000 c\n"; dd bs=1 count=9000 >/dev/null 2>&1; printf "\nRAMET2\n"; '
@@ -50,6 +52,23 @@ def test_it_goes_silent(tree: Tree) -> None:
     with pytest.raises(ConnectError, match="its kernel said that it runs, and then nothing within 2 s") as caught:
         tree.command(["sh", "-c", SAYS + "exec sleep 600"], connect_timeout_s=2).wait(60)
     assert caught.value.stage == "bootstrap" and "connect_timeout_s=" in caught.value.remedy
+
+
+def test_what_was_sent_to_be_grown_there_fails_for_the_same_reason(tree: Tree, tmp_path: Path) -> None:
+    """It says so as an error of connecting, with stage and remedy, at any depth: nothing that was connected has been lost."""
+    goes_on = tmp_path / "goes on"
+    program = f'{SAYS} while ! [ -e "{goes_on}" ]; do sleep 0.01; done; exit 3'
+    for parent in growers(tree)[:2]:
+        goes_on.unlink(missing_ok=True)
+        node = parent.command(["sh", "-c", program])
+        until(lambda node=node: node._state.open, "what is sent to it isn't held back any more")
+        child = node.local()
+        grandchild = child.local()
+        goes_on.touch()
+        for one in (grandchild, child, node):
+            with pytest.raises(ConnectError, match="lost before it said more|ended before a kernel ran") as caught:
+                one.wait(60)
+            assert caught.value.stage == "bootstrap" and "by hand" in caught.value.remedy
 
 
 def test_what_was_up_is_lost_and_what_was_closed_is_closed(tree: Tree) -> None:

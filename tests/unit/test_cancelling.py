@@ -64,6 +64,23 @@ def test_a_cancel_that_comes_before_its_call_is_kept(monkeypatch: pytest.MonkeyP
     assert node.done == [] and (0, 5) in node.calls.early
 
 
+def test_a_call_that_comes_while_its_cancel_is_looked_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came after the first look, and before it was known as cancelled: it would run, and nobody would end it."""
+    node = OneNode(monkeypatch)
+
+    class Early(dict[object, bool]):
+        def __setitem__(self, key: object, value: bool) -> None:
+            assert not node.calls.waiting
+            node.calls.arrive(node.call(5))
+            super().__setitem__(key, value)
+    node.calls.waiter = SimpleNamespace(wake=lambda: None)  # type: ignore[assignment]
+    node.calls.early = Early({(0, 4): True})
+    node.cancel(5)
+    cancelling.take(node.calls, node.threads[0])
+    assert node.done == [("refused", 5)] and not node.calls.waiting
+    assert (0, 5) not in node.calls.early, "it would hit no other call"
+
+
 def test_what_the_call_before_has_left_is_not_counted_where_only_uptime_tells_the_time(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A process is started at 100.008 s, a call begins at 100.0085, and is cancelled at 100.009: /proc/uptime says 100.00."""

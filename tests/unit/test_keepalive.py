@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ramet
-from ramet.kernel import keepalive
-from ramet.kernel.core import KEEPALIVE
+from ramet.kernel import compat, keepalive, start
+from ramet.kernel.core import KEEPALIVE, Message
 from ramet.kernel.keepalive import Watch
 from ramet.lookout import NEVER_S, checked
 
@@ -134,6 +135,22 @@ def test_a_process_runs_or_is_stopped_or_gone() -> None:
         process.kill()
         process.wait()
     assert keepalive.runs(process.pid) == 0
+
+
+def test_only_an_ancestor_says_that_neighbours_are_to_be_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For that a thread is started: not for a child that says so as often as it can. It is answered, as anybody."""
+    threads: list[int] = []
+    replies: list[int] = []
+    monkeypatch.setattr(compat, "start_thread", lambda _fn, args: threads.append(args[1].authority))
+    node = start.Self.__new__(start.Self)
+    node.core = SimpleNamespace(  # type: ignore[assignment]
+        reply=lambda message, *_: replies.append(message.authority),
+        routes=SimpleNamespace(commands=lambda authority: authority == 0))
+    node.calls = SimpleNamespace(late=None)  # type: ignore[assignment]
+    for authority in (7, 0):
+        for body in (b"", b"\xc3"):
+            node.on_keepalive(Message(authority, authority, KEEPALIVE, 1000, 0, None, body))
+    assert replies == [7, 7, 0, 0] and threads == [0]
 
 
 @pytest.mark.parametrize("bad", [0, -1, True, "30", float("nan"), float("inf")])

@@ -235,3 +235,38 @@ def test_kqueue_is_told_of_changes_only(monkeypatch: pytest.MonkeyPatch, pair: t
     assert queue.poll(0) == []
     queue.close()
     assert queue.queue.closed
+
+
+def test_timers_come_in_the_order_of_their_time_and_equal_ones_as_they_were_asked_for(make: Callable[[], Loop]) -> None:
+    loop = make()
+    now = 0.0
+    loop.now = lambda: now
+    said: list[int] = []
+    delays = [index * 7919 % 50 for index in range(500)]
+    timers = [loop.call_later(delay, said.append, index) for index, delay in enumerate(delays)]
+    for timer in timers[::7]:
+        timer.cancel()
+    now = 50.0
+    loop.once()
+    assert said == sorted((index for index in range(500) if index % 7), key=lambda index: (delays[index], index))
+    loop_late.close(loop)
+
+
+def test_a_timer_among_many_is_put_in_its_place_with_few_looks(make: Callable[[], Loop]) -> None:
+    loop = make()
+    looks = 0
+
+    class Watched(loop_module.Timer):
+        def __getattribute__(self, name: str) -> Any:
+            nonlocal looks
+            looks += name == "when"
+            return super().__getattribute__(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_module, "Timer", Watched)
+        for index in range(10_000):
+            loop.call_later(1000 - index % 2 * 500, bool)
+        before = looks
+        loop.call_later(1, bool)
+    assert before < 10_000 * 32 and looks - before < 32     # all of them were looked at each time: 10,000
+    assert loop.timers[0].when == min(timer.when for timer in loop.timers)
+    loop_late.close(loop)

@@ -18,7 +18,6 @@ if MYPY:
 
 IN = 1      # the same values in poll and epoll
 OUT = 4
-FAILED = 24  # POLLERR | POLLHUP: reported even when nothing was asked for
 
 
 def interrupted(error):
@@ -132,11 +131,16 @@ class Loop(object):
         """Call from the keeper when so many seconds have passed."""
         timer = Timer(self.now() + seconds, fn, args)
         with self.lock:
-            self.timers.append(timer)
-            self.timers.sort(key=_when)
-            first = self.timers[0] is timer
-        if first:
-            self._wake()
+            at, end = 0, len(self.timers)
+            while at < end:
+                half = (at + end) // 2
+                if self.timers[half].when > timer.when:
+                    end = half
+                else:
+                    at = half + 1
+            self.timers.insert(at, timer)
+            if not at:
+                self._wake()
         return timer
 
     def run(self):
@@ -149,11 +153,7 @@ class Loop(object):
     def once(self):
         # type: () -> None
         """Wait for something, and do what is due."""
-        wait = -1.0
-        if self.soon:
-            wait = 0
-        elif self.timers:
-            wait = max(0.0, self.timers[0].when - self.now())
+        wait = 0 if self.soon else max(0, self.timers[0].when - self.now()) if self.timers else -1
         try:
             events = self.poller.poll(wait if self.shareable or wait < 0 else wait * 1000 + 1)
         except (OSError, IOError, select.error) as error:
@@ -161,13 +161,12 @@ class Loop(object):
                 raise       # select and poll: one that was forgotten and closed just now is no descriptor any more
             events = []
         for fd, event in events:
-            if event & (IN | FAILED) and fd in self.readers:
+            if event & ~OUT:     # a failure is reported even when nothing was asked for
                 self._do(self.readers.get(fd))
-            if event & (OUT | FAILED) and fd in self.writers:
+            if event & ~IN:
                 self._do(self.writers.get(fd))
         for _ in range(len(self.soon)):
-            fn, args = self.soon.popleft()
-            self._do(fn, args)
+            self._do(*self.soon.popleft())
         now = self.now()
         while self.timers and self.timers[0].when <= now:
             with self.lock:
@@ -219,8 +218,3 @@ class Loop(object):
         # type: () -> None
         os.read(self.wake_r, 99)
         self.woken = False
-
-
-def _when(timer):
-    # type: (Timer) -> float
-    return timer.when

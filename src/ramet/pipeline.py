@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ramet.call import Call
-from ramet.kernel.errors import CallCancelled
+from ramet.kernel.errors import CallCancelled, RemoteError
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -43,5 +43,5 @@ class Pipeline:
             return
         for call in self.calls:
             failure = call.exception()
-            if failure is not None and not isinstance(failure, CallCancelled):
+            if failure is not None and (not isinstance(failure, CallCancelled) or isinstance(failure, RemoteError)):
                 raise failure

@@ -57,3 +57,52 @@ def raise_one(name):
             outer.__cause__ = error
             raise outer
     raise globals()[name](name)
+
+
+def raise_ours(name, text):
+    """Raise one of ramet's own, as a function that calls ramet may do."""
+    import ramet
+    raise getattr(ramet, name)(text)
+
+
+def raise_connect_error():
+    import ramet
+    error = ramet.HostKeyError("it has changed", "authenticate", "the last line")
+    error.command, error.status, error.remedy = "ssh web1", 255, "look at it"
+    raise error
+
+
+def raise_below(id, name, *args):
+    """The same in a node below this one, whose error isn't caught here."""
+    import ramet
+    peer = ramet.here().peer(id)
+    return peer.call(globals()[name], *args)
+
+
+def raise_own_busy():
+    import ramet
+
+    class Mine(ramet.BusyError):
+        pass
+    raise Mine("of a class of its own")
+
+
+def wait_for_itself():
+    """A call of its own lane."""
+    import os
+
+    import ramet
+    return ramet.here().itself.call(os.getpid)
+
+
+def raise_missing(path):
+    with open(path):
+        pass
+
+
+def caught_as_ioerror(id, path):
+    """On 2.7 that is another class than OSError."""
+    try:
+        raise_below(id, "raise_missing", path)
+    except IOError as error:
+        return error.filename == path

@@ -130,3 +130,89 @@ def test_one_of_a_script(tmp_path: Path) -> None:
     """))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "caught 7 (7,)\n", done.stderr
+
+
+OURS = [name for name in ramet.__all__ if isinstance(getattr(ramet, name), type) and issubclass(getattr(ramet, name), ramet.Error)]
+
+
+@pytest.fixture(scope="module", params=["2.7", "3.6", "same"])
+def branch(request: pytest.FixtureRequest) -> Iterator[tuple[ramet.Node, ramet.Node]]:
+    """A node, and one below it."""
+    python = None if request.param == "same" else needs.python(request.param)
+    with ramet.Tree() as tree:
+        top = tree.local(python=python)
+        below = top.local()
+        below.call(os.getpid)
+        yield top, below
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_those_of_ramet_are_of_their_own_class(branch: tuple[ramet.Node, ramet.Node], name: str) -> None:
+    """Straight away, through a node between, and from a stream."""
+    top, below = branch
+    for call in (lambda: below.call(remote_errors.raise_ours, name, "so it is: \u00e9"),
+                 lambda: top.call(remote_errors.raise_below, below.id, "raise_ours", name, "so it is: \u00e9")):
+        with pytest.raises(getattr(ramet, name)) as caught:
+            call()
+        error: Any = caught.value
+        assert isinstance(error, ramet.RemoteError) and str(error) == "so it is: \u00e9"
+        assert any("raise_ours" in note for note in error.__notes__)
+        again = pickle.loads(pickle.dumps(error))
+        assert isinstance(again, getattr(ramet, name)) and str(again) == str(error)
+    with below.stream(remote_errors.raise_ours, name, "in a stream") as stream, pytest.raises(getattr(ramet, name)):
+        list(stream)
+
+
+def test_what_ramet_raises_over_there_is_of_its_own_class(branch: tuple[ramet.Node, ramet.Node]) -> None:
+    top, below = branch
+    for call in (lambda: below.call(remote_errors.wait_for_itself),
+                 lambda: top.call(remote_errors.raise_below, below.id, "wait_for_itself")):
+        with pytest.raises(ramet.DeadlockError, match=r"would wait for itself: node \d+, lane main") as caught:
+            call()
+        error: Any = caught.value
+        assert isinstance(error, ramet.RemoteError) and any("wait_for_itself" in note for note in error.__notes__)
+
+
+def test_what_a_connect_error_says_of_itself(branch: tuple[ramet.Node, ramet.Node]) -> None:
+    top, below = branch
+    for call in (lambda: below.call(remote_errors.raise_connect_error),
+                 lambda: top.call(remote_errors.raise_below, below.id, "raise_connect_error")):
+        with pytest.raises(ramet.HostKeyError) as caught:
+            call()
+        error = caught.value
+        assert (error.stage, error.seen, error.command) == ("authenticate", "the last line", "ssh web1")
+        assert (error.status, error.remedy, error.cause, error.again) == (255, "look at it", "", False)
+
+
+def test_a_builtin_ones_fields_through_a_node_between(branch: tuple[ramet.Node, ramet.Node]) -> None:
+    top, below = branch
+    for call in (lambda: below.call(remote_errors.raise_missing, "/nowhere"),
+                 lambda: top.call(remote_errors.raise_below, below.id, "raise_missing", "/nowhere")):
+        with pytest.raises(FileNotFoundError) as caught:
+            call()
+        assert (caught.value.errno, caught.value.filename) == (2, "/nowhere")
+    assert top.call(remote_errors.caught_as_ioerror, below.id, "/nowhere") is True
+
+
+def test_a_class_of_ones_own_below_one_of_ramets(branch: tuple[ramet.Node, ramet.Node]) -> None:
+    with pytest.raises(ramet.BusyError, match="of a class of its own") as caught:
+        branch[1].call(remote_errors.raise_own_busy)
+    assert isinstance(caught.value, ramet.RemoteError)
+    assert caught.value.type_name.endswith("Mine") and "remote_errors" in caught.value.type_name
+
+
+def test_a_pipeline_tells_of_a_call_that_was_cancelled_over_there(branch: tuple[ramet.Node, ramet.Node]) -> None:
+    """That is what its function raised, not that an earlier one failed."""
+    with pytest.raises(ramet.CallCancelled, match="by itself"), branch[0].pipeline() as pipeline:
+        pipeline.call(remote_errors.raise_ours, "CallCancelled", "by itself")
+        pipeline.call(os.getpid)
+
+
+@pytest.mark.parametrize("name", [*OURS, "Nothing", "compat", 5, None, ["x"]])
+def test_a_lie_about_ramets_own_makes_an_error_nevertheless(name: Any) -> None:
+    description = {**failures.describe(KeyError("x")), "own": name, "frames": [["file", 1, "fn"]],
+                   "attributes": {"stage": 5, "status": "x", "seen": None, "command": ["rm"], "stuck": "x"}}
+    for said in (description, {**description, "frames": [], "type": f"ramet.{name}"}):
+        error: Any = unpack(said, "evil")
+        assert isinstance(error, ramet.Error) and "'x'" in str(error)
+        assert type(getattr(error, "stage", "")) is str and getattr(error, "status", None) is None

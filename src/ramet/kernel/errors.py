@@ -26,6 +26,7 @@ class ConnectError(Error):
         remedy: what to do about it (may be empty).
         again: it may pass by itself, so that another try may help (``retry=``).
     """
+    stage, seen = "start", ""
     command = cause = remedy = ""
     status = None  # type: Any
     again = False
@@ -64,7 +65,7 @@ class ClosedError(Error):
 class RemoteError(Error):
     """A function over there raised an exception.
 
-    It is also of that exception's own builtin type, so ``except FileNotFoundError`` works.
+    It is also of that exception's own type, where that is builtin, ramet's, or the program's: ``except FileNotFoundError`` works.
 
     Attributes:
         type_name: the exception's class over there, as "module.qualname".

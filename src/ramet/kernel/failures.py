@@ -15,6 +15,7 @@ CHAIN_MAX = 10      # causes of causes
 FRAMES_MAX = 100    # of a traceback, the innermost
 GROUP_MAX = 100     # members of an exception group
 FIELDS_MAX = 100    # of what an exception of one's own class holds
+OURS = ("ramet.kernel.errors", "ramet.kernel.faults")      # where ramet's own are made
 ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen", "command", "status", "cause",
               "remedy", "again")
 
@@ -28,7 +29,7 @@ def pack(error):
         return values.encode({
             "type": str(type.__dict__["__name__"].__get__(type(error))), "class": ["builtins", ""], "bases": [], "args": [],
             "text": "(it can't be described: %s)" % sys.exc_info()[0].__name__,  # type: ignore[union-attr]
-            "attributes": {}, "frames": [], "own": False})
+            "attributes": {}, "frames": [], "own": ""})
 
 
 def _got(error, name, default=None):
@@ -44,9 +45,11 @@ def describe(error, depth=0):
     # type: (Any, int) -> Dict[str, Any]
     """The exception as a dict; keys are in docs/protocol.md."""
     cls = type(error)
-    own = issubclass(cls, Error)
+    own = _own(cls)
+    plain = own and own != "RemoteError" and cls.__module__ in OURS     # else it holds what an exception of that kind holds
+    name = "%s.%s" % (cls.__module__, getattr(cls, "__qualname__", cls.__name__))
     found = {
-        "type": "ramet." + cls.__name__ if own else "%s.%s" % (cls.__module__, getattr(cls, "__qualname__", cls.__name__)),
+        "type": "ramet." + cls.__name__ if own and cls.__module__ in OURS + ("ramet",) else name,
         "class": _class(cls),
         "bases": [base.__name__ for base in cls.__mro__ if base.__module__ == Exception.__module__],
         "text": _text(error),
@@ -56,10 +59,10 @@ def describe(error, depth=0):
         "own": own,
     }  # type: Dict[str, Any]
     for name in ATTRIBUTES:
-        value = error.__dict__.get(name) if own else _got(error, name)
+        value = error.__dict__.get(name) if plain else _got(error, name)
         if value is not None:
             found["attributes"][name] = _plain(value)
-    if not own and cls.__module__ != Exception.__module__:
+    if cls.__module__ not in OURS + ("ramet", Exception.__module__):
         fields = _got(error, "__dict__")
         found["fields"] = dict([(key, _plain(value)) for key, value in list(fields.items())[:FIELDS_MAX]
                                 if isinstance(key, str) and key[:2] != "__"]) if type(fields) is dict else {}
@@ -76,6 +79,13 @@ def describe(error, depth=0):
             found["message"] = _text(_got(error, "message", ""))    # the text counts the members as well
             found["group"] = [describe(one, depth + 1) for one in group[:GROUP_MAX] if issubclass(type(one), BaseException)]
     return found
+
+
+def _own(cls):
+    # type: (type) -> str
+    """The name of the nearest class of ramet's own that it is of, "" if of none. What a RemoteError is besides says more."""
+    names = [base.__name__ for base in cls.__mro__ if base.__module__ in OURS and base is not Error]
+    return (names[1:] if names[:1] == ["RemoteError"] and names[1:] else names + [""])[0]
 
 
 def _listed(items):
@@ -125,8 +135,9 @@ def _frames(error):
     found = []
     while trace is not None:
         code = trace.tb_frame.f_code
-        found.append([code.co_filename, trace.tb_lineno, code.co_name])
+        module = trace.tb_frame.f_globals.get("__name__")
+        kernel = type(module) is str and module[:13] == "ramet.kernel." or code.co_filename[:17] == "<frozen importlib"
+        if found or not kernel:     # not the kernel's own, between the link and the function
+            found.append([code.co_filename, trace.tb_lineno, code.co_name])
         trace = trace.tb_next
-    while found and found[0][0].startswith(("ramet/", "<frozen importlib")):
-        del found[0]    # the kernel's own, between the link and the function
     return found[-FRAMES_MAX:]

@@ -1,7 +1,7 @@
-"""A failure's description becomes an exception again: a ``RemoteError`` that is also of its own type, builtin or the program's.
+"""A failure's description becomes an exception again: a ``RemoteError`` that is also of its own type, as far as that is known.
 
-Late part of the kernel, and the controller's. Nothing in a description can run code: only exception classes that are builtin,
-or that the controller knows and itself sent to nodes, are mixed in, without their ``__init__`` and ``__new__``; only subclasses
+Late part of the kernel, and the controller's. Nothing in a description can run code: only exception classes that are builtin or
+ramet's, or that the controller knows and itself sent to nodes, are mixed in, without their ``__init__`` and ``__new__``; only subclasses
 of ``Exception``, and never StopIteration, which would end somebody's loop. Any thread.
 """
 import sys
@@ -39,7 +39,7 @@ def class_for(bases, own=None):
     """The RemoteError class for builtin base names, the nearest first; the same class for the same type each time.
 
     Args:
-        own: a class of the program's own, which comes before those.
+        own: a class of the program's own, or of ramet's, which comes before those.
     """
     if own is not None:     # not kept in CLASSES, where it would never go: a cell of a notebook makes a new one each time
         made = [known for known in type.__subclasses__(own) if known.__bases__ == (RemoteError, own)]
@@ -74,10 +74,27 @@ def _own_class(description, find_class):
         cls = find_class(module, name)
     except Exception:
         return None
-    plain = type(cls) is type and issubclass(cls, Exception) and not issubclass(cls, (Error, StopIteration))
+    plain = type(cls) is type and issubclass(cls, Exception) and not issubclass(cls, (RemoteError, StopIteration))
+    plain = plain and not str(cls.__module__).startswith("ramet.kernel.")
     # No code of the class runs when another is made of it.
     hooked = any("__init_subclass__" in base.__dict__ for base in cls.__mro__[:-1]) if plain else True
     return None if hooked or issubclass(cls, getattr(BUILTINS, "StopAsyncIteration", StopIteration)) else cls
+
+
+def _ours(name):
+    # type: (Any) -> Any
+    """The class of ramet's own of that name, or None."""
+    found = getattr(errors, name, None) if isinstance(name, (str, compat.text)) else None
+    return found if isinstance(found, type) and issubclass(found, Error) and found is not Error else None
+
+
+def _say_of_itself(error, attributes):
+    # type: (Any, Dict[str, Any]) -> None
+    """Set what an error of ramet's own says of itself, as far as it is what it should be."""
+    for key, value in attributes.items():
+        kind = (bool, int, type(None)) if key in ("status", "again") else (str, compat.text)
+        if key in _OWN and isinstance(value, kind):
+            setattr(error, key, value)
 
 
 def _made(cls, text, group):
@@ -115,7 +132,7 @@ def unpack(description, node_name, source_line=None, find_class=None, depth=0):
         find_class: gives the program's own class by module and qualified name, if it was sent to nodes; raises otherwise.
 
     Returns:
-        A RemoteError, or the error of ramet itself that the kernel over there raised.
+        A RemoteError; or, without that, the error of ramet itself that the kernel over there raised.
     """
     try:
         return _unpack(description, node_name, source_line, find_class, depth)
@@ -126,18 +143,15 @@ def unpack(description, node_name, source_line=None, find_class=None, depth=0):
 def _unpack(description, node_name, source_line, find_class, depth):
     # type: (Any, str, Any, Any, int) -> Error
     text, type_name = description["text"] + "", description["type"]     # it is text, or the description is refused
-    if description["own"] and not description.get("frames"):
-        own = getattr(errors, type_name.partition(".")[2], None)
-        if isinstance(own, type) and issubclass(own, Error):
-            error = own(text)  # type: Any
-            for key, value in description.get("attributes", {}).items():
-                kind = (bool, int, type(None)) if key in ("status", "again") else (str, compat.text)
-                if key in _OWN and isinstance(value, kind):
-                    setattr(error, key, value)
-            return error  # type: ignore[no-any-return]
-    own_class = _own_class(description, find_class)
+    ours = _ours(description["own"])
+    if ours and not description.get("frames") and type_name == "ramet." + ours.__name__:
+        error = ours(text)  # type: Any
+        _say_of_itself(error, description.get("attributes", {}))
+        return error  # type: ignore[no-any-return]
+    theirs = _own_class(description, find_class)
+    own_class = theirs or (None if ours is RemoteError else ours)
     bases, errno = description["bases"], description["attributes"].get("errno")
-    if "OSError" in bases[:2] and isinstance(errno, int):
+    if EnvironmentError is OSError and isinstance(errno, int) and any(one in ("OSError", "IOError") for one in bases[:2]):
         bases = [type(OSError(errno, "")).__name__] + bases     # 2.7 doesn't tell them apart: a FileNotFoundError, say
     cls = class_for(bases, own_class)
     inner = description.get("group", ()) if depth < DEPTH_MAX else ()
@@ -146,12 +160,14 @@ def _unpack(description, node_name, source_line, find_class, depth):
     Error.__init__(error)
     _put(error, "args", tuple(description["args"]))
     fields = error.__dict__
-    if own_class and issubclass(cls, own_class):
+    if theirs and issubclass(cls, theirs):
         fields.update((key, value) for key, value in description["fields"].items() if key[:2] != "__")
     fields.update(type_name=type_name, node_name=node_name, description=description)
     fields["traceback_text"] = traceback_text(description, source_line)
     if isinstance(error, SyntaxError):
         error.msg = text    # tracebacks show this instead of str(error)
+    if ours and issubclass(cls, ours):
+        _say_of_itself(error, description["attributes"])
     for key, value in description["attributes"].items():
         if key in ("errno", "filename", "filename2", "strerror", "name"):
             _put(error, key, value)

@@ -123,7 +123,7 @@ class Caller:
             except Exception as error:      # a held call is sent by the keeper: it must reach the caller
                 call._settle(None, error)
             self._send(call, chunks, flow_of(options), wait)
-        self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
+        self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""), chunks)
 
     @sheltered
     def stream(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> Stream[Any]:
@@ -157,7 +157,7 @@ class Caller:
             self._prepare(node, module, options, needs)
             self.shipper.before_long(node, chunks)
             self.core.send(node.id, CALL, chunks, flow=flow_of(options), later=True)
-        self.gardener.when_known(node, send, lambda: None)
+        self.gardener.when_known(node, send, lambda: None, chunks)
 
     @sheltered
     def request(self, node: Node, service: str, method: Any, args: Any, kwargs: Any) -> Call[Any]:
@@ -182,7 +182,7 @@ class Caller:
             except Exception as error:
                 call._settle(None, error)
             self._send(call, chunks, 0, False, SERVICE)
-        self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""))
+        self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""), chunks)
         return call
 
     def _pulled(self, node: Node, args: Any, kwargs: Any) -> tuple[Any, Any, list[Pulled]]:

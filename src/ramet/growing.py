@@ -9,11 +9,12 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec, hosts
 from ramet.asking import Desk
+from ramet.backlog import HELD_BYTES
 from ramet.bootstrap import packing
 from ramet.gates import Gates
 from ramet.hosts import Hosts
@@ -259,20 +260,28 @@ class Gardener:
                     state.form, state.sure = form, sure
                 held, state.held = state.held, []
                 state.open = not held
-            for send in held:
+            for send, size in held:
                 try:
                     send()
                 except Exception as error:      # of a cast, for which nobody waits
                     self.tree._on_error(error)
+                with self.lock:
+                    state.held_bytes -= size
         # Behind the first call. To a grandchild as control: then the hop counts as having it, for the next one.
         self.tree._shipper.kernel_parts(node, FOLLOWING, 0 if node.parent is None else CONTROL)
 
-    def when_known(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
-        """Send now, or when the node's interpreter is known; ``dead`` is called instead if the node is gone."""
+    def when_known(self, node: Node, send: Callable[[], None], dead: Callable[[], Any], chunks: Sequence[Any] = ()) -> None:
+        """Send now, or when the node's interpreter is known; ``dead`` is called instead if the node is gone.
+
+        Args:
+            chunks: of the call that it is about, which count as what waits for the node.
+        """
         state = node._state
         with self.lock:
             if not state.ended and not state.open:
-                state.held.append(lambda: self._send_or(node, send, dead))
+                size = HELD_BYTES + sum(map(len, chunks)) if chunks else 0
+                state.held.append((lambda: self._send_or(node, send, dead), size))
+                state.held_bytes += size
                 return
         self._send_or(node, send, dead)
 
@@ -301,7 +310,7 @@ class Gardener:
             state.ended = "closed" if state.closing and how == "lost" else how
             held, state.held = state.held, []
         self.desk.settle(node.id, state.connect_error or ClosedError(reason))
-        for dead in held:
+        for dead, _ in held:
             dead()
         if not state.connected.done():
             state.connected.set_exception(state.failure(node.name))

@@ -319,6 +319,7 @@ class State:
         context: how values from it are read: no code runs, only classes that the program itself knows.
         form: in which form it takes code; None until its interpreter is known.
         open: what is to be sent needn't be put into ``held`` any more, which is sent when the form is known.
+        held: what sends it, and how many bytes it holds; ``held_bytes`` of all of it that isn't sent.
         up: it has said HELLO.
         ended: "failed", "lost" or "closed", once it is.
         has: (form, name) of modules that were sent for it.
@@ -350,7 +351,8 @@ class State:
         self.facts: dict[str, Any] = {}
         self.form: str | None = None
         self.open = False
-        self.held: list[Callable[[], None]] = []
+        self.held: list[tuple[Callable[[], None], int]] = []
+        self.held_bytes = 0
         self.up = False
         self.ended = ""
         self.closing = False

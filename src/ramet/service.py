@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec
+from ramet.backlog import wait_for_room
 from ramet.call import Call
 from ramet.kernel import proxies, results
 from ramet.kernel.core import CANCEL
@@ -49,6 +50,7 @@ class Service(proxies.ServiceProxy):
 
     def _start(self, method: ServiceMethod | None, args: Any, kwargs: Any) -> Call[Any]:
         self._node._tree._check_open()
+        wait_for_room(self._node._tree._core, self._node)
         return self._node._tree._caller.request(self._node, self._name, method, args, kwargs)
 
     def _ask(self, method: str | None, args: Any, kwargs: Any) -> Any:

@@ -1,16 +1,20 @@
-"""Calls to a node that doesn't read: what waits for it is bounded, and who makes more waits, or is told."""
+"""Calls to a node that doesn't read, or isn't connected: what waits for it is bounded, and who makes more waits, or is told."""
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 import ramet
+from ramet import backlog
 from ramet.backlog import WAITING_BYTES_MAX
 from support import remote, remote_bulk
 
@@ -34,14 +38,14 @@ def branch() -> Iterator[tuple[ramet.Tree, ramet.Node, ramet.Node, int]]:
                 os.kill(pid, signal.SIGCONT)
 
 
-def fill(leaf: ramet.Node) -> None:
+def fill(leaf: ramet.Node, why: str = "doesn't read them fast enough", item: bytes = ITEM) -> None:
     """Make casts until one isn't sent any more."""
     impatient = leaf.options(timeout=0.05)
-    for _ in range(3 * WAITING_BYTES_MAX // len(ITEM)):
+    for _ in range(3 * WAITING_BYTES_MAX // max(len(item), 1000)):
         try:
-            impatient.cast(remote_bulk.size_of, ITEM)
+            impatient.cast(remote_bulk.size_of, item)
         except ramet.CallTimeout as error:
-            assert "doesn't read them fast enough" in str(error)
+            assert why in str(error)
             return
     raise AssertionError("there is no bound")
 
@@ -96,3 +100,86 @@ def test_who_waits_hears_of_the_loss(branch: tuple[ramet.Tree, ramet.Node, ramet
     os.kill(pid, signal.SIGKILL)
     thread.join()
     assert isinstance(found[0], ramet.NodeLostError)
+
+
+@pytest.fixture
+def gated(tmp_path: Path) -> Iterator[tuple[ramet.Node, Callable[[], object]]]:
+    """A node whose interpreter is started when the function beside it is called."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with ramet.Tree() as tree:
+        words = ["sh", "-c", 'read open <"$0" && exec "$@"', str(gate)]
+        node = tree.command(words, python=sys.executable, connect_timeout_s=300)
+        yield node, lambda: gate.write_text("open\n")
+
+
+@pytest.mark.parametrize("item", [ITEM, b""], ids=["large", "small"])
+def test_calls_before_it_is_connected_are_bounded(
+        gated: tuple[ramet.Node, Callable[[], object]], item: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, connect = gated
+    most = 4 << 20      # less than there is, so that it doesn't take long
+    monkeypatch.setattr(backlog, "WAITING_BYTES_MAX", most)
+    node.cast(remote_bulk.size_of, item)
+    tracemalloc.start()
+    try:
+        fill(node, "isn't connected yet", item)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most * 3 // 4 < held < most * 3 // 2     # what these calls really take here
+    begun = threading.Event()
+    answers: list[int] = []
+
+    def patient() -> None:
+        begun.set()
+        answers.append(node.start(remote_bulk.size_of, b"patient").result())
+    thread = threading.Thread(target=patient)
+    thread.start()
+    begun.wait()
+    connect()
+    thread.join()
+    assert answers == [7] and node._state.held_bytes == 0 and not node._state.held
+    assert node.call(remote_bulk.size_of, ITEM) == len(ITEM)
+
+
+def test_an_event_loop_is_told_before_it_is_connected(gated: tuple[ramet.Node, Callable[[], object]]) -> None:
+    node, connect = gated
+    service = node.service("none")
+    fill(node, "isn't connected yet")
+
+    async def main() -> None:
+        for make in (node.start, node.cast, node.stream):
+            with pytest.raises(ramet.BusyError, match="isn't connected yet.*await some"):
+                make(remote_bulk.size_of, ITEM)
+        with pytest.raises(ramet.BusyError, match="isn't connected yet"):
+            service.method.start(ITEM)
+        connect()
+        await node
+        with pytest.raises(ramet.ServiceError):     # sent, and answered
+            while True:
+                try:
+                    await service.method.start(ITEM)
+                except ramet.BusyError:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+def test_who_waits_hears_that_it_could_not_be_connected(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    found: list[object] = []
+    begun = threading.Event()
+    with ramet.Tree() as tree:
+        node = tree.command(["sh", "-c", 'read open <"$0"; exit 3', str(gate)], connect_timeout_s=300)
+        fill(node, "isn't connected yet")
+
+        def patient() -> None:
+            begun.set()
+            found.append(node.start(remote_bulk.size_of, ITEM).exception())
+        thread = threading.Thread(target=patient)
+        thread.start()
+        begun.wait()
+        gate.write_text("open\n")
+        thread.join()
+        assert isinstance(found[0], ramet.ConnectError)

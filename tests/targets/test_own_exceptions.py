@@ -132,7 +132,7 @@ def test_one_of_a_script(tmp_path: Path) -> None:
     assert done.stdout == "caught 7 (7,)\n", done.stderr
 
 
-OURS = [name for name in ramet.__all__ if isinstance(getattr(ramet, name), type) and issubclass(getattr(ramet, name), ramet.Error)]
+OURS = [name for name in ramet.__all__ if isinstance(thing := getattr(ramet, name), type) and issubclass(thing, ramet.Error)]
 
 
 @pytest.fixture(scope="module", params=["2.7", "3.6", "same"])

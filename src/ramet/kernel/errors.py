@@ -65,7 +65,8 @@ class ClosedError(Error):
 class RemoteError(Error):
     """A function over there raised an exception.
 
-    It is also of that exception's own type, where that is builtin, ramet's, or the program's: ``except FileNotFoundError`` works.
+    It is also of that exception's own type, where that is builtin, ramet's or the program's, so ``except FileNotFoundError``
+    works.
 
     Attributes:
         type_name: the exception's class over there, as "module.qualname".

@@ -132,7 +132,7 @@ def _frames(error):
     trace = _got(error, "__traceback__")
     if trace is None and error is sys.exc_info()[1]:
         trace = sys.exc_info()[2]
-    found = []
+    found = []  # type: List[List[Any]]
     while trace is not None:
         code = trace.tb_frame.f_code
         module = trace.tb_frame.f_globals.get("__name__")

@@ -1,8 +1,8 @@
 """A failure's description becomes an exception again: a ``RemoteError`` that is also of its own type, as far as that is known.
 
 Late part of the kernel, and the controller's. Nothing in a description can run code: only exception classes that are builtin or
-ramet's, or that the controller knows and itself sent to nodes, are mixed in, without their ``__init__`` and ``__new__``; only subclasses
-of ``Exception``, and never StopIteration, which would end somebody's loop. Any thread.
+ramet's, or that the controller knows and itself sent to nodes, are mixed in, without their ``__init__`` and ``__new__``; only
+subclasses of ``Exception``, and never StopIteration, which would end somebody's loop. Any thread.
 """
 import sys
 

@@ -28,8 +28,9 @@ from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from ramet.kernel.core import Core
-from ramet.kernel.links import Waiter
+from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import Loop
+from ramet.loans import Loan
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,7 +109,22 @@ class ShelteredCore(Core):
 
     send = sheltered(Core.send)
     ask = sheltered(Core.ask)
-    wait = sheltered(Core.wait)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.lent: dict[Link, Loan] = {}
+
+    @sheltered
+    def wait(self, ready: Callable[[], Any], link: Link | None, seconds: float | None = None) -> Any:
+        """As ever; a thread that waits for a link again and again keeps it meanwhile."""
+        if not isinstance(link, Link):
+            return super().wait(ready, link, seconds)
+        loan: Loan | None = getattr(self.threads, "loan", None)
+        if loan is None or loan.link is not link:
+            if loan is not None:
+                loan.end()
+            loan = self.threads.loan = Loan(self, link, self.lent)
+        return loan.wait(ready, seconds)
 
     def on_frame(self, link: Any, header: Any, frame: bytes) -> None:
         """Deliver a frame, as ever. Those behind it in what was read must not be lost."""

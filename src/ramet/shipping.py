@@ -37,7 +37,7 @@ from ramet.refusals import refuse
 MOST = ("errors",)
 # What long messages and credit need; and what of the kernel an import needs that nobody foresaw: on 2.7, where ours are asked
 # first, each import does.
-LONG = ("compat_late", "limits_late", "credit", "fragments", "longs")
+LONG = ("compat_late", "limits_late", "credit", "fragments", "inlets", "longs")
 UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",

@@ -55,6 +55,18 @@ def test_an_item_comes_at_once_though_the_next_one_takes_long(node: ramet.Node) 
     assert list(stream) == []
 
 
+def test_a_reader_that_takes_its_time_holds_up_nobody(node: ramet.Node) -> None:
+    """The thread that takes the items has kept the link for the next ones."""
+    stream = node.stream(remote_streams.count, 1_000, 10_000)
+    for _ in range(200):
+        next(stream)
+    call = node.options(lane="other").start(remote_streams.log)
+    answered = threading.Event()
+    call.add_done_callback(lambda _: answered.set())
+    assert answered.wait(30)            # this thread doesn't read, though it has been the one that did
+    assert len(list(stream)) == 800
+
+
 def test_whatever_is_iterable_will_do(node: ramet.Node) -> None:
     assert list(node.stream(remote_streams.a_list, 5)) == [0, 1, 2, 3, 4]
     assert list(node.stream(range, 3)) == [0, 1, 2]

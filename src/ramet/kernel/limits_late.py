@@ -39,3 +39,11 @@ unstopped_bytes_max = 64 << 20
 
 # How much a node takes from a node below in long messages that it hasn't asked for, unfinished ones together: log records, say.
 untold_bytes_max = 16 << 20
+
+# From which size on the body of a frame is read to where it stays, instead of being cut out of what was read: that spares three
+# copies, 10 us for 128 KB each, and costs 5 us.
+in_place_bytes_min = 32768
+
+# What a socket between two processes of one machine takes before its writer has to wait, as far as the system allows: the 208
+# KiB that Linux gives by itself hold one item of 128 KB, so for each one the writer was woken once more.
+socket_bytes = 1 << 20

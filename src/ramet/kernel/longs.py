@@ -1,16 +1,16 @@
 """Long messages, and credit: what a node's core does with them. Late part of the kernel.
 
-Who sends a node a long message sends it this part before. Any thread; ``Inlet`` and ``write`` are called by ``links``.
+Who sends a node a long message sends it this part before. Any thread; ``write`` is called by ``links``.
 """
 import os
 
-from ramet.kernel import limits, values
+from ramet.kernel import inlets, limits, values
 from ramet.kernel import limits_late as late
 from ramet.kernel.core import LOG, OUTPUT, TAKEN
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
 from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler, Outgoing
-from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, HEADER_BYTES, LONG, MORE, unpack_header
+from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, HEADER_BYTES, LONG, MORE
 
 MYPY = False
 if MYPY:
@@ -107,10 +107,8 @@ class Long(object):
             if not waits or not waits(src):
                 untold, bytes_max = True, late.untold_bytes_max
         body = self.assembler.add(header, frame, bytes_max, sink, untold)
-        if flags & PIECE and flags & MORE and IN_PLACE and link.read is os.read:
-            from ramet.kernel import compat_late
-            if compat_late.READS_IN_PLACE:
-                link.read = Inlet(self, link).read
+        if flags & PIECE and flags & MORE:
+            inlets.begin(self.core, link)
         return body
 
     # ------------------------------------------------------------------ credit
@@ -209,60 +207,3 @@ def write(fd, data):
     # type: (int, Any) -> int
     """Like ``os.write``, also for several buffers at once."""
     return os.writev(fd, data.buffers) if isinstance(data, Buffers) else os.write(fd, data)
-
-
-class Inlet(object):
-    """Reads a link, byte strings of long messages right into place. By whoever reads the link."""
-
-    def __init__(self, long, link):
-        # type: (Long, Link) -> None
-        self.long = long
-        self.link = link
-        self.partial = None  # type: Any
-        self.left = 0           # of the fragment that comes now
-        self.taken = ()  # type: Any    # how it is acknowledged
-        self.head = bytearray(HEADER_BYTES)
-
-    def read(self, fd, most):
-        # type: (int, int) -> Optional[bytes]
-        """Like ``os.read``; None if all that came is in place."""
-        if not self.left and not self._begin():
-            return os.read(fd, most)
-        partial, left = self.partial, self.left
-        count = os.readv(fd, [partial.view[partial.at:partial.at + left], self.head])
-        if not count:
-            return b""
-        here = min(count, left)
-        self.left -= here
-        self.link.bytes_in += here
-        partial.advance(here)
-        if self.left:
-            return None
-        self.long.took(*self.taken)
-        return bytes(self.head[:count - here]) or None
-
-    def _begin(self):
-        # type: () -> bool
-        """Is the frame that has come in part a fragment to be read into place? Not the last one: that makes a message."""
-        parser, core = self.link.parser, self.long.core
-        if not parser.rest or parser.have < HEADER_BYTES:
-            return False
-        data = b"".join(parser.rest)
-        header = unpack_header(data)
-        _, flags, flow, dst, src, authority, _, _, size = header
-        if flags & (LONG | PIECE | CONTROL) != LONG or dst != core.id:
-            return False
-        partial = self.long.assembler.partial.get(Assembler.key(header))
-        if not partial or partial.view is None or size > partial.need:
-            return False
-        if not core.routes.behind(src, self.link) or not core.routes.behind(authority, self.link):
-            return False
-        here = len(data) - HEADER_BYTES
-        if here:
-            partial.view[partial.at:partial.at + here] = data[HEADER_BYTES:]
-            partial.advance(here)
-        parser.rest = []
-        self.partial = partial
-        self.left = size - here
-        self.taken = self.link, (src, dst, flow), size + HEADER_BYTES
-        return True

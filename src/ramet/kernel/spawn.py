@@ -13,7 +13,7 @@ import errno
 import os
 import sys
 
-from ramet.kernel import compat, dialogue, limits
+from ramet.kernel import compat, dialogue, limits, limits_late
 from ramet.kernel.diagnosis import connect_error, open_files_max, open_files_spared, start_error
 from ramet.kernel.settling import find_program
 
@@ -124,8 +124,7 @@ class Process(object):
         os.write(self.fd_out, dialogue.to_bytes(stub))      # some hundred bytes: any pipe takes 4,096
         os.close(self.fd_out)
         self.fd_out = -1
-        import _socket  # not `socket`: that imports `selectors` and `enum`
-        near, there = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
+        near, there = link_pair()
         try:
             self.fd_in = self.fd_out = os.dup(near.fileno())    # 2.7's sockets can't give their descriptor away
             far.append(os.dup(there.fileno()))
@@ -330,3 +329,13 @@ def _environment(changes):
     result = dict(getattr(os, "environb", os.environ))
     result.update([(dialogue.to_bytes(key), value and dialogue.to_bytes(value)) for key, value in changes.items()])
     return dict([(key, value) for key, value in result.items() if value is not None])
+
+
+def link_pair():
+    # type: () -> Any
+    """Two sockets for the ends of a link."""
+    import _socket  # not `socket`: that imports `selectors` and `enum`
+    pair = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
+    for end in pair:
+        end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, limits_late.socket_bytes)
+    return pair

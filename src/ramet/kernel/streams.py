@@ -10,7 +10,7 @@ Late part of the kernel, and the controller's. Must not know where items come fr
 """
 import struct
 
-from ramet.kernel import compat, jobs, values
+from ramet.kernel import compat, inlets, jobs, limits_late, values
 from ramet.kernel.faults import Error, ProtocolError
 from ramet.kernel.frames import CONTROL
 
@@ -20,7 +20,7 @@ if MYPY:
 
     from ramet.kernel.core import Core, Message
 
-ITEMS, CREDIT = 15, 16      # well-known handles
+ITEMS, CREDIT = inlets.ITEMS, 16    # well-known handles
 # What a call of a stream calls, in the asyncio lane and in others.
 PRODUCE_ASYNC, PRODUCE = "ramet.kernel.producing_async:produce", "ramet.kernel.producing:produce"
 
@@ -113,15 +113,19 @@ class Streams(object):
         # type: (Message) -> None
         """Take an ITEMS message."""
         body = message.body
-        if len(body) < HEAD.size:
+        head = body[0] if type(body) is list else body
+        size = len(head) if head is body else len(head) + len(body[1])
+        if size < HEAD.size:
             raise ProtocolError("malformed ITEMS")
-        array, count, form, number, flags = HEAD.unpack_from(body)
+        array, count, form, number, flags = HEAD.unpack_from(head)
+        if size >= limits_late.in_place_bytes_min:
+            inlets.begin(self.core, message.link)
         if (array, form) != (0xdd, 0xce) or count < 2 or flags > 7:
             raise ProtocolError("malformed ITEMS")
         key = message.src, number
         intake = self.intakes.get(key)
         if intake:
-            intake.arrived(body, count - 2, flags)
+            intake.arrived(body, size - HEAD.size, count - 2, flags)
         elif self.gone.get(key):
             self.gone[key] = False
             self.core.tell(message.src, CREDIT, [number])
@@ -168,7 +172,7 @@ class Intake(object):
         self.context = context      # type: Any
         self.window_bytes, self.window_items = window
         self.items_max = WINDOW_ITEMS_MAX
-        self.bodies = compat.deque()    # type: Any     # messages that have come: (body, how many items, flags)
+        self.bodies = compat.deque()    # type: Any     # messages that have come: (body, bytes, items, flags)
         self.bytes = self.items = 0     # that have come, in all
         self.taken_bytes = self.taken_items = 0
         self.told_bytes = self.told_items = 0   # of these: the last CREDIT said so
@@ -183,11 +187,12 @@ class Intake(object):
         self.callbacks = []     # type: List[Callable[[], Any]]     # each is called once
         streams.intakes[peer, number] = self
 
-    def arrived(self, body, count, flags):
-        # type: (Any, int, int) -> None
-        """Items have come. On whichever thread reads the link."""
+    def arrived(self, body, size, count, flags):
+        # type: (Any, int, int, int) -> None
+        """Items have come, of so many bytes in all. On whichever thread reads the link."""
         last = bool(flags & (ENDS | FAILS))
-        size = len(body) - HEAD.size if not last else 0
+        if last:
+            size = 0
         with self.lock:
             if self.ended:
                 return
@@ -197,7 +202,7 @@ class Intake(object):
                 self.bytes - self.taken_bytes + size <= self.window_bytes and under_way + count - last <= self.window_items)
             if fits:
                 if count:
-                    self.bodies.append((body, count - last, flags))
+                    self.bodies.append((body, size, count - last, flags))
                     self.items += count - last
                     self.bytes += size
                 self.wanted = bool(flags & WANTS)
@@ -225,12 +230,13 @@ class Intake(object):
         with self.lock:
             if not self.bodies:
                 return None
-            body, count, flags = self.bodies.popleft()
+            body, size, count, flags = self.bodies.popleft()
             self.taken_items += count
-            if not flags & (ENDS | FAILS):
-                self.taken_bytes += len(body) - HEAD.size
+            self.taken_bytes += size
             credit = self._due()
         self._tell(credit)
+        if type(body) is list and not flags & (ENDS | FAILS):
+            return body[1:]     # one byte string, see ``inlets``
         try:
             items = self.streams.codec.decode(body, self.context)
             del items[:2]

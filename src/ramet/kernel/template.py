@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from ramet.kernel import compat, compat_late, guardian, importer, limits, loop_late, start, unforeseen
+from ramet.kernel import compat, compat_late, guardian, importer, limits, loop_late, spawn, start, unforeseen
 from ramet.kernel.diagnosis import connect_error
 
 MYPY = False
@@ -123,9 +123,8 @@ class Fork(object):
             self._fail("its template has %d threads, so it can't be forked cleanly: one of the preloaded modules starts them, "
                        "or a call in it" % threads())
             return
-        import _socket  # not `socket`: that imports `selectors` and `enum`
         try:
-            near, far = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
+            near, far = spawn.link_pair()
         except EnvironmentError:
             self._fail("no socket can be had: %s" % sys.exc_info()[1])
             return

@@ -1,0 +1,200 @@
+"""Reading a link without copying what is large: byte strings of long messages, and large frames. Late part of the kernel.
+
+An ``Inlet`` takes the place of a link's parser and of the function by which it is read, as soon as something large has come on
+it. What is large is read into the memory that becomes the value. Must not know whose a message is: that is looked at, as with
+any frame, when it is delivered. Runs on whichever thread reads the link.
+"""
+import io
+import os
+import struct
+
+from ramet.kernel import limits, values
+from ramet.kernel.compat_late import READS_IN_PLACE
+from ramet.kernel.fragments import PIECE, Assembler
+from ramet.kernel.frames import CONTROL, HEADER_BYTES, LONG, MAGIC, Parser, unpack_header
+from ramet.kernel.limits_late import in_place_bytes_min
+
+MYPY = False
+if MYPY:
+    from typing import Any, Iterable, Optional
+
+    from ramet.kernel.core import Core
+    from ramet.kernel.links import Link
+
+ITEMS = 15      # well-known handle, of ``streams``
+# How an ITEMS message begins that holds a large byte string and nothing else: what comes behind that is the value.
+LEAD_BYTES = 16
+LEAD = b"\xdd\x00\x00\x00\x03\xce"
+STRING = struct.Struct(">BI")
+# What is read at once where large frames follow one another: a header, and hardly more, since what is more is copied.
+HEAD_BYTES = HEADER_BYTES + LEAD_BYTES + 4
+
+
+def begin(core, link):
+    # type: (Core, Link) -> None
+    """Read a link that way from now on, if this Python can. By the thread that reads it, while it handles a frame."""
+    if READS_IN_PLACE and link.read is os.read:
+        inlet = Inlet(core, link)
+        link.read = inlet.read
+        link.parser = inlet
+        bytearray(limits.passing_bytes_max * 4)     # for glibc's `malloc`: what was given back is worth being kept, up to 2 MiB
+
+
+class Placed(object):
+    """A large frame's body, which was read into place. It stands for the frame."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body):
+        # type: (Any) -> None
+        self.body = body
+
+    def __getitem__(self, part):
+        # type: (Any) -> Any
+        return self.body
+
+
+class Target(object):
+    """Where the body of a large frame is read to: as ``fragments.Partial`` for a byte string of a long message.
+
+    Args:
+        lead: what comes before the byte string that the rest is; empty where the whole body is read to one place.
+    """
+
+    taken = ()  # type: Any
+
+    def __init__(self, header, lead, size):
+        # type: (Any, bytes, int) -> None
+        self.header = header
+        self.lead = lead
+        self.file = io.BytesIO(bytes(size))
+        self.view = self.file.getbuffer()  # type: Any
+        self.at = 0
+
+    def advance(self, count):
+        # type: (int) -> None
+        """So much of it has come."""
+        self.at += count
+
+    def frame(self):
+        # type: () -> Placed
+        """What stands for the frame, now that it is here."""
+        self.view.release()
+        body = self.file.getvalue()
+        return Placed([self.lead, body] if self.lead else body)
+
+
+class Inlet(Parser):
+    """What a link is read by. ``read`` gives itself where a large frame is here, and nothing where only some of it has come."""
+
+    def __init__(self, core, link):
+        # type: (Core, Link) -> None
+        Parser.__init__(self)
+        old = link.parser
+        self.rest, self.have, self.need = old.rest, old.have, old.need
+        self.core = core
+        self.link = link
+        self.target = None  # type: Any
+        self.left = 0           # of the frame that comes now
+        self.large = False      # was the last one large? Then the next one may be, too
+        self.head = bytearray(HEAD_BYTES)
+        self.behind = b""       # what was read behind a large frame
+
+    def __len__(self):
+        # type: () -> int
+        return 1
+
+    def feed(self, data):
+        # type: (Any) -> Iterable[Any]
+        """As ``Parser.feed``."""
+        if data is not self:
+            return Parser.feed(self, data)
+        target, self.target = self.target, None
+        found = [(target.header, target.frame())]
+        if self.behind:
+            data, self.behind = self.behind, b""
+            found += Parser.feed(self, data)
+        return found
+
+    def read(self, fd, most):
+        # type: (int, int) -> Any
+        """Like ``os.read``; None if all that came is in place."""
+        if not self.left and not self._begin():
+            if not self.large or self.rest:
+                return os.read(fd, most)
+            data = os.read(fd, HEAD_BYTES)
+            self.rest, self.have = [data], len(data)
+            if not self._begin():
+                self.rest = []
+                self.large = False
+                return data
+            self.link.bytes_in += len(data)
+        target, left = self.target, self.left
+        count = os.readv(fd, [target.view[target.at:target.at + left], self.head])
+        if not count:
+            return b""
+        here = min(count, left)
+        self.left -= here
+        self.link.bytes_in += here
+        target.advance(here)
+        if self.left:
+            return None
+        behind = bytes(self.head[:count - here])
+        if not target.taken:
+            self.large = True
+            self.behind = behind
+            self.link.bytes_in += len(behind) - len(self)   # whoever parses this one counts it
+            return self
+        self.target = None
+        self.core.longs().took(*target.taken)
+        return behind or None
+
+    def _begin(self):
+        # type: () -> bool
+        """Is the frame that has come in part to be read into place? Then what has come of it is put there."""
+        if not self.rest or self.have < HEADER_BYTES:
+            return False
+        data = b"".join(self.rest)
+        self.rest = [data]
+        header = unpack_header(data)
+        magic, flags, _, dst, _, _, _, _, size = header
+        if dst != self.core.id or magic != MAGIC or not in_place_bytes_min <= size <= limits.fragment_bytes_max:
+            return False
+        if len(data) >= size + HEADER_BYTES:
+            return False
+        target = self._fragment(header) if flags & LONG else self._whole(header, data)
+        if not target:
+            return False
+        here = data[HEADER_BYTES + len(getattr(target, "lead", b"")):]
+        target.view[target.at:target.at + len(here)] = here
+        self.left = size + HEADER_BYTES - len(data)
+        target.advance(len(here))
+        self.rest = []
+        self.target = target
+        return True
+
+    def _whole(self, header, data):
+        # type: (Any, bytes) -> Optional[Target]
+        size = header[8]
+        if len(data) < HEADER_BYTES + LEAD_BYTES:
+            return None
+        lead = data[HEADER_BYTES:HEADER_BYTES + LEAD_BYTES]
+        form, count = STRING.unpack_from(lead, LEAD_BYTES - STRING.size)
+        if header[6] != ITEMS or lead[:len(LEAD)] != LEAD or form != 0xc6 or count != size - LEAD_BYTES or count < values.BIG:
+            lead = b""
+        return Target(header, lead, size - len(lead))
+
+    def _fragment(self, header):
+        # type: (Any) -> Any
+        """The byte string of a long message that a fragment goes on with, and doesn't end."""
+        _, flags, flow, dst, src, authority, _, _, size = header
+        if flags & (LONG | PIECE | CONTROL) != LONG:
+            return None
+        partial = self.core.longs().assembler.partial.get(Assembler.key(header))
+        if not partial or partial.view is None or size > partial.need:
+            return None
+        behind = self.core.routes.behind
+        if not behind(src, self.link) or not behind(authority, self.link):
+            return None
+        partial.taken = self.link, (src, dst, flow), size + HEADER_BYTES
+        return partial

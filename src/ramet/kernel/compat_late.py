@@ -11,6 +11,9 @@ MYPY = False
 if MYPY:
     from typing import Any, Dict
 
+# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none.
+READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
+
 if compat.PY2:
     import pkgutil
 
@@ -19,9 +22,6 @@ if compat.PY2:
     from ramet.kernel import longs, start  # noqa: F401
     if start.node:
         start.node.core.longs()
-
-# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none.
-READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
 
 # What PyPy's standard library imports "if it is there", and PyPy doesn't count among its own.
 LOCAL = set((

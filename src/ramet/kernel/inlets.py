@@ -33,7 +33,7 @@ HEAD_BYTES = HEADER_BYTES + LEAD_BYTES + 4
 def begin(core, link):
     # type: (Core, Link) -> None
     """Read a link that way from now on, if this Python can. By the thread that reads it, while it handles a frame."""
-    if READS_IN_PLACE and link.read is os.read:
+    if READS_IN_PLACE and getattr(link, "read", None) is os.read:    # a link to this node itself has none
         inlet = Inlet(core, link)
         link.read = inlet.read
         link.parser = inlet

@@ -44,7 +44,7 @@ class Loan:
         """As ``Core.wait``."""
         lent = self._begin()
         try:
-            return Core.wait(self.core, ready, self.link, seconds)
+            return (lent and self._read(ready)) or Core.wait(self.core, ready, self.link, seconds)
         finally:
             now = self.loop.now()
             with self._lock:
@@ -55,6 +55,17 @@ class Loan:
                 elif lent and not self._armed:
                     self._armed = True
                     self.loop.call_later(LENT_S, self._look)
+
+    def _read(self, ready: Callable[[], Any]) -> Any:
+        """Read what is there already, without asking for it: where much comes, that is so."""
+        link = self.link
+        before = -1
+        found = ready()
+        while not found and link.bytes_in != before and not link.dead:
+            before = link.bytes_in
+            link._read()
+            found = ready()
+        return found
 
     def end(self) -> None:
         """Let the keeper, or another thread, have the link, unless the thread waits for it just now. Any thread."""

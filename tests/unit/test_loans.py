@@ -40,6 +40,9 @@ class Wire:
         self.borrower: Any = None
         self.dead = False
         self.during: Callable[[], Any] = bool
+        self.bytes_in = 0
+        self.there = 0          # messages that can be read without waiting
+        self.come = 0
 
     def borrow(self, waiter: Any) -> bool:
         if self.borrower is not None:
@@ -49,6 +52,13 @@ class Wire:
 
     def read_until(self, ready: Callable[[], Any], seconds: float | None) -> None:
         self.during()
+        self.come += 1
+
+    def _read(self) -> None:
+        if self.there:
+            self.there -= 1
+            self.come += 1
+            self.bytes_in += 10
 
     def give_back(self, waiter: Any) -> None:
         if self.borrower is waiter:
@@ -77,9 +87,11 @@ def loan(core: Middle, link: Wire, who: str = "one") -> Loan:
     return Loan(core, link, core.lent)  # type: ignore[arg-type]
 
 
-def wait(core: Middle, one: Loan) -> None:
+def wait(core: Middle, one: Loan, messages: int = 1) -> None:
     core.who = str(one.waiter)
-    assert one.wait(lambda: True, None)
+    link: Any = one.link
+    until = link.come + messages
+    assert one.wait(lambda: link.come >= until, None)
 
 
 def test_who_waits_once_gives_the_link_back(core: Middle) -> None:
@@ -116,6 +128,20 @@ def test_it_is_not_taken_back_while_its_thread_waits(core: Middle) -> None:
     assert link.borrower == "one"
     core.loop.go(LENT_S)
     assert link.borrower is None
+
+
+def test_what_is_there_already_is_read_without_waiting_for_it(core: Middle) -> None:
+    link = Wire()
+    one = loan(core, link)
+    wait(core, one)
+    wait(core, one)
+    waits: list[int] = []
+    link.during = lambda: waits.append(link.come)
+    link.there = 5
+    wait(core, one, 2)
+    assert (link.there, waits) == (3, [])
+    wait(core, one, 4)
+    assert (link.there, len(waits)) == (0, 1)
 
 
 def test_another_thread_that_waits_gets_it_at_once(core: Middle) -> None:

@@ -11,9 +11,6 @@ MYPY = False
 if MYPY:
     from typing import Any, Dict
 
-# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none.
-READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
-
 if compat.PY2:
     import pkgutil
 

@@ -8,8 +8,7 @@ import io
 import os
 import struct
 
-from ramet.kernel import limits, values
-from ramet.kernel.compat_late import READS_IN_PLACE
+from ramet.kernel import compat, limits, values
 from ramet.kernel.fragments import PIECE, Assembler
 from ramet.kernel.frames import CONTROL, HEADER_BYTES, LONG, MAGIC, Parser, unpack_header
 from ramet.kernel.limits_late import in_place_bytes_min
@@ -20,6 +19,10 @@ if MYPY:
 
     from ramet.kernel.core import Core
     from ramet.kernel.links import Link
+
+# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none. Not in ``compat_late``, which
+# on 2.7 loads this part.
+READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
 
 ITEMS = 15      # well-known handle, of ``streams``
 # How an ITEMS message begins that holds a large byte string and nothing else: what comes behind that is the value.
@@ -96,7 +99,7 @@ class Inlet(Parser):
         self.link = link
         self.target = None  # type: Any
         self.left = 0           # of the frame that comes now
-        self.large = False      # was the last one large? Then the next one may be, too
+        self.large = True       # was the last one large? Then the next one may be, too
         self.head = bytearray(HEAD_BYTES)
         self.behind = b""       # what was read behind a large frame
 
@@ -140,8 +143,8 @@ class Inlet(Parser):
         if self.left:
             return None
         behind = bytes(self.head[:count - here])
+        self.large = True
         if not target.taken:
-            self.large = True
             self.behind = behind
             self.link.bytes_in += len(behind) - len(self)   # whoever parses this one counts it
             return self

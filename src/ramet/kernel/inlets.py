@@ -20,8 +20,8 @@ if MYPY:
     from ramet.kernel.core import Core
     from ramet.kernel.links import Link
 
-# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none. Not in ``compat_late``, which
-# on 2.7 loads this part.
+# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none. That isn't in
+# ``compat_late``, which on 2.7 loads this part.
 READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
 
 ITEMS = 15      # well-known handle, of ``streams``

@@ -19,6 +19,9 @@ from ramet.kernel.links import Link
 
 #: For how long a thread that doesn't wait keeps a link; and how soon it must wait again to be lent it.
 LENT_S = 0.001
+#: What must have come while a thread waited, so that next time it first reads what is there; and how much of that.
+MUCH_BYTES = 1 << 15
+AT_ONCE_BYTES = 1 << 19
 
 
 class Loan:
@@ -37,16 +40,19 @@ class Loan:
         self._lock = threading.Lock()
         self._lent = False      # is it kept when the thread doesn't wait?
         self._waits = False
+        self._much = False      # did much come last time?
         self._armed = False     # will the keeper look whether it is used?
         self._waited = -1.0     # until when the thread has waited
 
     def wait(self, ready: Callable[[], Any], seconds: float | None) -> Any:
         """As ``Core.wait``."""
         lent = self._begin()
+        before = self.link.bytes_in
         try:
-            return (lent and self._read(ready)) or Core.wait(self.core, ready, self.link, seconds)
+            return (lent and self._much and self._read(ready)) or Core.wait(self.core, ready, self.link, seconds)
         finally:
             now = self.loop.now()
+            self._much = self.link.bytes_in - before >= MUCH_BYTES
             with self._lock:
                 self._waits = False
                 self._waited = now
@@ -57,15 +63,14 @@ class Loan:
                     self.loop.call_later(LENT_S, self._look)
 
     def _read(self, ready: Callable[[], Any]) -> Any:
-        """Read what is there already, without asking for it: where much comes, that is so."""
+        """Read what is there already, without asking for it: several messages for one wait, where much comes."""
         link = self.link
+        began = link.bytes_in
         before = -1
-        found = ready()
-        while not found and link.bytes_in != before and not link.dead:
+        while link.bytes_in != before and not link.dead and link.bytes_in - began < AT_ONCE_BYTES:
             before = link.bytes_in
             link._read()
-            found = ready()
-        return found
+        return ready()
 
     def end(self) -> None:
         """Let the keeper, or another thread, have the link, unless the thread waits for it just now. Any thread."""

@@ -67,7 +67,6 @@ class Stream(Generic[T]):
     def __iter__(self) -> Stream[T]:
         return self
 
-    @sheltered
     def __next__(self) -> T:
         """The next item: blocks until there is one.
 
@@ -76,12 +75,20 @@ class Stream(Generic[T]):
             RemoteError: the generator raised, after the items that came before.
             NodeLostError, ClosedError, CallTimeout, CallCancelled: it can't go on; also after those that had come.
         """
+        try:
+            return self._items.popleft()    # nothing that must be sheltered
+        except IndexError:
+            return self._next()
+
+    @sheltered
+    def _next(self) -> T:
         while True:
+            if not self._refill():
+                self._intake.wait()
             try:
                 return self._items.popleft()
             except IndexError:
-                if not self._refill():
-                    self._intake.wait()
+                pass    # another thread has got it
 
     def __aiter__(self) -> Stream[T]:
         return self

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import inlets, limits, streams, values
+from ramet.kernel import compat_late, inlets, limits, streams, values
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.fragments import whole
 from ramet.kernel.frames import HEADER_BYTES, MAGIC, Parser, pack_header
 from ramet.kernel.limits_late import in_place_bytes_min
 
-pytestmark = pytest.mark.skipif(not inlets.READS_IN_PLACE, reason="not on this machine: a Python that reads into place")
+pytestmark = pytest.mark.skipif(not compat_late.READS_IN_PLACE, reason="not on this machine: a Python that reads into place")
 
 HERE = 7
 

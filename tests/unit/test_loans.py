@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ramet.loans import LENT_S, Loan
+from ramet.loans import AT_ONCE_BYTES, LENT_S, MUCH_BYTES, Loan
 
 
 class Clock:
@@ -43,6 +43,7 @@ class Wire:
         self.bytes_in = 0
         self.there = 0          # messages that can be read without waiting
         self.come = 0
+        self.size = MUCH_BYTES  # of each
 
     def borrow(self, waiter: Any) -> bool:
         if self.borrower is not None:
@@ -53,12 +54,13 @@ class Wire:
     def read_until(self, ready: Callable[[], Any], seconds: float | None) -> None:
         self.during()
         self.come += 1
+        self.bytes_in += self.size
 
     def _read(self) -> None:
         if self.there:
             self.there -= 1
             self.come += 1
-            self.bytes_in += 10
+            self.bytes_in += self.size
 
     def give_back(self, waiter: Any) -> None:
         if self.borrower is waiter:
@@ -137,11 +139,22 @@ def test_what_is_there_already_is_read_without_waiting_for_it(core: Middle) -> N
     wait(core, one)
     waits: list[int] = []
     link.during = lambda: waits.append(link.come)
-    link.there = 5
-    wait(core, one, 2)
-    assert (link.there, waits) == (3, [])
-    wait(core, one, 4)
+    link.there = AT_ONCE_BYTES // MUCH_BYTES + 5
+    wait(core, one)
+    assert (link.there, waits) == (5, []), "several for one wait, and no more than are wanted at once"
+    wait(core, one, 6)
     assert (link.there, len(waits)) == (0, 1)
+
+
+def test_where_little_comes_nothing_is_tried(core: Middle) -> None:
+    link = Wire()
+    link.size = MUCH_BYTES - 1
+    one = loan(core, link)
+    wait(core, one)
+    link.there = 1
+    wait(core, one)
+    wait(core, one)
+    assert link.there == 1
 
 
 def test_another_thread_that_waits_gets_it_at_once(core: Middle) -> None:

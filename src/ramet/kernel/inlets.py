@@ -8,8 +8,8 @@ import io
 import os
 import struct
 
-from ramet.kernel import compat, limits, values
-from ramet.kernel.fragments import PIECE, Assembler
+from ramet.kernel import limits, values
+from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler
 from ramet.kernel.frames import CONTROL, HEADER_BYTES, LONG, MAGIC, Parser, unpack_header
 from ramet.kernel.limits_late import in_place_bytes_min
 
@@ -19,10 +19,6 @@ if MYPY:
 
     from ramet.kernel.core import Core
     from ramet.kernel.links import Link
-
-# Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none. That isn't in
-# ``compat_late``, which on 2.7 loads this part.
-READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
 
 ITEMS = 15      # well-known handle, of ``streams``
 # How an ITEMS message begins that holds a large byte string and nothing else: what comes behind that is the value.
@@ -36,7 +32,10 @@ HEAD_BYTES = HEADER_BYTES + LEAD_BYTES + 4
 def begin(core, link):
     # type: (Core, Link) -> None
     """Read a link that way from now on, if this Python can. By the thread that reads it, while it handles a frame."""
-    if READS_IN_PLACE and getattr(link, "read", None) is os.read:    # a link to this node itself has none
+    if not IN_PLACE or getattr(link, "read", None) is not os.read:   # a link to this node itself has none
+        return
+    from ramet.kernel import compat_late  # not above: on 2.7 that loads this part
+    if compat_late.READS_IN_PLACE:
         inlet = Inlet(core, link)
         link.read = inlet.read
         link.parser = inlet

@@ -3,6 +3,7 @@
 Who sends a node a long message sends it this part before. Any thread; ``write`` is called by ``links``.
 """
 import os
+import struct
 
 from ramet.kernel import inlets, limits, values
 from ramet.kernel import limits_late as late
@@ -22,6 +23,7 @@ if MYPY:
     from ramet.kernel.links import Link
 
 STOP, GO_ON = 0, -1
+TOLD = struct.Struct(">BBIBIBHBi")   # a TAKEN message, as ``values.encode`` doesn't make it: in a tenth of the time
 
 
 class Long(object):
@@ -130,7 +132,8 @@ class Long(object):
         if not link.dead:
             try:
                 # COUNTED: a node to which credit hasn't mattered loads the part that knows of it.
-                self.core.send(self.neighbour(link), TAKEN, values.encode([key[0], key[1], key[2], count]), 0,
+                src, dst, flow = key
+                self.core.send(self.neighbour(link), TAKEN, [TOLD.pack(0x94, 0xce, src, 0xce, dst, 0xcd, flow, 0xd2, count)], 0,
                                CONTROL | COUNTED if count == STOP else CONTROL)
             except IndexError:
                 pass    # that node is gone

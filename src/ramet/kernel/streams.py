@@ -27,6 +27,7 @@ PRODUCE_ASYNC, PRODUCE = "ramet.kernel.producing_async:produce", "ramet.kernel.p
 # How an ITEMS message begins, always in this long form, so that it is known whose it is before it is decoded: an array, the
 # stream's number, flags. The items follow.
 HEAD = struct.Struct(">BIBIB")
+TOLD = struct.Struct(">BBIBQBQBIBI")     # a CREDIT message, as ``values.encode`` doesn't make it: in a tenth of the time
 WANTS = 1       # flags: the sender waits for credit
 ENDS = 2        # the last item is none: it is what the iterator returned
 FAILS = 4       # the last item is none: it is a failure
@@ -329,7 +330,9 @@ class Intake(object):
     def _tell(self, credit):
         # type: (Optional[List[int]]) -> None
         if credit:
-            self.core.send(self.peer, CREDIT, values.encode(credit), 0, CONTROL)
+            number, size, items, size_max, items_max = credit
+            said = TOLD.pack(0x95, 0xce, number, 0xcf, size, 0xcf, items, 0xce, size_max, 0xce, items_max)
+            self.core.send(self.peer, CREDIT, [said], 0, CONTROL)
 
     def _wake(self):
         # type: () -> None

@@ -110,12 +110,13 @@ def raw_plan(plan: Plan, argv: Sequence[str]) -> Plan:
     """
     words = ["sh", "-c", script(argv)]
     rest = first_stage.command(plan["python"], NAME_HERE)
-    line, given = " ".join(map(first_stage.quote, rest)), list(plan["argv"])
+    lines = [first_stage.shell_command(plan["python"], NAME_HERE, brief) for brief in (True, False)]
+    given = list(plan["argv"])
     if plan["stub"]:
         made = words
     elif given[-len(rest):] == rest:
         made = [*given[:-len(rest)], *words]
-    elif given and given[-1].endswith(line):
+    elif line := next((line for line in lines if given and given[-1].endswith(line)), ""):
         made = [*given[:-1], given[-1].removesuffix(line) + " ".join(map(first_stage.quote, words))]
     elif given[1 - len(rest):] == rest[1:] and "--entrypoint" in given:
         at = given.index("--entrypoint") + 1

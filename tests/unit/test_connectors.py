@@ -155,7 +155,7 @@ def test_ssh_options(options: dict[str, Any], expected: list[str]) -> None:
 def test_ssh_command() -> None:
     plan = ssh.plan("web1", python="python3", ssh_path="/opt/ssh")
     assert plan["argv"][0] == "/opt/ssh"
-    assert plan["argv"][-1] == "exec " + first_stage.shell_command(["python3"], NAME_HERE)
+    assert plan["argv"][-1] == "exec " + first_stage.shell_command(["python3"], NAME_HERE, brief=True)
     assert plan["command"].endswith("-- web1 python3 …")
     assert plan["shape"] == "pipes"
     assert plan["env"] is None

@@ -15,7 +15,7 @@ def main() -> None:
     print()
     for form in packing.FORMS:
         print(f"all that is sent, with head and loader, as {form}: {len(packing.payload(form)):,} bytes")
-    lines = [len(first_stage.shell_command(python, "web1")) for python in (["python3"], None)]
+    lines = [len(first_stage.shell_command(python, "web1", brief=True)) for python in (["python3"], None)]
     print(f"command line {lines[0]} characters, with search {lines[1]}")
 
 

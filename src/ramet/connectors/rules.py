@@ -11,10 +11,15 @@ from ramet.secrets import Given, Secret, secret
 
 Rule = dict[str, Any]
 
-#: A question for a password at the end of what was said. Whoever asks chooses the words, so they decide nothing else.
+# Translators put spaces that no line is broken at between words, and before a colon.
+_SPACE = "( |\u00a0|\u202f)"
+#: A question for a password at the end of what was said. Whoever asks chooses the words, so they decide nothing else. In the
+#: languages that sudo speaks: most programs are told to speak English, but not each of them, nor what runs before them.
 PASSWORD = (
-    "(?i)(passw|kennwort|mot de passe|contrase|senha|has(l|ł)o|(п|П)ароль|密码|密碼|パスワード|암호)"
-    "[^\n]{0,120}(:|：)[ \t]*\\Z"
+    f"(?i)(passw|passord|pasvort|pasahitz|kennwort|wachtwoord|l(ö|Ö)senord|adgangskode|salasan|heslo|geslo|jelsz|parol|lozink"
+    f"|mot{_SPACE}de{_SPACE}passe|contras(e|i)|senha|has(l|ł)o|slapta(ž|Ž)od|m(ậ|Ậ)t{_SPACE}kh(ẩ|Ẩ)u|(п|П)арол|(л|Л)озинк"
+    "|Κωδικ|κωδικ|συνθημ|Συνθημ|密码|密碼|パスワード|암호)"
+    f"[^\n]{{0,120}}(:|：)(\t|{_SPACE})*\\Z"
 )
 # Not a part of a user's or host's name, which questions hold as well: "(duo@newton) Password:", "password for token:".
 _A_WORD = "(?i)(?<![\\w.@-])(?<!for )(?:%s)(?![\\w.-]*@)[^\n]{0,%d}:[ \t]*\\Z"
@@ -23,7 +28,8 @@ SECOND_FACTOR = _A_WORD % ("verification code|one-time|otp\\b|token\\b|passcode|
 #: What stands above such a question. Checked in the words of Linux-PAM, in the languages that it is often seen in.
 EXPIRED = (
     "(?i)((required to|must) change (your|the) password|password (has )?expired"
-    "|(passwor[dt]|kennwort|mot de passe|contrase\\S{1,2}a|senha)[^\n]{0,40}(abgelaufen|expir\\S{1,2}|caducad)"
+    f"|(passwor[dt]|kennwort|mot{_SPACE}de{_SPACE}passe|contrase\\S{{1,2}}a|senha)[^\n]{{0,40}}"
+    "(abgelaufen|expir\\S{1,2}|caducad)"
     ")[^\n]*\n"
 )
 

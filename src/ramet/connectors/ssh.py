@@ -91,7 +91,7 @@ def plan(
     return make(
         f"ssh {host}", name_from(host.rpartition("@")[2]) if name is None else name, words, connect_timeout_s,
         # `exec`: dash would stay as a process of its own, with the first stage in its arguments for all to see.
-        argv=[*argv, "exec " + first_stage.shell_command(words, NAME_HERE)],
+        argv=[*argv, "exec " + first_stage.shell_command(words, NAME_HERE, brief=True)],
         command=shown([*argv, *(words or ["python"])]),
         shape="pipes+tty" if given else "pipes", rules=question_rules(given, alone) + exit_rules(host, port, given),
         secrets=given, env={"SSH_ASKPASS": None, "SSH_ASKPASS_REQUIRE": None} if given else None,

@@ -24,6 +24,7 @@ from ramet.kernel.errors import (
     ValueNotPortableError,
 )
 from ramet.kernel.facade import ANY, here, register
+from ramet.lasting import attach
 from ramet.node import Node
 from ramet.retrying import Retry
 from ramet.secrets import Secret
@@ -58,6 +59,7 @@ __all__ = [
     "Stream",
     "Tree",
     "ValueNotPortableError",
+    "attach",
     "here",
     "register",
 ]

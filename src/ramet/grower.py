@@ -212,6 +212,10 @@ class Grower:
         """Start an interpreter in a Linux of Windows, from another such Linux."""
         return self.grow("wsl", distribution, **options)
 
+    def attach(self, target: str, **options: Any) -> Node:
+        """Come back to a node on the same machine and account that was detached, or kept: by its name, or its socket's path."""
+        return self.grow("attach", target, **options)
+
     # ------------------------------------------------------------------ accounts
 
     def sudo(self, username: str | None = None, **options: Any) -> Node:

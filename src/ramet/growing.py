@@ -25,7 +25,7 @@ from ramet.kernel.errors import ClosedError, ConnectError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.node import Node
 from ramet.retrying import Retry, may_pass
-from ramet.shipping import FOLLOWING, GROWING
+from ramet.shipping import COMING_BACK, FOLLOWING, GROWING
 
 if TYPE_CHECKING:
     from ramet.connecting import Spread
@@ -160,7 +160,8 @@ class Gardener:
             return
         form = self._recall(node, plan)     # in which it took code the last time
         config = self._config(node, plan)
-        self.tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING))     # what follows its own call, children get, too
+        parts = (*GROWING, *FOLLOWING, *(COMING_BACK if plan["shape"] == "kept" else ()))
+        self.tree._shipper.kernel_parts(parent, parts)      # what follows its own call, children get, too
         self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id), parent.id)
         above = parent.parent
         while above is not None:

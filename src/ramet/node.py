@@ -19,6 +19,7 @@ from ramet.display import harmless
 from ramet.grower import Grower
 from ramet.kernel import services
 from ramet.kernel.errors import ClosedError, ConnectError, Error, NodeLostError
+from ramet.lasting import Lasting
 from ramet.modules.by_value import CodeContext
 from ramet.pipeline import Pipeline
 from ramet.process import RemoteProcess, checked
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Node(Grower):
+class Node(Lasting, Grower):
     """One interpreter of a tree. It connects in the background: calls may be made at once.
 
     Attributes:
@@ -321,7 +322,9 @@ class State:
         open: what is to be sent needn't be put into ``held`` any more, which is sent when the form is known.
         held: what sends it, and how many bytes it holds; ``held_bytes`` of all of it that isn't sent.
         up: it has said HELLO.
-        ended: "failed", "lost" or "closed", once it is.
+        ended: "failed", "lost", "closed" or "detached", once it is.
+        path: of its socket, if this program has kept it.
+        alone: its tree was made for it, by ``attach``.
         has: (form, name) of modules that were sent for it.
         cached: (form, name) of modules that it keeps, for itself or for descendants.
         followed: (form, name) of the kernel's parts that went behind the first call; in ``has`` once it is sure that they came.
@@ -354,8 +357,8 @@ class State:
         self.held: list[tuple[Callable[[], None], int]] = []
         self.held_bytes = 0
         self.up = False
-        self.ended = ""
-        self.closing = False
+        self.ended = self.path = ""
+        self.closing = self.alone = False
         self.reason = ""
         self.connect_error: ConnectError | None = None
         self.calls = 0
@@ -388,6 +391,8 @@ class State:
             again = type(error)(harmless(str(error.args[0]), "\t\n"), error.stage, error.seen)
             again.__dict__.update(error.__dict__)
             return again
+        if self.ended == "detached":
+            return ClosedError(f"node {name} was detached by this program: {self.reason}")
         if self.ended == "closed" or self.closing:
             return ClosedError(f"node {name} was closed by this program")
         reason = harmless(self.reason.removeprefix(f"node {name}: "), "\t\n")

@@ -58,8 +58,6 @@ ASKING = (*LANES, "peers", "descent", "remote_errors", "proxies")
 SHOWN = (*LONG, "shown")
 # What runs programs.
 RUNNING = (*STREAMS, "ending", "running")
-# What functions of the kernel's own need, that the user's methods call.
-OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE}
 # What is asked for data and metadata of packages.
 METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]
@@ -78,6 +76,10 @@ BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
 # What follows behind the first call, without a request; and what is sent before
 # it if its module imports one of these.
 FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "later", "logs", "failures")
+# What a node needs to outlive its program; its parent, to come back to it. What the user's methods call of the kernel's own.
+HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "held")
+COMING_BACK = ("meeting", "coming_back")
+OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE, "held": HOLDING}
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

@@ -30,6 +30,7 @@ NAMES = [
     "Stream",
     "Tree",
     "ValueNotPortableError",
+    "attach",
     "here",
     "register",
 ]

@@ -83,7 +83,7 @@ def test_every_connector_has_a_method_a_target_and_a_test() -> None:
         parameters = list(inspect.signature(registry.find(name)).parameters)
         assert parameters[0] == registry.TARGETS[name] or name == "local"
         assert method.__doc__
-    assert {name for name, _, _ in COMMANDS} | {"local", "ssh", "command"} == set(registry.TARGETS)
+    assert {name for name, _, _ in COMMANDS} | {"local", "ssh", "command", "attach"} == set(registry.TARGETS)
 
 
 @pytest.mark.parametrize("connector", sorted(set(registry.TARGETS) - {"local", "unshare", "command"}))

@@ -13,8 +13,10 @@ Which form is sent when is told in docs/decisions/0001-kernel-forms.md.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import marshal
+import pkgutil
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
@@ -22,6 +24,7 @@ from importlib.abc import InspectLoader
 from types import CodeType
 from typing import cast
 
+from ramet import kernel
 from ramet.bootstrap import cache, slim
 from ramet.bootstrap.minify import minify
 from ramet.kernel import compat, stub
@@ -60,6 +63,13 @@ def payload(form: str) -> bytes:
         kept = build(form, parts)
         cache.put(key, kept)
     return kept
+
+
+@functools.cache
+def version() -> str:
+    """What names this kernel: nodes of another one can't be talked to for long, though they may understand the first words."""
+    texts = [_source(module.name) for module in pkgutil.iter_modules(kernel.__path__, "ramet.kernel.")]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
 
 
 def build(form: str, parts: Iterable[tuple[str, str]]) -> bytes:

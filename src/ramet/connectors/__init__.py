@@ -11,7 +11,7 @@ argv        the program and its arguments; the name's place in it is ``settling.
             started directly: then ``python`` says which, and it is looked for where the plan is carried out
 command     argv for people, with the first stage as "…"
 python      the interpreter asked for and its flags, or None
-shape       "socket", "pipes" or "pipes+tty", see ``kernel/spawn.py``
+shape       "socket", "pipes" or "pipes+tty", see ``kernel/spawn.py``; "kept": nothing is started, see ``kernel/coming_back.py``
 stub        the program that an interpreter started directly reads from its stdin, or None
 form        the form of code that the interpreter takes, where that is known beforehand, or None
 env         changes to the environment of the program: name -> value, or None to take it away
@@ -44,7 +44,7 @@ Python = str | os.PathLike[str] | Sequence[str] | None
 CONNECT_TIMEOUT_S = 30.0
 
 #: How a program is connected, see ``kernel/spawn.py``.
-SHAPES = ("socket", "pipes", "pipes+tty")
+SHAPES = ("socket", "pipes", "pipes+tty", "kept")
 
 NAME_CHARS_MAX = 64
 _NAME = re.compile(r"[A-Za-z0-9_.@:-]+", re.ASCII)

@@ -23,7 +23,7 @@ TARGETS = {
     "run0": "username", "pkexec": "username", "docker": "container", "podman": "container", "buildah": "container",
     "kubectl": "pod", "lxc": "container", "lxd": "container", "incus": "container", "jail": "container",
     "machinectl": "container", "nspawn": "container", "nsenter": "target", "chroot": "path", "unshare": "namespaces",
-    "wsl": "distribution",
+    "wsl": "distribution", "attach": "target",
 }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ group doesn't reach it, and has no thread, lock or garbage collection. It waits 
   too;
 - the node says a word, a number in that pipe: a process group that goes when the node dies, and said again, one that doesn't;
   the node's own is one of these from the beginning (late part ``ending``). One that there can't be says no more
-  than that the node runs, and doesn't read its output since the controller hasn't shown what was sent: so writers wait;
+  than that the node runs, and doesn't read its output since the controller hasn't shown what was sent: so writers wait. One
+  of these, 100,000,000, says once and for all that the node shall outlive its link (late part ``held``);
 - it is time to look after the node, if there is a keepalive. One that is stopped for too long is ended. For one that runs, but
   doesn't read its link from one look to the next, it *vouches*, by a zero byte on the stderr that the node had at its start,
   which the parent reads: it may be in C code that holds the GIL;
@@ -23,6 +24,7 @@ Should the guardian itself be killed, the node's group is, too: see ``later.end_
 ``start`` is for the node's main thread. Must not know what the bytes on the link mean.
 """
 import errno
+import gc
 import os
 import select
 import sys
@@ -68,7 +70,6 @@ def start(link_fd, grace_s, keepalive=None):
     if os.getpgrp() != node:
         os.setpgid(0, 0)
     pipes = [compat.pipe() for _ in range(6)]
-    import gc
     getattr(gc, "freeze", int)()    # a collection here would unshare 1.5 MB. Since 3.7
     pid = os.fork()
     if not pid:
@@ -164,12 +165,11 @@ class Relay(object):
 def guard(node, grace_s, link_fd, pipes, keepalive):
     # type: (int, float, int, Any, Any) -> None
     """Be the guardian of a process, until one of the two ends."""
-    import gc
     gc.disable()    # a collection would touch, and so copy, all memory
     os.setsid()
     for number in 1, 2, 3, 15:      # SIGHUP, SIGINT, SIGQUIT, SIGTERM
         compat.signal.signal(number, compat.signal.SIG_IGN)
-    words, groups = pipes[5][0], set([node])
+    words, groups = pipes[5][0], {node}
     relays = [Relay(pipes[n][0], pipes[n + 2][1]) for n in (1, 2)]
     low = unread = stopped = 0      # the latter two: at how many looks in a row
     keepalive = os.fstat(1) != os.fstat(2) and keepalive    # else the link is there, too
@@ -196,7 +196,8 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
             if not said:
                 break
             for word in map(int, said):     # whole ones: each was written at once
-                groups ^= set([word])
+                groups ^= {word}
+            link_fd = pipes[0][0] if 1e8 in groups else link_fd     # it is kept: this one doesn't hang up
         if link_fd in ready:
             end = now + grace_s
         if look and now >= look:

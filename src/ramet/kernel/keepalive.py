@@ -48,12 +48,15 @@ class Watch(object):
         self.lost_after_s = lost_after_s
         self.neighbours = neighbours
         self.on_silent = on_silent
+        self.over = False       # set when nobody is to be looked after any more
         self.seen = {}  # type: Dict[int, Any]   # id -> [link, its bytes, other signs, looks without bytes, without any sign]
         core.loop.call_later(keepalive_s, self.look)
 
     def look(self):
         # type: () -> None
         """Look at each link once."""
+        if self.over:
+            return
         self.core.loop.call_later(self.keepalive_s, self.look)
         before, self.seen = self.seen, {}
         for id, link, signs in self.neighbours():

@@ -137,6 +137,9 @@ class Nursery(object):
         if plan["shape"] == "fork":
             from ramet.kernel import template
             kind = template.Fork
+        elif plan["shape"] == "kept":
+            from ramet.kernel import coming_back
+            kind = coming_back.Attachment
         child.growth = kind(self.core.loop, plan, self._payload, started, up, failed, on_question)
         self.core.loop.call_soon(child.growth.start)
         return link
@@ -199,7 +202,7 @@ class Nursery(object):
         """A child's link is closed. Give its process a moment, to say why."""
         child = [child for child in self.children.values() if child.link is link][0]
         process = child.process
-        if process is None or process.poll() is not None:
+        if process is None or process.lent or process.poll() is not None:
             self._bury(child, reason)
         else:
             process.on_exit(lambda *_: self._bury(child, reason))
@@ -225,8 +228,14 @@ class Nursery(object):
         self._if_none_is_left()
 
     def end(self, id):
-        # type: (int) -> None
-        """End a child without asking it: its link is closed, the guardian over there does the rest. Thread-safe."""
+        # type: (Any) -> None
+        """End a child without asking it: its link is closed, the guardian over there does the rest. Or [id]: let that child go,
+        which outlives its link from now on. Thread-safe."""
+        if isinstance(id, list):
+            child = self.children.get(id[0])
+            if child and child.process:
+                self.core.loop.call_soon(self._let_go, child)
+            return
         child, run = self.children.get(id), self.runs.get(id)
         if child:
             self.core.loop.call_soon(self._end, child)
@@ -242,13 +251,22 @@ class Nursery(object):
             if child.process:       # else its growth has just failed, and it is about to be buried
                 child.process.kill()
 
+    def _let_go(self, child):
+        # type: (Child) -> None
+        if not child.process.lent:      # type: ignore[union-attr]
+            child.process.lend()        # type: ignore[union-attr]
+        child.link.close("it was detached")
+
     def end_all(self, then):
         # type: (Callable[[], Any]) -> None
-        """Ask all children to end; those that don't within ``close_grace_s`` are ended. Calls ``then`` when none is left."""
+        """Ask all children to end; those that don't within ``close_grace_s`` are ended. Those that were attached are left.
+        Calls ``then`` when there is none any more."""
         self.ended = then
         for child in list(self.children.values()):
             if child.process is None:
                 self._end(child)
+            elif child.process.lent:        # it was attached, and waits for the next program
+                child.link.close("its program has ended")
             else:
                 self.core.tell(child.id, END, [])
                 self.core.loop.call_later(limits.close_grace_s, self.end, child.id)

@@ -51,6 +51,7 @@ class Process(object):
             them.
         tty: the terminal's near end, or -1.
         on_stderr, on_tty: called with (bytes) for what comes there, if set.
+        lent: it was let go: it outlives its link, and isn't ended with it.
         vouched: how many zero bytes came on stderr: signs of life, of a node's guardian.
     """
 
@@ -67,7 +68,7 @@ class Process(object):
         self._waiting = []  # type: List[Callable[[int], Any]]
         self._reaped = self._killed = False
         self._timer = None  # type: Optional[Timer]
-        self._pause_s, self.vouched = reap_first_s, 0
+        self._pause_s, self.vouched, self.lent = reap_first_s, 0, False
         far = []  # type: List[int]
         try:
             self._popen = self._start(plan, far)
@@ -194,6 +195,13 @@ class Process(object):
             self._secrets = {}
         self._waiting = []
         self.on_stderr = self.on_tty = None
+
+    def lend(self):
+        # type: () -> None
+        """Let the running program go, for good. It is still waited for, so that it is no zombie here. On the keeper."""
+        self.lent = True
+        self._close_stderr()
+        self.on_exit(bool)
 
     def kill(self):
         # type: () -> None

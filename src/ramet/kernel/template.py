@@ -163,6 +163,8 @@ class Fork(object):
 class ForkedProcess(object):
     """A node that was forked here, as its parent sees the process: what ``nursery`` asks of a ``spawn.Process``."""
 
+    lent = False
+
     def __init__(self, loop, pid):
         # type: (Any, int) -> None
         self.loop = loop
@@ -200,6 +202,12 @@ class ForkedProcess(object):
         waiting, self.waiting = self.waiting, []
         for callback in waiting:
             callback(self.status)
+
+    def lend(self):
+        # type: () -> None
+        """Let it go, for good. It is still waited for."""
+        self.lent = True
+        self.on_exit(bool)
 
     def kill(self):
         # type: () -> None

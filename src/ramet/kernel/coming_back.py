@@ -1,0 +1,186 @@
+"""Attaching: a child that isn't started but was there before, kept under a name on this machine (``held``, ``meeting``).
+
+``Attachment`` takes the place of a ``grow.Growth`` in its parent's nursery, and ``Kept`` that of the child's process. Late part
+of the kernel, for the parent. All of it runs on the keeper.
+"""
+import errno
+import os
+
+from ramet.kernel import compat, limits, meeting
+from ramet.kernel.diagnosis import connect_error
+from ramet.kernel.faults import Error
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, Optional
+
+REMEDY = "see the text; node.detach() and node.keep() return where a node listens, and ps shows nodes as (ramet:NAME)"
+
+# How long what a kept node says before its link is open may be.
+line_bytes_max = 1000
+
+
+class Attachment(object):
+    """Attaches one kept node. The arguments are those of a ``grow.Growth``.
+
+    Its plan's argv is [name or path, what names the kernel].
+    """
+
+    process = None      # type: Optional[Any]
+
+    def __init__(self, loop, plan, payload, on_started, on_up, on_failed, on_question=None):
+        # type: (Any, Dict[str, Any], Any, Callable[[str], bytes], Callable[..., Any], Callable[[Any], Any], Any) -> None
+        self.loop = loop
+        self.plan = plan
+        self.on_started = on_started
+        self.on_up = on_up
+        self.on_failed = on_failed
+        self.over = False
+        self.fd = -1
+        self.pid = 0
+        self.path = ""
+        self.said = b""         # what came and isn't taken yet
+        self.sending = b""
+        self.asked = False      # it was told what we want
+        self.began = loop.now()
+        self.steps = {}  # type: Dict[str, float]   # as of a ``grow.Growth``
+        self.timer = None  # type: Any
+
+    def start(self):
+        # type: () -> None
+        """Begin."""
+        self.timer = self.loop.call_later(self.plan["timeout_s"], self._fail, "it doesn't answer within %g s: it hangs, or is "
+                                          "stopped" % self.plan["timeout_s"])
+        self._guarded(self._begin)
+
+    def abort(self, reason):
+        # type: (Any) -> None
+        """Give it up. Any thread."""
+        self.loop.call_soon(self._fail, reason)
+
+    def _guarded(self, step):
+        # type: (Callable[[], Any]) -> None
+        if self.over:
+            return
+        try:
+            step()
+        except (Error, OSError, IOError) as error:
+            if self.over:
+                raise       # it is the callee's
+            self._fail(str(error))
+
+    def _begin(self):
+        # type: () -> None
+        self.fd, self.pid, self.path = meeting.connect(self.plan["argv"][0])
+        self.loop.watch(self.fd, lambda: self._guarded(self._read))
+
+    def _read(self):
+        # type: () -> None
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EINTR):
+                return
+            data = b""
+        if not data:
+            raise Error("the node at %s has closed the connection: it has just ended, or too many knock" % self.path)
+        self.said += data
+        while not self.over and b"\n" in self.said:
+            line, _, self.said = self.said.partition(b"\n")
+            self._take(line.decode("ascii", "replace"))
+        if not self.over and len(self.said) > line_bytes_max:
+            raise Error("what answers at %s is no node" % self.path)
+
+    def _take(self, line):
+        # type: (str) -> None
+        words = line.split(" ")
+        if self.asked and line == "ok" and not self.sending:
+            self._up()
+        elif self.asked and words[0] == "no:":
+            raise Error("the node at %s can't be attached now: %s" % (self.path, line[4:]))
+        elif self.asked or len(words) != 4 or words[0] != "RAMET-KEPT":
+            raise Error("what answers at %s is no node" % self.path)
+        elif words[1] != self.plan["argv"][1]:
+            raise Error("the node at %s was grown by another version of ramet, and its kernel can't be replaced: attach to it "
+                        "with that version" % self.path)
+        else:
+            self.asked = True
+            self.steps["answer"] = round(self.loop.now() - self.began, 4)
+            self.sending = self.on_started(compat.form_of(int(words[2], 16), words[3]))
+            self._write()
+
+    def _write(self):
+        # type: () -> None
+        try:
+            while self.sending:
+                self.sending = self.sending[os.write(self.fd, self.sending[:limits.write_bytes_max]):]
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EINTR):
+                self.sending = b""      # why is in what can be read
+        self.loop.watch_write(self.fd, (lambda: self._guarded(self._write)) if self.sending else None)
+
+    def _up(self):
+        # type: () -> None
+        self.over = True
+        self.timer.cancel()
+        self.loop.forget(self.fd)
+        self.process = Kept(self.pid)
+        self.steps["kernel"] = round(self.loop.now() - self.began, 4)
+        self.on_up(self.process, self.fd, self.fd, self.said)
+
+    def _fail(self, reason):
+        # type: (Any) -> None
+        if self.over:
+            return
+        self.over = True
+        if self.timer:
+            self.timer.cancel()
+        if self.fd >= 0:
+            self.loop.forget(self.fd)
+            os.close(self.fd)
+        if not isinstance(reason, BaseException):
+            reason = connect_error(self.plan, {"text": reason, "remedy": REMEDY})
+        self.on_failed(reason)
+
+
+class Kept(object):
+    """The process of a node that is attached: nobody's child here. What ``nursery`` asks of a ``spawn.Process``."""
+
+    lent = True
+
+    def __init__(self, pid):
+        # type: (int) -> None
+        self.pid = pid
+        self.began = began(pid)
+
+    def poll(self):
+        # type: () -> None
+        """How it ended is never known here."""
+
+    def on_exit(self, callback):
+        # type: (Any) -> None
+        """Never called back."""
+
+    def kill(self):
+        # type: () -> None
+        """SIGKILL to its process group, if it is still that process."""
+        if self.began and began(self.pid) == self.began:
+            try:
+                os.kill(-self.pid, 9)
+            except OSError:
+                pass    # it has just ended
+
+    def stderr_tail(self):
+        # type: () -> str
+        """Nothing: its stderr is its own."""
+        return ""
+
+
+def began(pid):
+    # type: (int) -> Any
+    """When a process began, as the system counts: tells it from a later one with its number. None if there is none."""
+    try:
+        with open("/proc/%d/stat" % pid) as stat:
+            return pid > 0 and stat.read().rpartition(")")[2].split()[19]
+    except (OSError, IOError):
+        return None

@@ -1,0 +1,90 @@
+"""The leash: a tiny process beside a kept node (``held``) that ends it when its time to wait for a program is over. Late part.
+
+The node does that itself, if it can. It may be stopped then, or in C code that holds the GIL; and the guardian, which is for
+such cases, looks after a kept node's link no longer. So for each link there is one leash, that watches for its end without
+reading from it, and gives the node ``wait_s`` from then on. The node ends it when it has the next link. Without a ``wait_s``
+there is none.
+"""
+import gc
+import os
+import select
+
+from ramet.kernel import compat, limits
+from ramet.kernel.guardian import HALF
+
+MYPY = False
+if MYPY:
+    from typing import Optional
+
+# More than a process has descriptors.
+descriptors_max = 65536
+
+
+class Leash(object):
+    """What a node keeps of its leash. Main thread."""
+
+    def __init__(self, wait_s):
+        # type: (Optional[float]) -> None
+        self.wait_s = wait_s
+        self.pid = 0
+        self.life_fd = -1       # its other end is the leash's, which sees by it that the node has ended
+
+    def tie(self, link_fd):
+        # type: (int) -> None
+        """Have a leash for this link, and none for the one before. Without a time there is none."""
+        self.loose()
+        if self.wait_s is None:
+            return
+        watched = os.dup(link_fd)       # before 3.7 nothing closes the link in forked children; since then it is closed
+        read_end, self.life_fd = compat.pipe()
+        node = os.getpid()
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                watch_over(node, watched, read_end, self.wait_s + limits.guardian_grace_s)
+            finally:
+                os._exit(0)
+        os.close(watched)
+        os.close(read_end)
+
+    def loose(self):
+        # type: () -> None
+        """Have no leash any more."""
+        if self.pid:
+            try:
+                os.kill(self.pid, 9)
+                os.waitpid(self.pid, 0)
+            except OSError:
+                pass    # a function has waited for all children
+            os.close(self.life_fd)
+            self.pid = 0
+
+
+def watch_over(node, link_fd, life_fd, wait_s):
+    # type: (int, int, int, float) -> None
+    """Be the leash, until the node ends or has to."""
+    gc.disable()    # a collection would touch, and so copy, all memory
+    os.setsid()
+    for number in 1, 2, 3, 15:      # SIGHUP, SIGINT, SIGQUIT, SIGTERM
+        compat.signal.signal(number, compat.signal.SIG_IGN)
+    low = 0
+    for fd in sorted([link_fd, life_fd]) + [descriptors_max]:
+        os.closerange(low, fd)
+        low = fd + 1
+    end = 0.0
+    while os.getppid() == node:
+        poller = select.poll()
+        poller.register(life_fd, 0)
+        if not end:
+            poller.register(link_fd, HALF)
+        elif compat.monotonic() >= end:
+            os.kill(-node, 9)
+            return
+        try:
+            ready = [fd for fd, _ in poller.poll(max(0, end - compat.monotonic()) * 1000 + 1 if end else None)]
+        except select.error:    # 2.7, when it was stopped and goes on
+            continue
+        if life_fd in ready:
+            return
+        if link_fd in ready:
+            end = compat.monotonic() + wait_s

@@ -6,6 +6,7 @@ Must not know what a kept node does to wait (``kernel/held.py``), nor how it is 
 from __future__ import annotations
 
 import copy
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,9 @@ from ramet.kernel.errors import Error
 if TYPE_CHECKING:
     from ramet.node import Node, State
     from ramet.tree import Tree
+
+# How long it may take until the link to a node is closed: its parent may hang.
+LEFT_WITHIN_S = 10.0
 
 Self = TypeVar("Self", bound="Lasting")
 
@@ -90,13 +94,14 @@ class Lasting:
         if path and (name is not None or wait_s is not None):
             raise ValueError(f"node {self.name} is kept already, as {path}: neither that name nor wait_s= can be changed")
         path = path or self.keep(name, wait_s=wait_s)
-        tree, node, above = self._tree, self._tree._nodes.get(self.id), self.parent
-        if node is not None:
-            tree._gardener.gone(node, f"attach({path!r}) reaches it", "detached")
+        tree, above = self._tree, self.parent
+        self._state.left, self._state.path = threading.Event(), path
         if above is None:
             tree._nursery.end([self.id])
         else:
             tree._core.tell(above.id, END, [[self.id]])
+        if threading.current_thread() is not tree._keeper and not self._state.ended:
+            self._state.left.wait(LEFT_WITHIN_S)
         if self._state.alone:
             tree.close()
         return path

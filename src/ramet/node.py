@@ -9,6 +9,7 @@ import collections
 import concurrent.futures
 import copy
 import subprocess
+import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -324,6 +325,7 @@ class State:
         up: it has said HELLO.
         ended: "failed", "lost", "closed" or "detached", once it is.
         path: of its socket, if this program has kept it.
+        left: set when the link to it is closed, since it is detached; None: it isn't.
         alone: its tree was made for it, by ``attach``.
         has: (form, name) of modules that were sent for it.
         cached: (form, name) of modules that it keeps, for itself or for descendants.
@@ -359,6 +361,7 @@ class State:
         self.up = False
         self.ended = self.path = ""
         self.closing = self.alone = False
+        self.left: threading.Event | None = None
         self.reason = ""
         self.connect_error: ConnectError | None = None
         self.calls = 0
@@ -392,7 +395,7 @@ class State:
             again.__dict__.update(error.__dict__)
             return again
         if self.ended == "detached":
-            return ClosedError(f"node {name} was detached by this program: {self.reason}")
+            return ClosedError(f"node {name} was detached by this program: attach({self.path!r}) reaches it")
         if self.ended == "closed" or self.closing:
             return ClosedError(f"node {name} was closed by this program")
         reason = harmless(self.reason.removeprefix(f"node {name}: "), "\t\n")

@@ -34,8 +34,8 @@ FOREIGN_NAMES = re.compile(r"ControlMaster|master connection|ServerAliveInterval
 
 #: What the core of the kernel may import at its top: built in, or cheap; there in the smallest Python 2.7 as well.
 CORE_IMPORTS = {
-    "_collections", "_thread", "errno", "gc", "itertools", "marshal", "os", "select", "struct", "sys", "thread", "time", "typing",
-    "zlib",
+    "_collections", "_thread", "errno", "gc", "itertools", "marshal", "os", "select", "struct", "sys", "thread", "time",
+    "typing", "zlib",
 }  # fmt: skip
 
 #: Methods that the standard library calls by name.

@@ -13,7 +13,7 @@ waiting   anybody of this account may come                one has come: in use. 
 ========  ==============================================  =============================================================
 
 Who knocks is told in a line whose kernel this is, and says CONFIG and what follows at once; the first whose CONFIG comes while
-the node waits gets it (``ok``), all others are told why not. The main thread is in ``serve`` or waits; the rest is the keeper's.
+the node waits gets it (``ok``), all others are told why not. The main thread serves or waits; the keeper does the rest.
 """
 import os
 import select
@@ -93,7 +93,7 @@ class HeldNode(object):
         self.why = "another program is attached to it"     # why nobody can be; "" while it waits
         self.lock = compat.new_lock()   # of ``why`` and ``guest``
         self.guest = None  # type: Any      # [descriptor, what it has said] of who has come
-        self.knocking = []  # type: List[Any]       # sockets of those who haven't said anything yet
+        self.knocking = {}  # type: Dict[Any, Any]      # sockets of those who haven't said anything yet, and their timers
         self.output_fds = []  # type: List[int]
         self.waiter = links.Waiter()
         self.since = 0.0        # when it had a program the last time
@@ -113,7 +113,7 @@ class HeldNode(object):
         calls.finish(message, values.encode(self.place.path), 0)
         try:
             while True:
-                calls.serve()
+                self.serve()
                 if self.over or not self.next_program():
                     break
         finally:
@@ -125,6 +125,19 @@ class HeldNode(object):
                 later.leave(node)
             finally:
                 os._exit(0)
+
+    def serve(self):
+        # type: () -> None
+        """Serve one program until it is gone."""
+        calls, link = self.node.calls, self.node.core.routes.parent
+        while not calls.closing:
+            try:
+                calls.serve()
+            except (OSError, IOError, ValueError):
+                if not link.dead:
+                    raise
+                # It was lost just when it was borrowed: its descriptor is gone. Any other node would end now.
+                link.give_back(calls.waiter)
 
     # ------------------------------------------------------------------ its program goes
 
@@ -239,9 +252,8 @@ class HeldNode(object):
                 compat.set_cloexec(sock.fileno())
                 sock.send(("RAMET-KEPT %s %x %s\n" % (
                     self.kernel, sys.hexversion, compat.IMPLEMENTATION[0].lower())).encode("ascii"))
-                self.knocking.append(sock)
+                self.knocking[sock] = self.node.loop.call_later(knock_within_s, self.drop, sock)
                 self.node.loop.watch(sock.fileno(), lambda: self.knocked(sock))
-                self.node.loop.call_later(knock_within_s, self.drop, sock)
             else:
                 sock.close()
         except (OSError, IOError):
@@ -251,7 +263,7 @@ class HeldNode(object):
         # type: (Any) -> None
         """Listen no longer to one who has knocked."""
         if sock in self.knocking:
-            self.knocking.remove(sock)
+            self.knocking.pop(sock).cancel()
             self.node.loop.forget(sock.fileno())
             sock.close()
 

@@ -1,0 +1,104 @@
+"""What test_attaching.py runs in nodes. Python 2.7 and newer."""
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import ramet
+
+items = []
+ended = []
+threads = []
+
+
+def add(item):
+    """Remember something. Gives all that was remembered, by whichever program."""
+    items.append(item)
+    return [os.getpid(), items]
+
+
+def work(name="work"):
+    """Run until it is ended, and remember that it was."""
+    items.append(name)
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        ended.append(name)
+
+
+def count():
+    """Give numbers for ever, and remember that it was ended."""
+    try:
+        number = 0
+        while True:
+            number += 1
+            yield number
+    finally:
+        ended.append("count")
+
+
+def go_on():
+    """Start a thread that belongs to no call."""
+    def run():
+        while True:
+            items.append("tick")
+            done.set()
+            time.sleep(0.01)
+    done = threading.Event()
+    thread = threading.Thread(target=run)
+    thread.daemon = True
+    thread.start()
+    threads.append(thread)
+    done.wait()
+
+
+def write_much(path, mb):
+    """Write from a thread that belongs to no call, and make a file when it is done."""
+    def run():
+        while not ended:
+            time.sleep(0.01)
+        for _ in range(mb):
+            sys.stdout.write(("x" * 1023 + "\n") * 1024)
+        sys.stdout.flush()
+        open(path, "w").close()
+    thread = threading.Thread(target=run)
+    thread.daemon = True
+    thread.start()
+
+
+def begin_writing():
+    ended.append("now")
+
+
+def receive(channel):
+    return channel.receive()
+
+
+def start_sleeper():
+    """Start a program that outlives the call."""
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
+def state():
+    """[what was remembered, what was ended, whether the threads run]"""
+    return [items, ended, [thread.is_alive() for thread in threads]]
+
+
+def what_it_has():
+    """How many descriptors, threads and processes the node has, and how many objects of ramet's kernel."""
+    gc.collect()
+    kernel = [one for one in gc.get_objects() if type(one).__module__[:13] == "ramet.kernel."
+              and type(one).__name__ != "Timer"]     # one that was cancelled goes when its time has come
+    with open("/proc/self/task/%d/children" % os.getpid()) as children:
+        return [len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), len(children.read().split()), len(kernel)]
+
+
+def parent_id():
+    return ramet.here().parent.id
+
+
+def pid():
+    return os.getpid()

@@ -1,0 +1,374 @@
+"""Nodes that outlive their program: what stays, what ends, who may come back to them, and how they end."""
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ramet
+from ramet.bootstrap import packing
+from ramet.kernel import coming_back
+from support import needs, pythons, remote_lasting, remote_small
+from support.eventually import until
+from support.source import TOP
+
+NOBODY = 65534
+LABELS = ["2.7", "3.6", pythons.interpreters()[-1][0] if "pypy" not in pythons.interpreters()[-1][0] else "3.13"]
+each_python = pytest.mark.parametrize("label", LABELS)
+
+
+class Program:
+    """A program whose node outlives it."""
+
+    def __init__(self, how: str, path: Path, label: str = "", wait_s: float | None = None) -> None:
+        self.path = path
+        python = needs.python(label) if label else ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "targets.outliving", how, str(path), python, "" if wait_s is None else str(wait_s)],
+            cwd=TOP / "tests", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        assert self.process.stdout
+        self.said = self.process.stdout.readline().split() if how == "busy" else []
+        line = self.process.stdout.readline()
+        assert line.strip().isdigit(), f"the program has failed: {line!r}"
+        self.pid = int(line)
+        self.node = coming_back.began(self.pid)
+
+    def end(self) -> None:
+        """Let it come to its end, with its tree."""
+        self.process.communicate()
+        assert self.process.returncode == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def node_runs(self) -> bool:
+        return bool(coming_back.began(self.pid) == self.node)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "own"
+    folder.mkdir(mode=0o700)
+    return folder / "build"
+
+
+@contextlib.contextmanager
+def outlived(how: str, path: Path, label: str = "", wait_s: float | None = None) -> Iterator[Program]:
+    """A program that has ended, and its node, which is ended at the end."""
+    program = Program(how, path, label, wait_s)
+    try:
+        if how == "keep":
+            program.kill()
+        else:
+            program.end()
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.kill()
+        if program.node_runs():
+            os.kill(program.pid, signal.SIGKILL)
+        until(lambda: not program.node_runs(), "the node didn't end")
+
+
+def attach(path: Path, **options: object) -> ramet.Node:
+    """Come back to a node that may not be done with its last program yet."""
+    found: list[ramet.Node] = []
+
+    def tried() -> bool:
+        try:
+            found.append(ramet.attach(str(path), **options))    # type: ignore[arg-type]
+        except ramet.ConnectError as error:
+            if "another program" not in str(error) and "hasn't ended yet" not in str(error):
+                raise
+        return bool(found)
+    until(tried, f"the node at {path} doesn't become free")
+    return found[0]
+
+
+# ---------------------------------------------------------------------- what stays
+
+
+@each_python
+@pytest.mark.parametrize("how", ["detach", "keep"])
+def test_it_outlives_its_program_and_serves_the_next(path: Path, label: str, how: str) -> None:
+    """Detached by a program that ends, or kept by one that is killed."""
+    with outlived(how, path, label) as program:
+        lines: list[tuple[int, str]] = []
+        shown = threading.Event()
+
+        def on_output(_: ramet.Node, stream: int, text: str) -> None:
+            lines.append((stream, text))
+            shown.set()
+        before = ["first"] + (["kept"] if how == "keep" else [])
+        with attach(path, on_output=on_output) as node:
+            assert node.call(remote_lasting.add, "second") == [program.pid, [*before, "second"]]
+            assert node.call(remote_small.work) == 42           # a module that it never had
+            assert node.call(lambda number: number + 1, 1) == 2
+            assert node.call(remote_lasting.parent_id) == 0
+            assert list(node.stream(range, 3)) == [0, 1, 2]
+            node.call(print, "hello")
+            shown.wait()
+            assert lines == [(1, "hello")]
+            child = node.local()
+            grandchild = child.call(remote_lasting.pid)
+            began = coming_back.began(grandchild)
+        assert isinstance(node.error, ramet.ClosedError) and "was detached by this program" in str(node.error)
+        until(lambda: coming_back.began(grandchild) != began, "a child of a kept node outlives the program")
+        with attach(path) as node:
+            assert node.call(remote_lasting.add, "third") == [program.pid, [*before, "second", "third"]]
+            node.close()
+            until(lambda: not program.node_runs(), "close() doesn't end a node that was attached")
+        assert not path.exists()
+
+
+@each_python
+def test_what_its_program_had_begun_ends(path: Path, label: str) -> None:
+    """Calls in all lanes and streams are ended, on both sides. A thread that a function has started goes on."""
+    with outlived("busy", path, label) as program:
+        assert program.said == ["ClosedError", "ClosedError", "ClosedError"]
+        with attach(path) as node:
+            items, ended, threads = node.call(remote_lasting.state)
+            assert sorted(ended) == ["count", "main", "work"] and threads == [True]
+            until(lambda: len(node.call(remote_lasting.state)[0]) > len(items), "its thread has stopped")
+
+
+@each_python
+def test_program_after_program_leaves_nothing_behind(path: Path, label: str) -> None:
+    with outlived("detach", path, label):
+        seen = []
+        for _ in range(6):
+            with attach(path) as node:
+                assert node.options(lane="one").call(remote_lasting.pid) == node.facts["pid"]
+                seen.append(node.call(remote_lasting.what_it_has))
+        assert seen[2] == seen[5], seen
+
+
+# ---------------------------------------------------------------------- how it ends
+
+
+@each_python
+@pytest.mark.parametrize("way", ["by itself", "stopped"])
+def test_its_time_to_wait_is_over(path: Path, label: str, way: str) -> None:
+    """It ends by itself; and if it can't, since it is stopped, by its leash, with what it has started."""
+    program = Program("keep", path, label, 0.3)
+    try:
+        if way == "stopped":
+            os.kill(program.pid, signal.SIGSTOP)
+        program.kill()
+        until(lambda: not program.node_runs(), "a kept node waits for longer than it may")
+        if way == "by itself":
+            until(lambda: not path.exists(), "it left its socket")
+        with pytest.raises(ramet.ConnectError, match="no node waits at"):
+            ramet.attach(str(path))
+    finally:
+        if program.node_runs():
+            os.kill(program.pid, signal.SIGKILL)
+
+
+def test_a_node_in_use_isnt_ended_when_its_time_would_be_over(path: Path) -> None:
+    with outlived("detach", path, wait_s=0.5):
+        with attach(path) as node:
+            node.call(remote_lasting.add, "second")
+            assert node.options(timeout=60).run(["sleep", "2"]).returncode == 0
+            assert node.call(remote_lasting.state)[0] == ["first", "second"]
+
+
+def test_a_node_that_is_killed(path: Path) -> None:
+    """Whoever is attached is told; what it had started ends; its name can be had again."""
+    with outlived("detach", path) as program:
+        with attach(path) as node:
+            sleeper = node.call(remote_lasting.start_sleeper)
+            began = coming_back.began(sleeper)
+            call = node.start(remote_lasting.work)
+            os.kill(program.pid, signal.SIGKILL)
+            with pytest.raises(ramet.NodeLostError, match="its link was closed"):
+                call.result()
+        until(lambda: coming_back.began(sleeper) != began, "what a killed node had started goes on")
+        with pytest.raises(ramet.ConnectError, match="any more: the one that did has ended, or was killed"):
+            ramet.attach(str(path))
+        assert os.listdir(path.parent) == []
+    with outlived("detach", path), attach(path) as node:
+        assert node.call(remote_lasting.state)[0] == ["first"]
+
+
+def test_kill_ends_it(path: Path) -> None:
+    with outlived("detach", path) as program, ramet.Tree() as tree:
+        tree.attach(str(path)).wait().kill()
+        until(lambda: not program.node_runs(), "kill() doesn't end a node that was attached")
+
+
+# ---------------------------------------------------------------------- who may come
+
+
+def test_of_two_programs_one_gets_it(path: Path) -> None:
+    with outlived("detach", path) as program, ramet.Tree() as one, ramet.Tree() as other:
+        nodes = [tree.attach(str(path)) for tree in (one, other)]
+        outcomes = []
+        for node in nodes:
+            try:
+                outcomes.append(node.call(remote_lasting.pid))
+            except ramet.ConnectError as error:
+                outcomes.append(str(error))
+        assert program.pid in outcomes
+        assert any("another program is attached to it" in str(outcome) for outcome in outcomes), outcomes
+        assert program.node_runs()
+
+
+def test_another_user_is_refused(path: Path, tmp_path: Path) -> None:
+    """By the folder; and where that is open, by the node, which says nothing to others."""
+    needs.root()
+    with outlived("detach", path) as program:
+        with pytest.raises(ramet.Error, match="Permission denied"):
+            as_nobody(lambda: coming_back.meeting.connect(str(path)))
+        path.parent.chmod(0o755)
+        path.chmod(0o777)
+        for folder in tmp_path.parents:
+            if folder.stat().st_mode & 0o001 == 0:
+                folder.chmod(folder.stat().st_mode | 0o001)
+        tmp_path.chmod(0o755)
+        with pytest.raises(ramet.Error, match="belongs to user 0, not to you"):
+            as_nobody(lambda: coming_back.meeting.connect(str(path)))
+
+        def knock() -> None:
+            with socket.socket(socket.AF_UNIX) as sock:
+                os.chdir(path.parent)
+                sock.connect(path.name)
+                sock.settimeout(60)
+                raise ramet.Error("heard " + repr(sock.recv(100)))
+        with pytest.raises(ramet.Error, match="^heard b''$"):
+            as_nobody(knock)
+        path.parent.chmod(0o700)
+        with attach(path) as node:
+            assert node.call(remote_lasting.pid) == program.pid
+
+
+def as_nobody(fn: object) -> None:
+    """Run in a forked process of another user. Raises ramet.Error with what that raised."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            fn()    # type: ignore[operator]
+            os.write(write, b"nothing was raised")
+        except BaseException as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as file:
+        text = file.read().decode()
+    os.waitpid(pid, 0)
+    raise ramet.Error(text)
+
+
+def test_who_says_nothing_or_nonsense_keeps_nobody_out(path: Path) -> None:
+    with outlived("detach", path) as program, contextlib.ExitStack() as stack:
+        silent, noisy = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        here = os.getcwd()
+        os.chdir(path.parent)
+        try:
+            for sock in silent, noisy:
+                sock.connect(path.name)
+        finally:
+            os.chdir(here)
+        noisy.sendall(b"\xff" * 100)
+        noisy.settimeout(60)
+        while noisy.recv(1000):     # until it is sent away
+            pass
+        with attach(path) as node:
+            assert node.call(remote_lasting.pid) == program.pid
+
+
+def test_another_kernel_isnt_talked_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with outlived("detach", path) as program:
+        monkeypatch.setattr(packing, "version", lambda: "0" * 32)
+        with pytest.raises(ramet.ConnectError, match="was grown by another version of ramet"):
+            ramet.attach(str(path))
+        assert program.node_runs()
+
+
+# ---------------------------------------------------------------------- from elsewhere in a tree
+
+
+@each_python
+def test_below_another_node(path: Path, label: str) -> None:
+    """A node attaches for its program; and a node that was grown by one leaves that, too."""
+    with outlived("below", path, label) as program:
+        for _ in range(2):
+            with ramet.Tree() as tree:
+                above = tree.local(python=needs.python(label))
+                node = above.attach(str(path), name="again")
+                assert node.call(remote_lasting.add, "more")[0] == program.pid
+                assert node.call(remote_small.work) == 42
+                assert node.name == "again" and node.parent == above
+        with ramet.Tree() as tree:
+            node = tree.connect("local:/attach:" + str(path).replace("/", "%2F"))
+            assert node.call(remote_lasting.state)[0] == ["first", "more", "more"]
+            node.detach()
+            with pytest.raises(ramet.ClosedError):
+                node.call(remote_lasting.pid)
+
+
+# ---------------------------------------------------------------------- what can't be
+
+
+def test_what_cant_be_detached(path: Path) -> None:
+    with ramet.Tree() as tree:
+        node = tree.local(name="parent")
+        child = node.local()
+        child.wait()
+        with pytest.raises(ramet.Error, match="node parent has children, which would end with this program"):
+            node.detach(str(path))
+        child.close()
+        piped = tree.command(["env"], name="piped")
+        with pytest.raises(ramet.Error, match="other programs hold its process: keep or detach one below it"):
+            piped.detach(str(path))
+        for wrong in (0, -1, True, "1", float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="wait_s must be"):
+                tree.local().keep(str(path), wait_s=wrong)      # type: ignore[arg-type]
+        with pytest.raises(ramet.Error, match="a detached node's name is"):
+            tree.local().keep("no name")
+        kept = tree.local()
+        kept.keep(str(path))
+        with pytest.raises(ValueError, match="is kept already"):
+            kept.detach("other")
+        with pytest.raises(ramet.Error, match="the name is taken"):
+            tree.local().detach(str(path))
+        with pytest.raises(ramet.ConnectError, match="another program is attached to it"):
+            ramet.attach(str(path))
+        assert kept.call(remote_lasting.add, "one")[1] == ["one"]
+    until(lambda: not path.exists(), "a kept node that its tree has ended left its socket")
+
+
+# ---------------------------------------------------------------------- output
+
+
+def test_output_of_a_node_without_a_program_is_bounded(path: Path, tmp_path: Path) -> None:
+    """It is kept as far as it fits, then dropped and counted: who writes isn't held up for ever, and memory doesn't grow."""
+    with outlived("detach", path):
+        done = tmp_path / "done"
+        with attach(path) as node:
+            node.call(remote_lasting.write_much, str(done), 8)
+            node.call(remote_lasting.begin_writing)
+        until(done.exists, "who writes waits for a program")
+        told = threading.Event()
+        seen = [0]
+
+        def on_output(_: ramet.Node, __: int, text: str) -> None:
+            seen[0] += len(text) + 1
+            if "bytes of output dropped" in text:
+                told.set()
+        with attach(path, on_output=on_output):
+            told.wait()
+        assert seen[0] < 4 << 20

@@ -308,7 +308,7 @@ class Gardener:
                 return
             state.reason = reason
             state.waits = False
-            state.ended = "detached" if state.left else "closed" if state.closing and how == "lost" else how
+            state.ended = "detached" if state.lasts.left else "closed" if state.closing and how == "lost" else how
             held, state.held = state.held, []
         self.desk.settle(node.id, state.connect_error or ClosedError(reason))
         for dead, _ in held:
@@ -324,8 +324,8 @@ class Gardener:
                 self.gone(child, reason if reason.startswith(named) else named + reason)
         self.gates.leave(_above(node), node.id)
         self._forget(node)
-        if state.left:
-            state.left.set()
+        if state.lasts.left:
+            state.lasts.left.set()
 
     def _forget(self, node: Node) -> None:
         """Keep nothing of a node that is gone, so that a program may grow any number one after the other."""

@@ -25,6 +25,23 @@ LEFT_WITHIN_S = 10.0
 Self = TypeVar("Self", bound="Lasting")
 
 
+class Lasts:
+    """What is known of a node's life without this program.
+
+    Attributes:
+        path: of its socket, if this program has kept it; of one that was attached, what by.
+        left: set when the link to it is closed, since it is detached; None: it isn't.
+        alone: its tree was made for it, by ``attach``.
+    """
+
+    __slots__ = ("alone", "left", "path")
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.left: threading.Event | None = None
+        self.alone = False
+
+
 class Lasting:
     """The part of a node's methods that is about its life without its program."""
 
@@ -70,7 +87,7 @@ class Lasting:
         if wait_s is not None and (isinstance(wait_s, bool) or not isinstance(wait_s, int | float) or not 0 < wait_s < 1e9):
             raise ValueError(f"wait_s must be a number of seconds above 0, not {wait_s!r}")
         path: str = node.call(held.keep, self.name if name is None else name, wait_s, packing.version())
-        self._state.path = path
+        self._state.lasts.path = path
         return path
 
     def detach(self, name: str | None = None, *, wait_s: float | None = None) -> str:
@@ -90,19 +107,19 @@ class Lasting:
             What ``keep`` raises. ValueError: it has a name already.
         """
         plan = self._state.planned()
-        path = plan["argv"][0] if plan["shape"] == "kept" else self._state.path
+        path = plan["argv"][0] if plan["shape"] == "kept" else self._state.lasts.path
         if path and (name is not None or wait_s is not None):
             raise ValueError(f"node {self.name} is kept already, as {path}: neither that name nor wait_s= can be changed")
         path = path or self.keep(name, wait_s=wait_s)
         tree, above = self._tree, self.parent
-        self._state.left, self._state.path = threading.Event(), path
+        self._state.lasts.left, self._state.lasts.path = threading.Event(), path
         if above is None:
             tree._nursery.end([self.id])
         else:
             tree._core.tell(above.id, END, [[self.id]])
         if threading.current_thread() is not tree._keeper and not self._state.ended:
-            self._state.left.wait(LEFT_WITHIN_S)
-        if self._state.alone:
+            self._state.lasts.left.wait(LEFT_WITHIN_S)
+        if self._state.lasts.alone:
             tree.close()
         return path
 
@@ -116,7 +133,7 @@ class Lasting:
             self.detach()
         else:
             node.close()
-        if self._state.alone:
+        if self._state.lasts.alone:
             self._tree.close()
 
 
@@ -144,5 +161,5 @@ def attach(target: str, *, name: str | None = None, connect_timeout_s: float = 3
     except BaseException:
         tree.close()
         raise
-    node._state.alone = True
+    node._state.lasts.alone = True
     return node

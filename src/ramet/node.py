@@ -9,7 +9,6 @@ import collections
 import concurrent.futures
 import copy
 import subprocess
-import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +19,7 @@ from ramet.display import harmless
 from ramet.grower import Grower
 from ramet.kernel import services
 from ramet.kernel.errors import ClosedError, ConnectError, Error, NodeLostError
-from ramet.lasting import Lasting
+from ramet.lasting import Lasting, Lasts
 from ramet.modules.by_value import CodeContext
 from ramet.pipeline import Pipeline
 from ramet.process import RemoteProcess, checked
@@ -324,9 +323,7 @@ class State:
         held: what sends it, and how many bytes it holds; ``held_bytes`` of all of it that isn't sent.
         up: it has said HELLO.
         ended: "failed", "lost", "closed" or "detached", once it is.
-        path: of its socket, if this program has kept it.
-        left: set when the link to it is closed, since it is detached; None: it isn't.
-        alone: its tree was made for it, by ``attach``.
+        lasts: what is known of its life without this program.
         has: (form, name) of modules that were sent for it.
         cached: (form, name) of modules that it keeps, for itself or for descendants.
         followed: (form, name) of the kernel's parts that went behind the first call; in ``has`` once it is sure that they came.
@@ -359,9 +356,9 @@ class State:
         self.held: list[tuple[Callable[[], None], int]] = []
         self.held_bytes = 0
         self.up = False
-        self.ended = self.path = ""
-        self.closing = self.alone = False
-        self.left: threading.Event | None = None
+        self.ended = ""
+        self.closing = False
+        self.lasts = Lasts()
         self.reason = ""
         self.connect_error: ConnectError | None = None
         self.calls = 0
@@ -395,7 +392,7 @@ class State:
             again.__dict__.update(error.__dict__)
             return again
         if self.ended == "detached":
-            return ClosedError(f"node {name} was detached by this program: attach({self.path!r}) reaches it")
+            return ClosedError(f"node {name} was detached by this program: attach({self.lasts.path!r}) reaches it")
         if self.ended == "closed" or self.closing:
             return ClosedError(f"node {name} was closed by this program")
         reason = harmless(self.reason.removeprefix(f"node {name}: "), "\t\n")

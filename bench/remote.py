@@ -1,6 +1,7 @@
 """Functions that the benchmarks run in nodes."""
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,3 +31,16 @@ def echo(incoming: Any, outgoing: Any) -> None:
 def write(code: str, count: int) -> int:
     """Run a program that writes so many bytes to this node's stdout."""
     return subprocess.call([sys.executable, "-c", code, str(count)])
+
+
+def size_of(data: bytes) -> int:
+    return len(data)
+
+
+def given(size: int) -> bytes:
+    return b"x" * size
+
+
+def cpu() -> float:
+    """What processor time this process has used, in seconds."""
+    return time.process_time()

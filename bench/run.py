@@ -16,7 +16,8 @@ from pathlib import Path
 from measuring import Figure
 
 HERE = Path(__file__).parent
-NAMES = ("sizes", "start", "hundred", "calls", "streaming", "with_django", "over_ssh", "far_connectors", "many_ssh", "memory")
+NAMES = ("sizes", "start", "hundred", "calls", "streaming", "large", "with_django", "over_ssh", "far_connectors", "many_ssh",
+         "memory")
 
 HEAD = """# Results
 

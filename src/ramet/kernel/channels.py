@@ -23,6 +23,7 @@ if MYPY:
     from ramet.kernel.core import Core, Message
 
 SIZE_MAX = 1 << 24
+SHORT_BYTES = 512   # of an item that is looked through for what takes more to read it than is here
 
 _making = compat.new_lock()
 
@@ -151,9 +152,8 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
         """
         ours = self._channels
         data = compat.Bytes(b"".join(ours.streams.codec.encode(item, ours.context, "item")))
-        with jobs.Apart(ours.core):
-            if not self._use().put(data, timeout):
-                raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
+        if not jobs.apart(ours.core, self._put, data, timeout):
+            raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
 
     put = send
 
@@ -178,20 +178,17 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
             ClosedError: it is closed, and all items were taken. NodeLostError: the node that holds it is gone.
             CallTimeout: nothing came in time. ValueNotPortableError, ProtocolError: this item can't be read here.
         """
-        core = self._channels.core
-        until = None if timeout is None else core.loop.now() + timeout
-        with jobs.Apart(core):
-            end = self._use()
-            while True:
-                found = end.look()
-                if found:
-                    return self._unpack(found[0])
-                if end.over():
-                    raise ClosedError("the channel is closed")
-                left = None if until is None else until - core.loop.now()
-                if left is not None and left <= 0:
-                    raise CallTimeout("nothing came out of the channel for %g s" % (timeout or 0))
-                end.wait(left)
+        reader = self._end and self._end.reader
+        if reader and reader.items:
+            try:
+                data = reader.items.popleft()   # it is here: one step, nothing that an interrupt could harm
+            except IndexError:
+                pass        # another thread has got it
+            else:
+                if len(data) < SHORT_BYTES and values.MARK not in data:     # it is read without importing anything
+                    return self._unpack(data)
+                return jobs.apart(self._channels.core, self._unpack, data)
+        return jobs.apart(self._channels.core, self._take, timeout)
 
     get = receive
 
@@ -238,6 +235,26 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
         # type: () -> List[Any]
         """See ``Reference``."""
         return [self.owner, self.number, self.token, self.size]
+
+    def _put(self, data, timeout):
+        # type: (Any, Optional[float]) -> Any
+        return self._use().put(data, timeout)
+
+    def _take(self, timeout):
+        # type: (Optional[float]) -> Any
+        now = self._channels.core.loop.now
+        until = None if timeout is None else now() + timeout
+        end = self._use()
+        while True:
+            found = end.look()
+            if found:
+                return self._unpack(found[0])
+            if end.over():
+                raise ClosedError("the channel is closed")
+            left = None if until is None else until - now()
+            if left is not None and left <= 0:
+                raise CallTimeout("nothing came out of the channel for %g s" % (timeout or 0))
+            end.wait(left)
 
     def _use(self):
         # type: () -> Any

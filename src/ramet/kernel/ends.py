@@ -52,7 +52,7 @@ class End(object):
         self._begin()
         if not self.error:
             with self.sending:
-                sent = self.feed.add(values.encode(compat.Bytes(data)), seconds)
+                sent = self.feed.add(feeds.packed(data), seconds)
             self._others()
             if sent or not self.feed.stopped:
                 return bool(sent)
@@ -71,7 +71,7 @@ class End(object):
         # type: (Any) -> bool
         """Send an item if there is room, and no thread is sending one."""
         self._begin()
-        chunks = values.encode(compat.Bytes(data))
+        chunks = feeds.packed(data)
         size = sum(map(len, chunks))
         if self.error or self.feed.stopped:
             raise self._why()

@@ -2,7 +2,7 @@
 
 Items are bytes here: nothing is unpacked. Any thread, also one that reads a link: ``pump`` never blocks.
 """
-from ramet.kernel import compat, jobs, streams, values
+from ramet.kernel import compat, feeds, jobs, streams, values
 from ramet.kernel.errors import ClosedError
 
 MYPY = False
@@ -16,6 +16,8 @@ BYTES_MAX = 1 << 20     # an item more than that may be in it, whatever its size
 
 class Held(object):
     """The queue itself."""
+
+    reader = None   # as an ``ends.End`` has: what has come to this node already
 
     def __init__(self, core, token, size):
         # type: (Core, Any, int) -> None
@@ -75,7 +77,8 @@ class Held(object):
         """[the next item], or None."""
         with self.lock:
             found = [self._pop()] if self.items else None
-        self.pump()
+        if self.closed or self.offering or self.waiting or not found or any([end.bodies for end in list(self.senders)]):
+            self.pump()
         return found
 
     def over(self):
@@ -202,7 +205,8 @@ class Held(object):
             try:
                 self.dirty = False
                 with self.lock:
-                    while self._fill() | self._give():
+                    # When nothing more is to be had of senders, items are given; then there may be room for more again.
+                    while self.senders and self._fill() or self.receivers and self._give() and self.senders:
                         pass
             finally:
                 self.pumping.release()
@@ -254,7 +258,7 @@ class Held(object):
                 feed.forget()
                 continue
             while self.items and self._may_have(feed):
-                chunks = values.encode(self._pop())
+                chunks = feeds.packed(self._pop())
                 feed.put(chunks, sum(map(len, chunks)))
                 moved = True
             if self.items and feed not in self.asked:

@@ -15,7 +15,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick stress sim fuzz packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick stress soak sim fuzz packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -41,6 +41,13 @@ test-quick: $(VENV)/.ready-test
 # A thousand mixed calls at a time over twenty nodes, for a minute.
 stress: $(VENV)/.ready-test
 	RAMET_STRESS_S=60 RAMET_STRESS_NODES=20 RAMET_STRESS_CALLS=1000 $(BIN)/pytest -q -s tests/stress --timeout 600 $(ARGS)
+
+# All that can happen to a tree of 50 nodes under load, for 20 minutes, a quarter of it simulated. At its end it says what came of it.
+SOAK_S     ?= 1200
+SOAK_NODES ?= 50
+soak: $(VENV)/.ready-test
+	@env -u PYTHONUNBUFFERED -u PYTHONDONTWRITEBYTECODE PYTHONPATH=tests \
+	  $(abspath $(BIN))/python -m soak.run --seconds $(SOAK_S) --nodes $(SOAK_NODES) $(ARGS)
 
 # Simulated trees with faults: make sim SEED=... repeats one run, and makes it small if it fails; without a seed, a minute of them.
 sim: $(VENV)/.ready-test

@@ -270,7 +270,11 @@ class Caller:
         node = call.node
         if call._handle in self.core.pending:
             node._state.ending[call._handle] = call
-            self.shipper.kernel_parts(node, CANCELLING)
+            try:
+                self.shipper.kernel_parts(node, CANCELLING)
+            except (OSError, ImportError):      # too many open files, to read these from
+                self.loop.call_later(0.1, self.stop, call)
+                return
             self.core.tell(node.id, CANCEL, [call._handle])
             if call._handle not in self.core.pending:   # answered meanwhile
                 node._state.ending.pop(call._handle, None)

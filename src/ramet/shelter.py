@@ -27,10 +27,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from ramet.kernel import compat
 from ramet.kernel.core import Core
 from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import Loop
 from ramet.loans import Loan
+from ramet.waiting import PatientWaiter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,6 +127,15 @@ class ShelteredCore(Core):
                 loan.end()
             loan = self.threads.loan = Loan(self, link, self.lent)
         return loan.wait(ready, seconds)
+
+    def waiter(self) -> Waiter:
+        """The calling thread's own. It can wait without descriptors, too."""
+        try:
+            return self.threads.waiter  # type: ignore[no-any-return]
+        except AttributeError:
+            waiter = self.threads.waiter = PatientWaiter()
+            self.waiters.append(compat.weak(waiter))
+            return waiter
 
     def on_frame(self, link: Any, header: Any, frame: bytes) -> None:
         """Deliver a frame, as ever. Those behind it in what was read must not be lost."""

@@ -191,9 +191,9 @@ class Shipper:
             form = node._state.form if node._state.form and node._state.sure else "source"
             missing = [KERNEL + name for name in dict.fromkeys((*MOST, *names)) if (form, KERNEL + name) not in node._state.has]
             if missing:
+                records = packing.late_records(missing, form)   # which fails without a descriptor to read them by
                 if not flags:
                     node._state.followed.update(_key(form, name) for name in missing)
-                records = packing.late_records(missing, form)
                 self._send(node, form, {str(record[0]): record for record in records}, {}, flags)
 
     def before_long(self, node: Node, chunks: Sequence[Any]) -> None:

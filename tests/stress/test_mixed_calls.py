@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import ramet
-from support import remote_stress
+from support import remote_stress, remote_stress_async
 
 SECONDS = float(os.environ.get("RAMET_STRESS_S", "4"))
 NODES = int(os.environ.get("RAMET_STRESS_NODES", "4"))
@@ -36,7 +36,7 @@ def begin(node: ramet.Node, number: int, rng: random.Random) -> ramet.Call[Any]:
         case 3:
             return view.start(remote_stress.failing, number)
         case 4 | 5:
-            return node.start(remote_stress.waiting, number, rng.uniform(0, 0.1))
+            return node.start(remote_stress_async.waiting, number, rng.uniform(0, 0.1))
     if rng.random() < 0.2:
         return view.service("stress").work.start(number, rng.choice((0, 0.001, 0.05)))
     return view.start(remote_stress.quick, number)
@@ -130,7 +130,7 @@ def test_mixed_calls(rng: random.Random) -> None:
         nodes = [tree.local() for _ in range(NODES)]
         for node in nodes:
             node.options(lane="one").call(remote_stress.quick, 0)
-            node.start(remote_stress.waiting, 0, 0).result()
+            node.start(remote_stress_async.waiting, 0, 0).result()
             node.serve("stress", remote_stress.Served, allow="ancestors", shared=["work"], threads=16)
         end = time.monotonic() + SECONDS
         threads = [threading.Thread(target=by_threads, args=(nodes, random.Random(rng.random()), end, counts, wrong))

@@ -1,5 +1,4 @@
-"""What the stress test calls in nodes."""
-import asyncio
+"""What the stress test calls in nodes, and the soak: on 2.7 as well."""
 import itertools
 import os
 import subprocess
@@ -35,11 +34,6 @@ def busy(number, steps):
 
 def failing(number):
     raise ValueError(number)
-
-
-async def waiting(number, seconds):
-    await asyncio.sleep(seconds)
-    return number
 
 
 def items(count, pause=0):

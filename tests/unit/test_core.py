@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ramet.kernel import core, limits, loop_late, values
+from ramet.kernel import core, fragments, limits, loop_late, values
 from ramet.kernel.core import CALL, DEAD, LOST, ROUTE, Core, Message
 from ramet.kernel.descent import Losses
 from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.fragments import Assembler, whole
+from ramet.kernel.frames import CONTROL
 from ramet.kernel.links import Link
 from ramet.kernel.loop import Loop
 
@@ -216,6 +217,34 @@ def test_garbage_closes_the_link_and_nothing_else(network: Network) -> None:
         threading.Event().wait(0.01)
     assert link.dead
     assert ask(root, 2, "alive") == "alive"
+
+
+@pytest.mark.parametrize("value", ["hello", "x" * 1_000_000], ids=["short", "long"])
+def test_who_asks_a_node_that_has_no_memory_for_it_hears_of_that(
+    chain: tuple[Core, Core, Core], network: Network, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object) -> None:
+        raise MemoryError("none left")
+    with monkeypatch.context() as starved:
+        starved.setattr(fragments.Partial, "add", lacking)
+        starved.setitem(chain[2].handlers, CALL, lacking)
+        assert ask(chain[0], 2, value) == (DEAD | CONTROL, "refused: none left")
+    assert all(isinstance(error, MemoryError) for error in network.errors) and network.errors
+    network.errors.clear()
+    assert ask(chain[0], 2, value) == value
+    assert not chain[2].longs().assembler.partial
+
+
+def test_what_cant_be_taken_from_a_link_closes_it(network: Network) -> None:
+    """What was read with it is lost, so nobody may go on to wait for it."""
+    root, bad = network.node(0, []), network.node(1, [0])
+    link, _ = network.join(root, bad)
+
+    def lacking(_: bytes) -> None:
+        raise MemoryError
+    link.parser.feed = lacking  # type: ignore[assignment]
+    assert ask(root, 1, "alive") == (DEAD, "protocol error: ")
+    assert link.dead
 
 
 def test_a_message_over_the_limit_is_refused_where_it_is_made(

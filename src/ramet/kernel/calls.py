@@ -8,7 +8,7 @@ import os
 import sys
 
 from ramet.kernel import compat, values
-from ramet.kernel.faults import CallCancelled, ValueNotPortableError
+from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import DEAD, ERROR
 
 MYPY = False
@@ -227,7 +227,7 @@ class Calls(object):
             os._exit(flags and 1)   # the function has forked, and this is the child: the link isn't its own
         try:
             self.core.reply(message, chunks, flags, bool(self.waiting))
-        except ValueNotPortableError:
+        except Exception:       # too large, or no memory for it
             self.core.reply(message, self.failure(message), ERROR)
 
     def end(self):

@@ -198,15 +198,16 @@ class Core(object):
                         self._on_reply(link, src, handle, flags, body)
                     else:
                         self.handlers[handle](Message(src, authority, handle, reply_to, flow, link, body))
-            except (ProtocolError, ImportError, LookupError, TypeError, ValueError):
-                self.refused += 1       # a handler that stumbles over what came
-                text = "refused: %s" % sys.exc_info()[1]
+            except Exception:
+                self.refused += 1       # a handler that stumbles over what came, or has no memory for it, or no thread
+                error = sys.exc_info()[1]
+                text = "refused: %s" % error
                 if handle >= limits.first_free_handle:
                     self._on_reply(link, src, handle, DEAD, text.encode("utf-8"))
-                elif not flags & DEAD:
+                else:
                     self._dead(src, reply_to, text)
-            except Exception:
-                self.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]
+                if not isinstance(error, (ProtocolError, ImportError, LookupError, TypeError, ValueError)):
+                    self.loop.on_error(error)  # type: ignore[arg-type]
         else:
             out = routes.link_to(dst)
             if out is link or routes.one_way and routes.parent not in (link, out):

@@ -217,7 +217,7 @@ class Assembler(object):
             self._drop(key)
             return None if partial.sink else partial.whole(
                 (header[6] == CALL or header[6] >= limits.first_free_handle) and not flags & (CONTROL | DEAD))
-        except ProtocolError:
+        except Exception:       # also that there is no memory for it
             self._drop(key)
             raise
 

@@ -9,7 +9,6 @@ import select
 import sys
 
 from ramet.kernel import compat, limits
-from ramet.kernel.faults import ProtocolError
 from ramet.kernel.flow import FairQueue
 from ramet.kernel.frames import LONG, Parser
 from ramet.kernel.loop import IN, Poll, interrupted
@@ -239,7 +238,7 @@ class Link(object):
         try:
             for header, frame in self.parser.feed(data):
                 self.on_frame(self, header, frame)
-        except ProtocolError:
+        except Exception:       # what was read is lost in part
             self.close("protocol error: %s" % sys.exc_info()[1])
         finally:
             self.parsing = 0

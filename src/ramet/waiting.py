@@ -1,0 +1,52 @@
+"""What a thread of the program waits with: as in nodes, and also where no descriptor can be had just then.
+
+Must not know what is waited for. One for each thread, which alone calls ``wait``; any thread may call ``wake``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ramet.kernel import compat
+from ramet.kernel.links import Waiter
+from ramet.kernel.loop import IN, Poll
+
+# How long nobody is heard who wakes a thread that has no pipe.
+LOOK_S = 0.05
+
+_NO_PIPE = (-1, -1)
+
+
+class PatientWaiter(Waiter):
+    """A ``Waiter`` that looks again and again as long as it can have no pipe: the answer may come by any thread."""
+
+    def __init__(self) -> None:
+        self.fds = _NO_PIPE
+        self.thread = compat.thread_id()
+        self.poller = Poll()
+        self._has_pipe()
+
+    def _has_pipe(self) -> bool:
+        """Whether it has one, by now."""
+        if self.fds == _NO_PIPE:
+            try:
+                self.fds = compat.pipe()
+            except OSError:     # too many open files
+                return False
+            self.poller.register(self.fds[0], IN)
+        return True
+
+    def wait(self, seconds: float | None) -> list[int]:
+        """Wait until woken, a descriptor is ready, or time is up; without a pipe, no longer than ``LOOK_S``."""
+        if not self._has_pipe():
+            seconds = LOOK_S if seconds is None else min(seconds, LOOK_S)
+        return super().wait(seconds)
+
+    def close(self, close: Callable[[int], None] = os.close) -> None:
+        """Give the pipe back. Only when its thread doesn't wait."""
+        if self.fds == _NO_PIPE:
+            self.fds = ()
+        super().close(close)
+
+    __del__ = close

@@ -1,0 +1,140 @@
+"""What the soak test calls in nodes: work whose answer is known, and faults that a node brings upon itself."""
+import errno
+import os
+import sys
+import threading
+import time
+
+
+def pids():
+    """This process, and its guardian if it has one."""
+    from ramet.kernel import guardian
+    return [os.getpid()] + guardian.life[2:3]
+
+
+def echo(number, data):
+    return [number, data]
+
+
+def exit_now(status):
+    os._exit(status)
+
+
+def abort():
+    os.abort()
+
+
+def few_files(seconds):
+    """No descriptor can be made for a while. Returns what error that gives."""
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    held, end, seen = [], time.time() + seconds, set()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    try:
+        while time.time() < end:
+            try:
+                held.append(os.open(os.devnull, os.O_RDONLY))   # also those that are free below the limit
+            except EnvironmentError as error:
+                seen.add(error.errno)
+                time.sleep(0.02)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+    return errno.EMFILE in seen
+
+
+def little_memory(spare, seconds):
+    """No more than so many bytes of address space can be had for a while. Returns whether that was felt here."""
+    import resource
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    felt = False
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare, hard))
+    try:
+        end = time.time() + seconds
+        while time.time() < end:
+            try:
+                bytearray(16 * spare)
+            except MemoryError:
+                felt = True
+            time.sleep(0.02)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return felt
+
+
+def large(count):
+    return b"x" * count
+
+
+def full_disk(path):
+    """Write there until there is no more room. Returns the error's number."""
+    try:
+        with open(path, "wb") as file:
+            for _ in range(1 << 10):
+                file.write(b"x" * 4096)
+                file.flush()
+    except EnvironmentError as error:
+        return error.errno
+    finally:
+        if os.path.isfile(path):
+            os.remove(path)
+
+
+def slow_disk(path):
+    """Read what comes as slowly as somebody writes it: a FIFO. Returns how much that was."""
+    with open(path, "rb") as file:
+        return len(file.read())
+
+
+def flood(lines):
+    """More output than all pipes hold: of this process, and of one below it."""
+    for _ in range(lines):
+        sys.stdout.write("f" * 100 + "\n")
+    sys.stdout.flush()
+    import subprocess
+    script = "i=0; while [ $i -lt %d ]; do echo %s; i=$((i+1)); done" % (lines, "g" * 100)
+    return subprocess.call(["/bin/sh", "-c", script])
+
+
+def jump(seconds, hold_s):
+    """The clock that timers go by jumps, and back again: on 2.7 that is the wall clock. Elsewhere only what calls see jumps."""
+    real, end = time.time, time.time() + hold_s
+    names = "time", "monotonic"
+
+    def jumped():
+        return real() + seconds
+    changed = []
+    for module in [module for name, module in list(sys.modules.items())
+                   if module is not None and (name == "time" or name.startswith("ramet.kernel."))]:
+        for name in names:
+            if getattr(module, name, None) is real:
+                setattr(module, name, jumped)
+                changed.append((module, name))
+    from ramet.kernel import start
+    loop = start.node.loop
+    if loop.now is real:
+        loop.now = jumped
+        changed.append((loop, "now"))
+    try:
+        while real() < end:
+            threading.Event().wait(0.05)
+    finally:
+        for module, name in changed:
+            setattr(module, name, real)
+    return len(changed)
+
+
+def left():
+    """Threads of this node by name, and how many descriptors it has."""
+    return sorted(thread.name for thread in threading.enumerate()), len(os.listdir("/proc/self/fd"))
+
+
+def resident():
+    """KiB of memory in use, descriptors and threads."""
+    with open("/proc/self/status") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    return [int(fields["VmRSS"].split()[0]), len(os.listdir("/proc/self/fd")), int(fields["Threads"])]

@@ -65,6 +65,7 @@ class Faults:
             with self.holding(plot) as held:
                 if held:
                     began = time.monotonic()
+                    plot.done.append(kind)
                     with self.garden.doing(f"{kind} of {plot}"):
                         try:
                             if getattr(self, kind)(plot, plot.node) is False:

@@ -60,6 +60,7 @@ class Plot:
         above: the plots on the way to the root.
         harmed: its node is going to be lost, or was; ``well_since``: since when it isn't.
         starved: (begin, end) of times in which its node lacked descriptors or memory; end is None while it does.
+        done: faults that there were.
         lock: held by who harms it.
     """
 
@@ -76,6 +77,7 @@ class Plot:
         self.harmed = True      # nothing grows here yet
         self.well_since = 0.0
         self.starved: list[list[float | None]] = []
+        self.done: list[str] = []
         self.lock = threading.Lock()
 
     def harm(self) -> None:
@@ -227,7 +229,7 @@ class Garden:
 
     def call(self, plot: Plot, node: ramet.Node, rng: random.Random) -> None:
         """Some calls of all kinds at a time into one node, some of them cancelled."""
-        calls = []
+        calls, lanes = [], {}
         since = time.monotonic()
         with self.doing(f"calls into {plot}"):
             for _ in range(rng.randrange(1, 40)):
@@ -235,6 +237,7 @@ class Garden:
                 timeout = rng.choice((None, None, None, 0.05, 30))
                 try:
                     lane = rng.choice((None, None, ramet.ANY, "one"))
+                    lanes[number] = lane
                     call = self.begin(node.options(lane=lane, timeout=timeout), number, rng)
                 except (ramet.Error, OSError, ImportError) as error:    # a node that is gone says so at once
                     self.judge(plot, error, since, bool(timeout), False)
@@ -244,7 +247,7 @@ class Garden:
                 try:
                     error = call.exception(timeout=HANG_S)
                 except TimeoutError:
-                    self.wrong.append(f"a call hangs, of {plot}: {call!r}")
+                    self.wrong.append(f"a call hangs, in lane {lanes[number]}, timeout {timeout}: {call!r}; {self.story(plot)}")
                     continue
                 except ramet.CallCancelled as caught:
                     error = caught
@@ -304,6 +307,19 @@ class Garden:
 
     # ------------------------------------------------------------------ the end
 
+    def story(self, plot: Plot) -> str:
+        """All that is known of what a plot's node is at."""
+        at = []
+        for one in [plot, *plot.above]:
+            for lane in (None, ramet.ANY):
+                try:
+                    found = one.node and one.node.options(lane=lane).start(remote_soak.state).result(timeout=HANG_S / 4)
+                    at.append(f"{one} after {one.done}:\n" + "\n".join(found or ["nothing grows there"]))
+                    break
+                except Exception as error:
+                    at.append(f"{one} after {one.done}, lane {lane}: {error!r}")
+        return "\n".join([*at, "nodes said:", *list(self.said)[-30:]])
+
     def settle(self) -> None:
         """Nothing is going on any more: all must be accounted for."""
         with self.doing("looking whether all is accounted for"):
@@ -311,8 +327,8 @@ class Garden:
             whole = [plot for plot in self.plots if plot.node is not None and plot.node.error is None]
             while any(plot.node.stats()["calls"] for plot in whole) or self.tree._core.pending:
                 if time.monotonic() > end:
-                    self.wrong.append(f"not all calls are accounted for: {self.tree._core.pending}, "
-                                      f"{[(plot, plot.node.stats()['calls']) for plot in whole if plot.node.stats()['calls']]}")
+                    self.wrong += [f"not all calls are accounted for: {self.tree._core.pending}; {self.story(plot)}"
+                                   for plot in whole if plot.node.stats()["calls"]]
                     break
                 time.sleep(0.02)
             for plot in whole:

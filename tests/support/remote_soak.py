@@ -12,8 +12,25 @@ def pids():
     return [os.getpid()] + guardian.life[2:3]
 
 
+def kill_guardian():
+    from ramet.kernel import guardian
+    os.kill(guardian.life[2], 9)
+
+
 def echo(number, data):
     return [number, data]
+
+
+def cant_say_what():
+    """Raise, when there is no memory to describe that."""
+    from ramet.kernel import failures
+    real = failures.pack
+
+    def lacking(*_):
+        failures.pack = real
+        raise MemoryError("none left")
+    failures.pack = lacking
+    raise ValueError("not told")
 
 
 def exit_now(status):
@@ -138,3 +155,17 @@ def resident():
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
     return [int(fields["VmRSS"].split()[0]), len(os.listdir("/proc/self/fd")), int(fields["Threads"])]
+
+
+def state():
+    """What this node is at: its threads' stacks, and what waits."""
+    import traceback
+
+    from ramet.kernel import start
+    calls = start.node.calls
+    lanes = calls.lanes
+    return ["".join(traceback.format_stack(frame)) for frame in sys._current_frames().values()] + [str((
+        len(calls.waiting), len(calls.aside), len(calls.cancels), calls.current and calls.current.reply_to,
+        list(calls.early or ()), lanes and (
+            sorted(lanes.jobs), lanes.running, lanes.named_threads, lanes.any_threads, len(lanes.starved), len(lanes.idle),
+            len(lanes.turns), [(flow, len(lane.queue)) for flow, lane in lanes.named.items()])))]

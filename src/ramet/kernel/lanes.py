@@ -17,7 +17,7 @@ import threading  # noqa: E402
 
 from ramet.kernel import cancelling, importer  # noqa: E402
 from ramet.kernel.faults import Error  # noqa: E402
-from ramet.kernel.frames import ERROR  # noqa: E402
+from ramet.kernel.frames import DEAD, ERROR  # noqa: E402
 from ramet.kernel.jobs import Job, ThreadJob  # noqa: E402
 
 MYPY = False
@@ -295,12 +295,19 @@ class Lanes(object):
     def run(self, job):
         # type: (Any) -> None
         """Run a call in this thread and send its reply."""
-        if job:
+        if not job:
+            return
+        try:
             reply = self.calls.run(job.message, job)
             if reply or not job.goes_on:
                 self.ended(job)
             if reply:
                 self.calls.finish(job.message, *reply)
+        except Exception:       # no memory or no descriptor to say what was raised: this thread goes on, its caller is told
+            error = sys.exc_info()[1]
+            if not job.ended:
+                self.ended(job)
+            self.calls.core.reply(job.message, [("refused: " + repr(error)).encode("utf-8")], DEAD)
 
     def ended(self, job):
         # type: (Job) -> None

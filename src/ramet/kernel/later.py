@@ -5,6 +5,7 @@ import os
 import sys
 
 from ramet.kernel import compat, compat_late, ending, guardian, installed, limits, loop_late
+from ramet.kernel.loop import Poll
 
 MYPY = False
 if MYPY:
@@ -52,6 +53,10 @@ def end_with_guardian():
         fcntl.fcntl(fd, fcntl.F_SETSIG, 9)
         guardian.life.append(lambda: fcntl.fcntl(fd, fcntl.F_SETFL, flags))
         fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
+        poller = Poll()
+        poller.register(fd, 0)
+        if poller.poll(0):      # it was killed before
+            os.killpg(0, 9)
     except (ImportError, AttributeError, EnvironmentError, IndexError):
         pass    # not Linux, or a forked child: it goes on without a guardian
 

@@ -1,4 +1,6 @@
-"""The controller's core: it says in the log what it refused, and of whom. At a bounded rate: who is refused chooses how often.
+"""The controller's core: it says in the log what it refused, and of whom; and what other nodes tell that they have refused.
+
+At a bounded rate: who is refused chooses how often.
 
 Must not know why something is refused: whoever refuses counts it in ``Core.refused``. Runs on whichever thread reads the link.
 """
@@ -11,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ramet import codec
 from ramet.display import harmless
 from ramet.kernel import frames
 from ramet.kernel.core import Core, Message
@@ -41,6 +44,7 @@ class WatchfulCore(ShelteredCore):
         self._why: BaseException | None = None
         self._nodes = nodes
         self._counts: dict[int, int] = {}
+        self._told: dict[int, int] = {}
         super().__init__(0, (), loop)
 
     @property
@@ -77,6 +81,24 @@ class WatchfulCore(ShelteredCore):
             "refused from node %s or below it: %d so far; the last was for handle %d of node %d, as from node %d%s",
             harmless(node.name) if node else id, count, handle, dst, src, f": {harmless(str(why)[:TEXT_MAX])}" if why else "",
             exc_info=why if why and not isinstance(why, ProtocolError | ValueNotPortableError | LookupError) else None)
+
+
+    def on_told(self, message: Message) -> None:
+        """A node has refused something of a child of its own, or from below it: [child, how often, handle, node, source].
+
+        It may tell lies, and any number of them: more is said only when the count has doubled again.
+        """
+        told: Any = codec.decode(message.body)
+        if not (isinstance(told, list) and len(told) == 5 and all(type(one) is int and 0 <= one < 1 << 32 for one in told)):
+            raise ProtocolError("malformed REFUSED")
+        id, count, handle, dst, src = told
+        node = self._nodes.get(id)
+        if node is None or node.parent is None or node.parent.id != message.src:
+            self.refused += 1
+        elif count >= 2 * self._told.get(id, 0) and count:
+            self._told[id] = count
+            _LOGGER.warning("refused by node %s from node %s or below it: %d so far; the last was for handle %d of node %d, "
+                            "as from node %d", harmless(node.parent.name), harmless(node.name), count, handle, dst, src)
 
 
 def refuse(core: Core, message: Message) -> None:

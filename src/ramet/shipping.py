@@ -41,7 +41,7 @@ LONG = ("compat_late", "limits_late", "credit", "fragments", "inlets", "longs")
 UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
-           "spawn", "questions", "grow", "nursery")  # fmt: skip
+           "spawn", "questions", "grow", "handles", "refusing", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
 CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "offspring", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")

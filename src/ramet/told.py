@@ -14,7 +14,7 @@ from ramet.display import harmless
 from ramet.hosts import Hosts
 from ramet.kernel import failures
 from ramet.kernel.core import Message
-from ramet.kernel.errors import Error
+from ramet.kernel.errors import Error, ProtocolError
 from ramet.kernel.frames import ERROR
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
 WISHED_CHILDREN_MAX = 10_000
+
+# What a node tells of its interpreter and its machine may weigh: ten times what the longest paths come to.
+FACTS_BYTES_MAX = 65_536
 
 # What a list of what is installed may weigh at most, and how long news of hosts are gathered before they are written down.
 INSTALLED_BYTES_MAX = 200_000
@@ -41,9 +44,13 @@ class Told:
     def on_hello(self, message: Message) -> None:
         """A node is up: [facts]."""
         node = self.nodes.get(message.src)
-        facts = codec.decode(message.body)
-        if node is None or not isinstance(facts, dict) or node._state.up:
+        if node is None:
             return
+        if node._state.up or len(message.body) > FACTS_BYTES_MAX:
+            raise ProtocolError("a node says HELLO once, in a few words")
+        facts = codec.decode(message.body)
+        if not isinstance(facts, dict):
+            raise ProtocolError("malformed HELLO")
         # Most of it is the same text for hundreds of nodes.
         node._state.facts = {sys.intern(key) if type(key) is str else key: sys.intern(value) if type(value) is str else value
                              for key, value in facts.items()}  # fmt: skip

@@ -29,7 +29,7 @@ from ramet.kernel.channels import Channel
 from ramet.kernel.core import Message
 from ramet.kernel.errors import ClosedError, ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD
-from ramet.kernel.handles import SILENT, STUCK
+from ramet.kernel.handles import REFUSED, SILENT, STUCK
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.nursery import Nursery
 from ramet.kernel.values import Context
@@ -119,6 +119,7 @@ class Tree(Grower):
             kernel_core.OUTPUT: self._display.take, kernel_core.LOG: self._display.take,
             kernel_core.WISH: told.on_wish, kernel_core.CALL: self._refuse,
             nursery.SECRET: self._gardener.desk.on_question, SILENT: self._lookout.on_message,
+            REFUSED: self._core.on_told,
             kernel_core.KEEPALIVE: lambda message: self._core.reply(message, [], CONTROL),
             STUCK: lambda message: self._caller.on_stuck(message, self._nodes)})
         self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)

@@ -34,6 +34,7 @@ from ramet.kernel.core import (
 )
 from ramet.kernel.fragments import whole
 from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, ERROR, HEADER_BYTES, MORE
+from ramet.kernel.handles import REFUSED
 from ramet.kernel.values import Context
 
 ANSWER = 42
@@ -188,6 +189,18 @@ def replies_to_others_calls(child: Child) -> None:
                 child.send(handle, "forged", dst=dst, flags=flags)
 
 
+@case
+def forged_facts(child: Child) -> None:
+    """HELLO with what no node has to say of itself; then once more, and as others."""
+    for value in (None, [], 7, "HELLO", [{}], {"x" * 1000: "y" * 100_000}, {"host": ["x" * 1000] * 100}):
+        child.send(HELLO, value)
+    child.send(HELLO, body=b"\xdf\xff\xff\xff\xff")
+    child.hello(form=["source"], hexversion="3", version=None, pid=-1, uid="root", executable=["/bin/sh"], prefix={"a": b"b"},
+                implementation=b"\x1b[2J", host="\x1b]0;owned\x07", platform=None, abiflags=3.5, __class__="int")
+    for src in (child.id, *child.others):
+        child.send(HELLO, {"host": "elsewhere"}, src=src, authority=src)
+
+
 # ---------------------------------------------------------------------- what it has no right to
 
 @case
@@ -219,6 +232,16 @@ def routes_of_others(child: Child) -> None:
         for id in (0, *child.others, NOBODY):
             child.send(ROUTE, [id, child.id], dst=dst)
             child.send(LOST, [[id], "gone"], dst=dst)
+
+
+@case
+def news_of_refusals(child: Child) -> None:
+    """That others have broken the rules, and of nobody; very many, and malformed ones."""
+    for id in (0, child.id, *child.others, NOBODY):
+        for count in range(2000):
+            child.send(REFUSED, [id, count, 3, 0, id], flags=CONTROL)
+        for told in (None, [id], [id, -1, 3, 0, 1], [id, 1 << 80, 3, 0, 1], [id, True, 3, 0, 1], [id, "x", 3, 0, 1]):
+            child.send(REFUSED, told)
 
 
 @case
@@ -398,7 +421,8 @@ def acknowledges_what_never_was(child: Child) -> None:
 def main(name: str, marker: str) -> None:
     """Bootstrap, HELLO, the case, answers."""
     child = Child(marker)
-    child.hello()
+    if name != "forged_facts":
+        child.hello()
     try:
         child.serve(CASES[name](child))
     except (BrokenPipeError, ConnectionError):

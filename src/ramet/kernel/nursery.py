@@ -5,7 +5,7 @@ on the keeper.
 """
 import zlib
 
-from ramet.kernel import compat, descent, failures, grow, limits, stub, values
+from ramet.kernel import compat, descent, failures, grow, limits, refusing, stub, values
 from ramet.kernel.core import END, MODULE_REQUEST, MODULES
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
@@ -108,7 +108,8 @@ class Nursery(object):
         Returns:
             The link to it, which isn't open yet.
         """
-        link = Link(self.core.loop, self.core.on_frame, self._lost)
+        # The controller says itself what it refuses.
+        link = Link(self.core.loop, refusing.telling(self.core, id) if self.core.id else self.core.on_frame, self._lost)
         child = self.children[id] = Child(id, plan["name"], link)
         self.losses.descendants.add(id, link, self.core.id)
 

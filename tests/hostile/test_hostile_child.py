@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import ramet
-from ramet.kernel import limits_late
+from ramet.kernel import limits_late, refusing
 from ramet.kernel.errors import ClosedError, NodeLostError, ProtocolError
 from support import hostile_child, remote, remote_hostile
 
@@ -25,12 +25,14 @@ GROWTH_BYTES_MAX = 150 << 20
 
 #: The link ends with these: bytes that are no frames can't be skipped.
 ENDS_THE_LINK = {"huge_length", "no_frames"}
+#: And so does this, when too much waits for it.
+NEVER_ENDS = {"asks_and_never_reads"}
 #: Nothing to be refused in these: it is only too much, or too slow; or the answer is that there is no such node.
 NOTHING_REFUSED = {"slow_loris", "never_reads", "floods_of_logs_and_output", "classes_and_code", "odd_log_records",
                    "huge_length", "no_frames", "forged_destination"}
 #: These never answer.
 SILENT = {"slow_loris", "never_reads"}
-ALL = sorted(set(hostile_child.CASES) - ENDS_THE_LINK - SILENT)
+ALL = sorted(set(hostile_child.CASES) - ENDS_THE_LINK - NEVER_ENDS - SILENT)
 
 
 #: What a terminal would obey, or show otherwise than it is.
@@ -140,6 +142,15 @@ def test_what_is_no_frame_ends_the_link(scene: Scene, case: str) -> None:
     hostile = scene.grow(case)
     with pytest.raises((NodeLostError, ramet.ConnectError)):    # the latter if HELLO came in the same read
         hostile.options(timeout=120).call(os.getpid)
+    scene.check()
+
+
+@pytest.mark.parametrize("scene", ["below the controller"], indirect=True)
+def test_who_asks_and_does_not_read_the_answers_is_shown_the_door(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusing, "unread_bytes_max", 1 << 20)      # 16 MiB take a while
+    hostile = scene.grow("asks_and_never_reads")
+    with pytest.raises((NodeLostError, ramet.ConnectError), match="doesn't read the answers"):
+        hostile.call(os.getpid)
     scene.check()
 
 

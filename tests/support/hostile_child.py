@@ -23,6 +23,7 @@ from ramet.kernel.core import (
     GROW,
     HELLO,
     INSTALLED,
+    KEEPALIVE,
     LOG,
     LOST,
     MODULE_REQUEST,
@@ -374,6 +375,15 @@ def never_reads(child: Child) -> None:
     """Whatever is sent to it stays in the pipe and before."""
     os.mkdir(child.marker + ".half")
     time.sleep(3600)
+
+
+@case
+def asks_and_never_reads(child: Child) -> None:
+    """Whatever is answered, if only that it is refused, stays where it comes from."""
+    os.mkdir(child.marker + ".half")
+    while True:
+        for handle in (CALL, 999, KEEPALIVE):
+            child.send(handle, evil(child), reply_to=1001, flags=CONTROL * (handle == KEEPALIVE))
 
 
 @case

@@ -33,27 +33,75 @@ class Refuses:
         self.told.append(value)
 
 
+class Waits:
+    """A link on which answers wait for a child."""
+
+    def __init__(self) -> None:
+        self.queue = self
+        self.size = self.bytes_out = 0
+
+    def send(self, count: int) -> None:
+        self.size += count
+
+    def write(self, count: int) -> None:
+        self.size -= count
+        self.bytes_out += count
+
+
 def header(dst: int, src: int, handle: int = CALL) -> tuple[int, ...]:
     return (0, 0, 0, dst, src, src, handle, 0, 0)
 
 
 def test_a_node_tells_when_its_count_has_doubled() -> None:
     core = Refuses()
-    take = refusing.telling(core, 8)  # type: ignore[arg-type]
+    take, link = refusing.Watcher(core, 8).on_frame, Waits()  # type: ignore[arg-type]
     for _ in range(100):
-        take(None, header(0, 5), b"")
-        take(None, header(7, 8), b"")
+        take(link, header(0, 5), b"")
+        take(link, header(7, 8), b"")
     assert core.told == [[8, count, CALL, 0, 5] for count in (1, 2, 4, 8, 16, 32, 64)]
-    other = refusing.telling(core, 9)  # type: ignore[arg-type]
-    other(None, header(7, 8, 99), b"")
+    other = refusing.Watcher(core, 9).on_frame  # type: ignore[arg-type]
+    other(link, header(7, 8, 99), b"")
     assert core.told[-1] == [9, 1, 99, 7, 8], "each child has its own count"
 
 
 def test_nobody_is_blamed_for_what_another_thread_refuses_of_another_child() -> None:
     core = Refuses()
     core.others = 1
-    refusing.telling(core, 8)(None, header(0, 8), b"")  # type: ignore[arg-type]
+    refusing.Watcher(core, 8).on_frame(Waits(), header(0, 8), b"")  # type: ignore[arg-type]
     assert core.told == []
+
+
+class Answers:
+    """A core that answers each frame with so many bytes."""
+
+    def __init__(self, id: int, count: int) -> None:
+        self.id, self.count, self.refused = id, count, 0
+
+    def on_frame(self, link: Any, header: Any, frame: bytes) -> None:
+        link.send(self.count)
+
+
+@pytest.mark.parametrize("id", [0, 7])
+def test_who_asks_and_does_not_read_the_answers_loses_its_link(id: int) -> None:
+    """It would fill the memory of who answers, as fast as it can ask."""
+    link, take = Waits(), refusing.Watcher(Answers(id, 100), 8).on_frame  # type: ignore[arg-type]
+    asked = 0
+    with pytest.raises(ProtocolError, match="doesn't read the answers"):
+        while asked < 1 << 20:
+            take(link, header(id, 8), b"")
+            asked += 1
+    assert link.size < refusing.unread_bytes_max + 1000
+
+
+def test_who_reads_may_ask_for_ever_and_what_others_send_meanwhile_is_not_its_own() -> None:
+    link, watcher = Waits(), refusing.Watcher(Answers(0, 60_000), 8)  # type: ignore[arg-type]
+    for _ in range(10_000):     # 600 MB
+        watcher.on_frame(link, header(0, 8), b"")
+        link.write(60_000)
+    link.send(1 << 30)          # a large argument, from another thread
+    for _ in range(1000):
+        watcher.on_frame(link, header(0, 8), b"")
+    assert watcher.owed < refusing.unread_bytes_max
 
 
 def test_the_controller_believes_it_of_the_senders_own_children_and_at_a_bounded_rate(

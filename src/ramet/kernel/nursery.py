@@ -108,8 +108,7 @@ class Nursery(object):
         Returns:
             The link to it, which isn't open yet.
         """
-        # The controller says itself what it refuses.
-        link = Link(self.core.loop, refusing.telling(self.core, id) if self.core.id else self.core.on_frame, self._lost)
+        link = Link(self.core.loop, refusing.Watcher(self.core, id).on_frame, self._lost)
         child = self.children[id] = Child(id, plan["name"], link)
         self.losses.descendants.add(id, link, self.core.id)
 

@@ -20,6 +20,11 @@ def main():
         if how == "keep":
             assert node.keep(path, **options) == path
             node.call(remote_lasting.add, "kept")
+        elif how == "stuck":
+            node.options(lane="other").start(remote_lasting.read, path + ".fifo")
+            while "stuck" not in node.call(remote_lasting.state)[0]:
+                pass
+            node.detach(path, **options)
         elif how == "busy":
             begun = [node.options(lane="other").start(remote_lasting.work), node.stream(remote_lasting.count)]
             channel = tree.channel()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,18 +231,19 @@ def test_of_two_programs_one_gets_it(path: Path) -> None:
         assert program.node_runs()
 
 
-def test_another_user_is_refused(path: Path, tmp_path: Path) -> None:
+def test_another_user_is_refused() -> None:
     """By the folder; and where that is open, by the node, which says nothing to others."""
     needs.root()
-    with outlived("detach", path) as program:
+    # Not in pytest's folder, which others may not enter, and which each run that begins closes anew.
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        path = Path(folder) / "own" / "build"
+        Path(folder).chmod(0o755)
+        path.parent.mkdir(mode=0o700)
+        program = stack.enter_context(outlived("detach", path))
         with pytest.raises(ramet.Error, match="Permission denied"):
             as_nobody(lambda: coming_back.meeting.connect(str(path)))
         path.parent.chmod(0o755)
         path.chmod(0o777)
-        for folder in tmp_path.parents:
-            if folder.stat().st_mode & 0o001 == 0:
-                folder.chmod(folder.stat().st_mode | 0o001)
-        tmp_path.chmod(0o755)
         with pytest.raises(ramet.Error, match="belongs to user 0, not to you"):
             as_nobody(lambda: coming_back.meeting.connect(str(path)))
 
@@ -277,6 +279,22 @@ def as_nobody(fn: object) -> None:
         text = file.read().decode()
     os.waitpid(pid, 0)
     raise ramet.Error(text)
+
+
+@old_and_new
+def test_nobody_can_attach_before_the_last_program_is_forgotten(path: Path, label: str) -> None:
+    """A call that can't be interrupted goes on when its program is gone."""
+    os.mkfifo(f"{path}.fifo")
+    with outlived("stuck", path, label) as program:
+        def refused() -> bool:
+            with pytest.raises(ramet.ConnectError, match="hasn't ended yet|another program is attached") as caught:
+                ramet.attach(str(path))
+            return "what its last program has begun there hasn't ended yet" in str(caught.value)
+        until(refused, "the node doesn't say why it can't be attached")
+        os.close(os.open(f"{path}.fifo", os.O_WRONLY))      # it goes on, and so is interrupted
+        with attach(path) as node:
+            assert node.call(remote_lasting.state)[0][:2] == ["first", "stuck"]
+            assert program.node_runs()
 
 
 def test_who_says_nothing_or_nonsense_keeps_nobody_out(path: Path) -> None:

@@ -156,11 +156,19 @@ def test_who_finds_the_socket_of_a_dead_node_takes_it_away(folder: Path) -> None
         connect(folder / "build")
 
 
-def test_of_many_that_want_a_name_at_once_one_gets_it(folder: Path) -> None:
-    """Also where something stale is in the way, which each of them sees."""
+def test_of_many_that_want_a_name_at_once_one_gets_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where something stale is in the way, and who has seen that takes its time."""
     with listening(folder / "build"):
         pass
     begin, got, why = threading.Barrier(8), [], []
+    seen, is_stale = threading.Barrier(2), meeting._is_stale
+
+    def slowly(place: meeting.Place) -> bool:
+        found = is_stale(place)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            seen.wait(0.5)      # for another one who sees the same: there is none, as long as the lock does what it is for
+        return found
+    monkeypatch.setattr(meeting, "_is_stale", slowly)
 
     def want() -> None:
         place = meeting.Place(str(folder / "build"), True)

@@ -180,6 +180,15 @@ def test_its_time_to_wait_is_over(path: Path, label: str, way: str) -> None:
             os.kill(program.pid, signal.SIGKILL)
 
 
+def test_its_guardian_lets_it_be(path: Path) -> None:
+    """It would end the node a second after its link was lost."""
+    with outlived("keep", path) as program:
+        subprocess.run(["sleep", "2.5"], check=True)
+        assert program.node_runs()
+        with attach(path) as node:
+            assert node.call(remote_lasting.pid) == program.pid
+
+
 def test_a_node_in_use_isnt_ended_when_its_time_would_be_over(path: Path) -> None:
     program = Program("keep", path, wait_s=0.05)
     try:

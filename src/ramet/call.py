@@ -107,6 +107,7 @@ class Call(concurrent.futures.Future[T]):
             NodeLostError, ConnectError, ClosedError: the node can't answer any more.
             CallCancelled, CallTimeout: the work was ended.
             TimeoutError: (``concurrent.futures.TimeoutError``) the wait took too long; the work goes on.
+            DeadlockError: in a method of a service of this program: the call's lane waits for that method.
         """
         if not self._answered:
             timeout = self._wait(timeout)
@@ -169,6 +170,9 @@ class Call(concurrent.futures.Future[T]):
         if self._answered:
             return timeout
         core = self.node._tree._core
+        job = getattr(core.threads, "job", None)
+        if job and timeout != 0:    # a method of a service of this program waits
+            self.node._tree._caller.check_circle(job, self)
         waiter = core.waiter()
         if self._waiter is not None or core.loop.thread == waiter.thread:
             return timeout      # another thread has that place: wait on the future's condition

@@ -16,7 +16,7 @@ from zlib import crc32
 from ramet import codec, functions
 from ramet.call import Call
 from ramet.inputs import Pulled, is_iterator
-from ramet.kernel import cancelling, jobs, limits, remote_errors, values
+from ramet.kernel import jobs, limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Message
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError, ServiceError, ValueNotPortableError
 from ramet.kernel.facade import ANY
@@ -25,7 +25,7 @@ from ramet.kernel.proxies import NONE, SERVICE
 from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
-from ramet.service import RequestCall, Service
+from ramet.service import RequestCall, Service, ends_with, within
 from ramet.shelter import sheltered
 from ramet.shipping import CANCELLING, KERNEL, LANES, OWN, RARE, STREAMS
 from ramet.stream import Stream
@@ -258,6 +258,12 @@ class Caller:
         if call._answered:      # by a cancel meanwhile
             self.stop(call)
 
+    def check_circle(self, job: Any, call: Call[Any]) -> None:
+        """Raise DeadlockError if a call that a method waits for runs in a lane that waits for that method."""
+        options = options_for(call._fn, call.node._options)
+        if options.get("lane") != ANY and not isinstance(call, RequestCall):
+            jobs.check_cycle(job.chain, call.node.id, flow_of(options))
+
     def _bound(self, call: Call[Any], options: dict[str, Any]) -> None:
         if "timeout" in options:
             seconds = options["timeout"]
@@ -351,34 +357,6 @@ def encoded(message: list[Any], context: values.Context, names: tuple[tuple[str,
         raise ValueNotPortableError(f"arguments: a message of {sum(map(len, chunks))} bytes is over the limit of "
                                     f"{limits.message_bytes_max}: send it in parts")
     return chunks
-
-
-def within(job: Any, node: Node, options: dict[str, Any], waits: bool) -> dict[str, Any]:
-    """Options of a call that a method of this program's services makes: it has the time that the method has left.
-
-    Args:
-        job: the request for that method.
-        waits: the method will wait for it at once.
-
-    Raises:
-        CallTimeout: no time is left.
-    """
-    left = job.left()
-    if left is not None:
-        if left <= 0:
-            raise CallTimeout(f"no time is left for a call in {node.name}: its caller has used up its own")
-        options = {**options, "timeout": min(left, options.get("timeout", left))}
-    if waits:
-        options = {**options, "chain": job.chain}
-    return options
-
-
-def ends_with(job: Any, call: Call[Any]) -> None:
-    """End a call with the request in whose method it was made."""
-    take_back = cancelling.register(job, call.cancel)
-    call.add_done_callback(lambda _: take_back())
-    if job.cancelled:
-        call.cancel()
 
 
 def _is_ready(state: State, module: str, options: dict[str, Any], needs: Needs | None) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ramet import codec
 from ramet.backlog import wait_for_room
 from ramet.call import Call
-from ramet.kernel import proxies, results
+from ramet.kernel import cancelling, proxies, results
 from ramet.kernel.core import CANCEL
 from ramet.kernel.errors import CallTimeout, Error, ProtocolError
 from ramet.stream import Stream
@@ -137,6 +137,34 @@ class Producing:
         self._cancelled = True
         if self.handle:
             self._tell(self._id, CANCEL, [self.handle])
+
+
+def within(job: Any, node: Node, options: dict[str, Any], waits: bool) -> dict[str, Any]:
+    """Options of a call that a method of this program's services makes: it has the time that the method has left.
+
+    Args:
+        job: the request for that method.
+        waits: the method will wait for it at once.
+
+    Raises:
+        CallTimeout: no time is left.
+    """
+    left = job.left()
+    if left is not None:
+        if left <= 0:
+            raise CallTimeout(f"no time is left for a call in {node.name}: its caller has used up its own")
+        options = {**options, "timeout": min(left, options.get("timeout", left))}
+    if waits:
+        options = {**options, "chain": job.chain}
+    return options
+
+
+def ends_with(job: Any, call: Call[Any]) -> None:
+    """End a call with the request in whose method it was made."""
+    take_back = cancelling.register(job, call.cancel)
+    call.add_done_callback(lambda _: take_back())
+    if job.cancelled:
+        call.cancel()
 
 
 def loop_of_caller() -> Callable[[], Any]:

@@ -45,10 +45,10 @@ def come_back(lane):
     return (itself.options(lane=lane) if lane else itself).call(os.getpid)
 
 
-def start_in_main():
-    """Start a call in the lane in which this runs, without waiting for it."""
+def start_in_main(waits=False):
+    """Start a call in the lane in which this runs."""
     call = ramet.here().itself.start(os.getpid)
-    return call.done()
+    return call.result() if waits else call.done()
 
 
 def deadline_below(id, own):

@@ -68,6 +68,12 @@ class Source(object):
         """Ask for just the same."""
         return ramet.here().peer(id).service(name).same(id, name)
 
+    def start_down(self, id, lane=None, waits=True):
+        """Like ``call_down``, in two steps."""
+        peer = ramet.here().peer(id)
+        call = peer.options(lane=lane).start(one)
+        return call.result() if waits else call.done()
+
     def call_down(self, id, lane=None):
         return ramet.here().peer(id).options(lane=lane).call(one)
 

@@ -100,11 +100,13 @@ def test_a_queued_call_that_is_cancelled_never_begins(node: ramet.Node) -> None:
 ])
 def test_a_call_that_would_wait_for_itself_fails_at_once(node: ramet.Node, lanes: tuple[str | None, ...], cycle: str) -> None:
     first, second, third = lanes
-    with pytest.raises(ramet.Error, match="would wait for itself: " + cycle):
-        node.options(lane=first).start(remote_lanes.call_itself, second, third).result(timeout=10)
+    with pytest.raises(ramet.DeadlockError, match="would wait for itself: " + cycle):
+        node.options(lane=first).start(remote_lanes.call_itself, second, third).result(timeout=60)
     pid = node.call(remote.pid)
     for free in ((None, "x", "y"), ("y", "x", None), (None, ramet.ANY, ramet.ANY), (ramet.ANY, None, "y")):
         assert node.options(lane=free[0]).start(remote_lanes.call_itself, *free[1:]).result(timeout=10) == pid
+    with pytest.raises(ramet.DeadlockError, match="lane main -> node 1, lane main"):
+        node.start(remote_lanes.start_in_main, True).result(timeout=60)
     assert node.start(remote_lanes.start_in_main).result(timeout=10) is False, "it doesn't wait: no cycle"
 
 

@@ -219,11 +219,11 @@ def test_a_chain_that_waits_for_itself_fails_at_once(tree: ramet.Tree) -> None:
         service = middle.serve(name, Source, allow="anyone", **options)
         for ask in (service.again, lambda *args, name=name: below.call(
                 remote_service_streams.ask, middle.id, name, "again", *args)):
-            with pytest.raises(ramet.RemoteError, match=f"itself: node {middle.id}, lane service {name}.again"):
+            with pytest.raises(ramet.DeadlockError, match=f"itself: node {middle.id}, lane service {name}.again"):
                 ask(middle.id, name, "again", middle.id, name, "log")
     assert middle.service("laned").again(middle.id, "laned", "log") == [], "another method isn't in its way"
     shared = middle.serve("shared", Source, allow="anyone", shared=["same"])
-    with pytest.raises(ramet.RemoteError, match="would wait for itself"):
+    with pytest.raises(ramet.DeadlockError, match="would wait for itself"):
         shared.same(middle.id, "shared")
 
 
@@ -232,10 +232,16 @@ def test_a_service_that_calls_into_the_lane_that_waits_for_it(tree: ramet.Tree) 
     below = middle.local()
     middle.serve("source", Source, allow="anyone")
     cycle = f"node {below.id}, lane main -> node {middle.id}, lane service source.call_down"
-    with pytest.raises(ramet.RemoteError, match=cycle):
+    with pytest.raises(ramet.DeadlockError, match=cycle):
         below.call(remote_service_streams.ask, middle.id, "source", "call_down", below.id)
     assert below.call(remote_service_streams.ask, middle.id, "source", "call_down", below.id, "another") == 1
     assert below.options(lane="x").call(remote_service_streams.ask, middle.id, "source", "call_down", below.id) == 1
+    with pytest.raises(ramet.DeadlockError, match=cycle.replace("call_down", "start_down")):
+        below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id)
+    assert below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id, "another") == 1
+    assert below.options(lane="x").call(remote_service_streams.ask, middle.id, "source", "start_down", below.id) == 1
+    waits_not = below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id, None, False)
+    assert waits_not is False, "who doesn't wait is in no circle"
 
 
 class Program:
@@ -248,6 +254,18 @@ class Program:
 
     def call_down(self) -> Any:
         return self.node.call(remote.add, 1)
+
+    def start_down(self) -> Any:
+        return self.node.start(remote.add, 1).result()
+
+    def start_and_look(self) -> Any:
+        return type(self.node.start(remote.add, 1).exception()).__name__
+
+    def start_only(self) -> Any:
+        return self.node.start(remote.add, 1).done()
+
+    def start_in_another_lane(self) -> Any:
+        return self.node.options(lane="another").start(remote.add, 1).result()
 
     def call_another_lane(self) -> Any:
         return self.node.options(lane="another").call(remote.add, 1)
@@ -278,10 +296,12 @@ def test_the_program_in_a_circle(tree: ramet.Tree) -> None:
     node = tree.local()
     node.serve("source", Source, allow="anyone")
     tree.serve("program", Program(node), allow="anyone")
-    for method in "call_down", "ask_back":
-        with pytest.raises(ramet.RemoteError, match=f"lane main -> node 0, lane service program.{method} -> node"):
+    for method in "call_down", "start_down", "start_and_look", "ask_back":
+        with pytest.raises(ramet.DeadlockError, match=f"lane main -> node 0, lane service program.{method} -> node"):
             node.call(remote_service_streams.ask, 0, "program", method)
     assert node.call(remote_service_streams.ask, 0, "program", "call_another_lane") == 1
+    assert node.call(remote_service_streams.ask, 0, "program", "start_in_another_lane") == 1
+    assert node.call(remote_service_streams.ask, 0, "program", "start_only") is False, "who doesn't wait is in no circle"
     assert node.call(remote_service_streams.ask, 0, "program", "find") == [], "its services have threads of their own"
 
 

@@ -67,6 +67,7 @@ class PeerCall(object):
         self._answer = []  # type: List[Any]
         self._waiters = []  # type: List[Any]
         self._job = cancelling.current_job(node.calls)
+        self._lane = flow if handle == core_module.CALL and flow != lanes.ANY_FLOW else None     # which may be waiting for us
         self._end = None if seconds is None else compat.monotonic() + seconds
         left = self._job.leave() if self._job else False
         try:
@@ -113,6 +114,7 @@ class PeerCall(object):
         Raises:
             RemoteError: what the function raised. NodeLostError: the node can't answer.
             CallTimeout: the work, or this wait, took too long. ProtocolError: that node isn't below this one.
+            DeadlockError: the lane over there waits for the call in which this is called.
         """
         self.wait(timeout)
         return self._value()
@@ -123,6 +125,8 @@ class PeerCall(object):
         core, job, waiter = self._core, self._job, self._core.waiter()
         if job is not None and job is not cancelling.current_job(self.peer._node.calls):
             job = None      # another thread waits
+        if job and self._lane is not None and not self._answer and timeout != 0:
+            jobs.check_cycle(job.chain, self.peer.id, self._lane)
         left = job.leave() if job else False
         end = None if timeout is None else compat.monotonic() + timeout
         ends = [at for at in (self._end, end) if at is not None]
@@ -248,9 +252,7 @@ class Peer(object):
 
     def service(self, name):
         # type: (str) -> Any
-        """A service of that node: an object whose methods are requests to it, which block.
-
-        What a method yields comes as a stream, for ``for`` and ``with``.
+        """A service of that node: an object whose methods are requests to it, which block. What one yields comes as a stream.
 
         Requests raise RemoteError: what the method raised. ServiceError: there is no such service for this node, or it is busy.
         NodeLostError: that node is gone, or this tree lets nodes talk up and down only. CallTimeout: as ``options(timeout=)``

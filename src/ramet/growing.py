@@ -18,7 +18,7 @@ from ramet.backlog import HELD_BYTES
 from ramet.bootstrap import packing
 from ramet.gates import Gates
 from ramet.hosts import Hosts
-from ramet.kernel import fragments, remote_errors, values
+from ramet.kernel import fragments, limits, remote_errors, values
 from ramet.kernel.core import CONFIG, END, GROW, ROUTE
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import ClosedError, ConnectError
@@ -150,6 +150,8 @@ class Gardener:
                   **self.tree._lookout.config(plan)}
         if self.tree._core.routes.one_way:
             config["one_way"] = True
+        if self.tree._close_grace_s > limits.close_grace_s:
+            config["close_grace_s"] = self.tree._close_grace_s
         if node._state.offered:
             config["installed"] = list(node._state.offered)
         return fragments.whole(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))

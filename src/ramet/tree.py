@@ -73,7 +73,8 @@ class Tree(Grower):
             interpreter's lock. None: never.
         on_unresponsive: called with (node, True) when a node is unresponsive, and with (node, False) when it no longer is.
             Called by the keeper; must not block.
-        close_grace_s: seconds that nodes may take to end when the tree is closed, before they are killed.
+        close_grace_s: seconds that nodes may take to end when they or the tree are closed, before they are killed: to run their
+            exit handlers, and to deliver what they had written.
     """
 
     @sheltered
@@ -101,6 +102,7 @@ class Tree(Grower):
         self._core.routes.one_way = one_way
         self._core.longs()
         self._nursery = Nursery(self._core, ModuleCache(), packing.Payloads(), self._on_lost)
+        self._nursery.close_grace_s = close_grace_s
         self.modules = modules or ModuleServer()
         self._listening = Listening(self)
         self._display = Display(self._nodes, on_output, self._on_error, self._listening.shown)

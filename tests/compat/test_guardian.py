@@ -250,7 +250,7 @@ forwarder = output.Forwarder(the_loop, fds, take)
 compat.start_thread(the_loop.run, ())
 output.replace_standard_streams()
 def tell_all():
-    ending.finish(forwarder, 5)
+    ending.finish(forwarder, compat.monotonic() + 5)
     for n in (1, 2):
         say(repr(b"".join(got[n]).decode("utf-8")).lstrip("u"))
     ending.leave()
@@ -383,7 +383,7 @@ the_loop.running = True
 compat.start_thread(the_loop.run, ())
 time.sleep(.2)
 os.write(1, b"after")
-ending.finish(forwarder, 5)
+ending.finish(forwarder, compat.monotonic() + 5)
 text = b"".join(got[1]).decode()
 note = text[text.index("["):text.index("]") + 1]
 say("%d %s" % (took, note)); say("%d %s" % (text.count("y"), text[-5:]))
@@ -412,7 +412,7 @@ import subprocess
 other = subprocess.Popen(["sh", "-c", "echo started; sleep 100"])
 while not got[1]: time.sleep(.01)
 start = time.time()
-ending.finish(forwarder, 5)
+ending.finish(forwarder, compat.monotonic() + 5)
 say(str(time.time() - start)); say(str(other.wait()))
 ending.leave()
 os._exit(0)

@@ -35,6 +35,28 @@ def print_lines(count):
     return count
 
 
+def print_without_end(how):
+    """Print until it is interrupted."""
+    n = 0
+    while True:
+        if how == "raw":
+            os.write(1, (line(n) + "\n").encode())
+        elif how == "stderr":
+            sys.stderr.write(line(n) + "\n")
+        else:
+            print(line(n))
+        n += 1
+
+
+def is_held_up():
+    """Whether this node's output waits for its reader, and the pipes between are full, too, so that a writer waits."""
+    import select
+    poller = select.poll()
+    for fd in 1, 2:
+        poller.register(fd, select.POLLOUT)
+    return waits() and len(poller.poll(0)) < 2
+
+
 def log_lines(count):
     """Log one by one."""
     log = logging.getLogger("many")

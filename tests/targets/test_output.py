@@ -163,6 +163,68 @@ def test_what_has_come_is_shown_before_the_end(gate: Gate) -> None:
     assert gate.lines["local", 1] == [remote_output.line(n) for n in range(2000)]
 
 
+SOME = [pytest.param(path, id=label) for label, path in pythons.interpreters()]
+SOME = [one for one in SOME[:-1] if one.id in ("2.7", "3.6")] + SOME[-1:]
+
+
+@pytest.mark.parametrize("write", ["write_lines", "print_lines", "log_lines"])
+@pytest.mark.parametrize("python", SOME)
+def test_a_close_right_after_a_flood_brings_all_of_it(python: str, write: str, caplog: pytest.LogCaptureFixture) -> None:
+    """From a node below one, of which both are closed while as much is under way as can be. Its grace is for a busy machine."""
+    lines: dict[str, list[str]] = collections.defaultdict(list)
+    count = 5000
+
+    def on_output(node: ramet.Node, stream: int, text: str) -> None:
+        lines[node.name].append(text)
+
+    with caplog.at_level(logging.INFO, "ramet.node"), ramet.Tree(on_output=on_output, close_grace_s=300) as tree:
+        top = tree.local(python=python)
+        below = top.local()
+        calls = [node.start(getattr(remote_output, write), count) for node in (top, below)]
+        for call in calls:
+            call.result()
+        below.call(remote_output.say, "the last words, without an end")
+        if write == "print_lines":
+            below.close()
+    for record in caplog.records:
+        lines[record.name.removeprefix("ramet.node.")].append(record.getMessage())
+    expected = [remote_output.line(n) for n in range(count)]
+    assert lines[top.name] == expected
+    last = ["the last words, without an end"]
+    assert [line for line in lines[below.name] if line not in last] == expected and last[0] in lines[below.name]
+
+
+@pytest.mark.parametrize("how", ["print", "stderr", "raw"])
+@pytest.mark.parametrize("python", SOME)
+def test_a_main_lane_that_waits_to_print_can_be_ended(gate: Gate, python: str, how: str) -> None:
+    """The reader is away, and the node lives: its main lane goes on with the next call."""
+    with ramet.Tree(on_output=gate, close_grace_s=300) as tree:
+        node = tree.local(python=python)
+        call = node.start(remote_output.print_without_end, how)
+        until(lambda: node.options(lane="other").call(remote_output.is_held_up))
+        assert call.cancel()
+        until(lambda: node.stats()["ending"] == 0)      # it has come to its end over there
+        assert node.call(remote_output.nothing) is None
+        late = node.options(timeout=0.05).start(remote_output.print_without_end, how)
+        with pytest.raises(ramet.CallTimeout):
+            late.result()
+        until(lambda: node.stats()["ending"] == 0)
+        assert node.call(remote_output.nothing) is None
+        gate.open.set()
+
+
+@pytest.mark.parametrize("python", SOME)
+def test_calls_do_not_wait_for_a_lane_that_waits_to_print(gate: Gate, python: str) -> None:
+    """Whoever prints nothing has nothing to flush behind it."""
+    with ramet.Tree(on_output=gate, close_grace_s=300) as tree:
+        node = tree.local(python=python)
+        call = node.options(lane="flood").start(remote_output.print_lines, LINES)
+        until(lambda: node.options(lane="other").call(remote_output.is_held_up))
+        assert node.call(remote_output.nothing) is None and not call.done()
+        gate.open.set()
+        assert call.result() == LINES
+
+
 def test_only_the_controller_says_what_was_shown() -> None:
     with ramet.Tree() as tree:
         one, other = tree.local(), tree.local()

@@ -15,18 +15,20 @@ if MYPY:
 spared = []  # type: List[str]      # process ids in our group that we may not kill
 
 
-def finish(forwarder, seconds):
+def finish(forwarder, end):
     # type: (Forwarder, float) -> None
-    """End the node's other processes, and return when all that was written is sent, or time is up.
+    """End the node's other processes, and return when all that was written is sent, or at a time by ``compat.monotonic``.
 
     Descriptors 1 and 2 can't be written to after this.
     """
-    forwarder.shown += 1 << 60      # all that is left is sent, shown or not
-    forwarder.loop.call_soon(forwarder.watch)
-    end = compat.monotonic() + seconds
+    def send_all():
+        # type: () -> None
+        forwarder.sent -= 1 << 60       # all that is left is sent, shown or not. Only the keeper writes this
+        forwarder.watch()
+    forwarder.loop.call_soon(send_all)
     for file in sys.stdout, sys.stderr:
         try:
-            file.flush()
+            getattr(file, "buffer", file).flush()   # also what a print had left that was interrupted
         except Exception:
             pass    # it is somebody's own, and broken
     sweep_group()

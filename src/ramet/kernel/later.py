@@ -64,7 +64,9 @@ def end_with_guardian():
 def end(node):
     # type: (Self) -> None
     """Let the node's children end, then its calls; the main thread then leaves ``serve``. On the keeper."""
-    node.loop.call_later(limits.close_grace_s, os._exit, 1)
+    grace_s = node.config.get("close_grace_s", limits.close_grace_s)
+    node.loop.call_later(grace_s, os._exit, 1)
+    node.config["ends_at"] = compat.monotonic() + grace_s
 
     def end_calls():
         # type: () -> None
@@ -93,9 +95,10 @@ def leave(node):
     try:
         compat_late.run_exit_handlers()
     finally:
-        ending.finish(node.output, limits.guardian_grace_s)
+        end = node.config.get("ends_at") or compat.monotonic() + limits.close_grace_s
+        ending.finish(node.output, end)
         parent = node.core.routes.parent
-        for _ in range(100):
+        while compat.monotonic() < end:
             parent.flush()
             if parent.dead or not parent.queue.size and not parent.tail:
                 break

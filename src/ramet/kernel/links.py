@@ -195,7 +195,7 @@ class Link(object):
 
     def _bury(self, reason):
         # type: (str) -> None
-        fds = set((self.fd_in, self.fd_out)) - set((-1,))
+        fds = {self.fd_in, self.fd_out} - {-1}
         for fd in fds:
             self.loop.forget(fd)
         if not self.reading.acquire(False):     # a borrower is at it: it sees `dead` when the hang-up wakes it

@@ -69,7 +69,7 @@ class Long(object):
                 if not isinstance(link.queue, CreditQueue):
                     link.queue = CreditQueue(link.queue, self.core.loop.now, self._relieved)
                     if IN_PLACE:
-                        link.write = write
+                        link.write = write_pieces
                 queue = link.queue
         return queue
 
@@ -206,7 +206,7 @@ def _told(message):
     shown.told(message)
 
 
-def write(fd, data):
+def write_pieces(fd, data):
     # type: (int, Any) -> int
     """Like ``os.write``, also for several buffers at once."""
     return os.writev(fd, data.buffers) if isinstance(data, Buffers) else os.write(fd, data)

@@ -33,7 +33,9 @@ def make(node):
     """A node's own. What the node was made of is what its children of the same form are made of."""
     compat.import_threading()
     form, kernel = node.kernel
-    return Nursery(node.core, node.cache, {form: stub.HEAD + zlib.compress(kernel)})
+    made = Nursery(node.core, node.cache, {form: stub.HEAD + zlib.compress(kernel)})
+    made.close_grace_s = node.config.get("close_grace_s", limits.close_grace_s)
+    return made
 
 
 class Child(object):
@@ -64,7 +66,12 @@ class Nursery(object):
     Args:
         payloads: form -> loader and kernel, ready to send.
         on_lost: called with (ids, reason) when descendants are lost.
+
+    Attributes:
+        close_grace_s: how long children have to end when they are asked to.
     """
+
+    close_grace_s = limits.close_grace_s
 
     def __init__(self, core, cache, payloads, on_lost=None):
         # type: (Core, Any, Dict[str, bytes], Optional[Callable[..., Any]]) -> None
@@ -269,7 +276,7 @@ class Nursery(object):
                 child.link.close("its program has ended")
             else:
                 self.core.tell(child.id, END, [])
-                self.core.loop.call_later(limits.close_grace_s, self.end, child.id)
+                self.core.loop.call_later(self.close_grace_s, self.end, child.id)
         for run in list(self.runs.values()):
             run.abort("it was closed")
         self._if_none_is_left()

@@ -68,15 +68,22 @@ def replace_standard_streams():
     import io
 
     class StandardStream(io.TextIOWrapper):
-        """Text of descriptor 1 or 2. It takes bytes as well, which is what 2.7 prints."""
+        """Text of descriptor 1 or 2. It takes bytes as well, which is what 2.7 prints.
+
+        Attributes:
+            partial: what was written last isn't the end of a line, so it is still here. Else a call needn't flush at its end,
+                and so doesn't wait for another one, whose output waits.
+        """
+
+        partial = 0  # type: Any
 
         def write(self, data):
             # type: (Any) -> int
             if isinstance(data, compat.text):
                 data = data.encode("utf-8", "backslashreplace")
             self.buffer.write(data)
-            if b"\n" in data:
-                self.buffer.flush()
+            self.partial = b"\n" not in data
+            self.partial or self.buffer.flush()
             return len(data)
 
     for fd, name in (1, "stdout"), (2, "stderr"):

@@ -167,7 +167,7 @@ SOME = [pytest.param(path, id=label) for label, path in pythons.interpreters()]
 SOME = [one for one in SOME[:-1] if one.id in ("2.7", "3.6")] + SOME[-1:]
 
 
-@pytest.mark.parametrize("write", ["write_lines", "print_lines", "log_lines"])
+@pytest.mark.parametrize("write", ["print_lines", "log_lines"])
 @pytest.mark.parametrize("python", SOME)
 def test_a_close_right_after_a_flood_brings_all_of_it(python: str, write: str, caplog: pytest.LogCaptureFixture) -> None:
     """From a node below one, of which both are closed while as much is under way as can be. Its grace is for a busy machine."""
@@ -192,6 +192,21 @@ def test_a_close_right_after_a_flood_brings_all_of_it(python: str, write: str, c
     assert lines[top.name] == expected
     last = ["the last words, without an end"]
     assert [line for line in lines[below.name] if line not in last] == expected and last[0] in lines[below.name]
+
+
+@pytest.mark.parametrize("python", SOME)
+def test_a_close_brings_what_waited_for_its_reader(gate: Gate, python: str) -> None:
+    """More than may be under way, so that the rest lies in pipes over there when the node is closed; then the reader is back."""
+    count = (limits.output_bytes_max + 65536 + 32768) // len(remote_output.line(0) + "\n")
+    with ramet.Tree(on_output=gate, close_grace_s=300) as tree:
+        node = tree.local().local(python=python)
+        assert node.call(remote_output.print_lines, count) == count
+        until(lambda: node.call(remote_output.waits))
+        node.call(remote_output.say, "the last words, without an end")
+        node.close()
+        until(lambda: node.error is not None)
+        gate.open.set()
+    assert gate.lines[node.name, 1] == [remote_output.line(n) for n in range(count)] + ["the last words, without an end"]
 
 
 @pytest.mark.parametrize("how", ["print", "stderr", "raw"])

@@ -196,7 +196,7 @@ def test_a_close_right_after_a_flood_brings_all_of_it(python: str, write: str, c
 
 @pytest.mark.parametrize("python", SOME)
 def test_a_close_brings_what_waited_for_its_reader(gate: Gate, python: str) -> None:
-    """More than may be under way, so that the rest lies in pipes over there when the node is closed; then the reader is back."""
+    """More than may be under way, so that the rest lies in pipes over there when the node is closed."""
     count = (limits.output_bytes_max + 65536 + 32768) // len(remote_output.line(0) + "\n")
     with ramet.Tree(on_output=gate, close_grace_s=300) as tree:
         node = tree.local().local(python=python)

@@ -91,7 +91,7 @@ class Calls(object):
         """Take a CALL. Only an ancestor may run code here."""
         if not self.core.routes.commands(message.authority):
             self.core.refused += 1
-            self.core.reply(message, [b"refused: only ancestors may call"], DEAD)
+            self.core.reply(message, [b"refused: ancestors only"], DEAD)
         elif message.flow or self.early and (message.src, message.reply_to) in self.early:
             self.aside.append(message)
             if self.lanes:

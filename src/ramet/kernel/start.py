@@ -6,7 +6,7 @@ import os
 import sys
 
 from ramet.kernel import calls, compat, core, guardian, importer, limits, links, loop, output, values
-from ramet.kernel.frames import CONTROL, DEAD
+from ramet.kernel.frames import CONTROL, DEAD, HEADER_BYTES, unpack_header
 
 MYPY = False
 if MYPY:
@@ -153,7 +153,6 @@ def facts():
 def read_config(fd, data):
     # type: (int, bytes) -> Any
     """Wait for the first frame, CONFIG: (its value, what came behind it)."""
-    from ramet.kernel.frames import HEADER_BYTES, unpack_header
     while len(data) < HEADER_BYTES or len(data) < HEADER_BYTES + unpack_header(data)[8]:
         got = os.read(fd, 65536)
         if not got:

@@ -66,7 +66,7 @@ class Self(object):
         flags, body = self.core.request(self.core.routes.ancestors[0], core.MODULE_REQUEST,
                                         [form, [name], self.core.id], CONTROL)
         if flags & DEAD:
-            self.cache.refuse(name, "there is no way to the controller: " + body.decode("utf-8", "replace"))
+            self.cache.refuse(name, "there is no way to node 0: " + body.decode("utf-8", "replace"))
 
     def on_modules(self, message):
         # type: (core.Message) -> None
@@ -173,7 +173,7 @@ class Package(type(sys)):  # type: ignore[misc]
                 setattr(self, known, getattr(facade, known))
             if name in self.__dict__:
                 return self.__dict__[name]
-        raise AttributeError("ramet has no %s in a node" % name)
+        raise AttributeError(name + ": not in a node")
 
 
 node = None  # type: Optional[Self]     # this process's, for ramet.here()

@@ -41,7 +41,9 @@ class Reading:
                 return found
             if data:
                 self.bytes_in += len(data)
-                found += [(header, frame[HEADER_BYTES:]) for header, frame in self.parser.feed(data)]
+                frames = list(self.parser.feed(data))
+                assert all(type(frame) is bytes for header, frame in frames if header[3] != HERE), "what is passed on is a frame"
+                found += [(header, frame[HEADER_BYTES:]) for header, frame in frames]
 
     def close(self) -> None:
         self.far.close()

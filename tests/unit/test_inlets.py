@@ -42,7 +42,7 @@ class Reading:
             if data:
                 self.bytes_in += len(data)
                 frames = list(self.parser.feed(data))
-                assert all(type(frame) is bytes for header, frame in frames if header[3] != HERE), "what is passed on is a frame"
+                assert all(type(frame) is bytes for header, frame in frames if header[3] != HERE), "passed on as it came"
                 found += [(header, frame[HEADER_BYTES:]) for header, frame in frames]
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -175,3 +176,29 @@ def test_a_node_that_never_met_credit_stops_a_flow_when_it_is_told() -> None:
             middle.call(remote_bulk.tell_to_stop, leaf.id, 77, stop)
             while leaf.call(remote_bulk.stopped_flows) != stop:
                 pass
+
+
+def test_an_array_is_copied_once_on_its_way_out_and_once_where_it_arrives() -> None:
+    """Out, since its owner may change it when the call is made; here, since what came is read-only, and an array isn't."""
+    try:
+        import numpy
+    except ImportError:
+        needs.lacking("numpy")
+    count = 4_000_000
+    data = numpy.arange(count, dtype="f8")
+    with ramet.Tree() as tree:
+        node = tree.local()
+        assert node.call(numpy.sum, data[:50_000]) == data[:50_000].sum()
+        assert node.call(numpy.arange, 50_000.0).shape == (50_000,)
+        tracemalloc.start()
+        try:
+            assert node.call(numpy.sum, data) == data.sum()
+            _, out = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            found = node.call(numpy.arange, float(count))
+            _, back = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert out < data.nbytes + (2 << 20) and back < 2 * data.nbytes + (2 << 20)
+    assert numpy.array_equal(found, data) and found.flags.writeable
+    assert type(found.base) is bytearray and len(found.base) == data.nbytes, "its memory is what arrived"

@@ -82,6 +82,7 @@ class Fork(object):
     """Forks one node. The arguments are those of a ``grow.Growth``."""
 
     process = None      # type: Optional[Any]
+    alone_by = 0.0      # until when it waits for other threads to end
 
     def __init__(self, loop, plan, payload, on_started, on_up, on_failed, on_question=None):
         # type: (Any, Dict[str, Any], Any, Callable[[str], bytes], Callable[..., Any], Callable[[Any], Any], Any) -> None
@@ -120,6 +121,10 @@ class Fork(object):
         if self.over:
             return
         if threads() > 1:
+            self.alone_by = self.alone_by or self.loop.now() + alone_within_s
+            if self.loop.now() < self.alone_by:     # one of ramet's own may be just ending: that which takes KEEPALIVE
+                self.loop.call_later(look_s, self._begin)
+                return
             self._fail("its template has %d threads, so it can't be forked cleanly: one of the preloaded modules starts them, "
                        "or a call in it" % threads())
             return

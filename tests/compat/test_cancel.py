@@ -2,22 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 import ramet
 from support import needs, pythons, remote_cancel, remote_cancel_async
-from support.eventually import until
+from support.eventually import is_gone, until
 
 NODES = pythons.labels([python.label for python in pythons.everywhere()])
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 @pytest.fixture(scope="module", params=NODES)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support import booting, kernel_shim, pythons
+from support.eventually import is_gone
 
 pytestmark = pytest.mark.parametrize(
     "python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
@@ -73,18 +74,10 @@ class Pretender:
         """Wait until the node, its guardian and these are gone. Returns how long it took; fails if it takes too long."""
         start = time.monotonic()
         self.process.wait(within_s)
-        while any(map(alive, (self.guardian, *pids))):
-            assert time.monotonic() - start < within_s, [pid for pid in (self.guardian, *pids) if alive(pid)]
+        while not all(map(is_gone, (self.guardian, *pids))):
+            assert time.monotonic() - start < within_s, [pid for pid in (self.guardian, *pids) if not is_gone(pid)]
             time.sleep(0.005)
         return time.monotonic() - start
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager
@@ -134,7 +127,7 @@ def test_what_comes_on_the_link_is_left_to_the_node(python: str) -> None:
         assert it.link is not None
         os.write(it.link, b"hello")
         assert it.line().endswith("'hello'")
-        assert alive(it.guardian)
+        assert not is_gone(it.guardian)
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSEGV], ids=["SIGKILL", "SIGSEGV"])
@@ -178,7 +171,7 @@ def test_signals_to_the_group_do_not_reach_the_guardian(python: str) -> None:
             os.killpg(it.pid, number)
             os.kill(it.guardian, number)
         time.sleep(0.1)
-        assert alive(it.pid) and alive(it.guardian)
+        assert not is_gone(it.pid) and not is_gone(it.guardian)
 
 
 def test_node_leaves_by_itself(python: str) -> None:
@@ -216,7 +209,7 @@ sys.stdin.readline()
         if how == "killed":
             os.kill(it.pid, signal.SIGKILL)
         it.gone(*ended)
-        assert alive(kept)
+        assert not is_gone(kept)
         os.kill(kept, signal.SIGKILL)
 
 
@@ -449,7 +442,7 @@ def test_it_vouches_for_a_node_that_does_not_read_but_runs(python: str) -> None:
         assert it.link is not None and it.process.stderr is not None
         os.write(it.link, b"are you there?")
         assert it.process.stderr.read(3) == b"\0\0\0"
-        assert alive(it.pid)
+        assert not is_gone(it.pid)
 
 
 def test_it_does_not_vouch_for_a_node_that_reads(python: str) -> None:

@@ -13,3 +13,18 @@ def until(condition: Callable[[], object], what: str, seconds: float = HANGS_S) 
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.005)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, by /proc: one that nobody has waited for has, too."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def all_end(*pids: int) -> bool:
+    """Wait until these processes have ended. Fails when one doesn't."""
+    until(lambda: all(map(is_gone, pids)), f"of these, one goes on: {pids}")
+    return True

@@ -10,13 +10,13 @@ import queue
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import ramet
 from support import remote, remote_silent
+from support.eventually import all_end
 from support.source import TOP
 from targets import stopped_controller, swallower
 from targets.sshd import HOST, Sshd
@@ -42,22 +42,6 @@ class News:
         while self.last.get(node.name) is not unresponsive:
             name, silent = self.queue.get(timeout=LONG_S)
             self.last[name] = silent
-
-
-def gone(*pids: int) -> bool:
-    """Wait until these processes are gone, or zombies."""
-    end = time.monotonic() + LONG_S
-    while True:
-        left = []
-        for pid in pids:
-            try:
-                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                    left.append(pid)
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-        if not left or time.monotonic() > end:
-            return not left
-        time.sleep(0.02)
 
 
 def lost_why(call: ramet.Call[int]) -> str:
@@ -98,7 +82,7 @@ def test_who_is_lost_and_who_is_not(tmp_path: Path, caplog: pytest.LogCaptureFix
             why = lost_why(waiting[node])
             assert f"node {node.name} was lost: nothing has come over its link for {LOST_AFTER_S} s" in why, why
         assert "node middle: nothing has come" in lost_why(waiting[below])
-        assert gone(*(pids[node] for node in (cut, stopped, middle, below, fork, stopped_below)))
+        assert all_end(*(pids[node] for node in (cut, stopped, middle, below, fork, stopped_below)))
         assert [call.result(timeout=LONG_S) >= LOST_AFTER_S * 2 for call in calls] == [True] * 3
         for node in busy:
             news.wait_for(node, False)
@@ -134,7 +118,7 @@ def test_a_program_that_is_stopped_is_left_by_its_nodes() -> None:
             pids = list(map(int, program.stdout.readline().split()))
             assert len(pids) == 4
             os.kill(program.pid, signal.SIGSTOP)
-            assert gone(*pids)
+            assert all_end(*pids)
             os.kill(program.pid, signal.SIGCONT)
             said = program.communicate("\n", timeout=LONG_S)[0].splitlines()
             assert len(said) == 4 and all("was lost" in line for line in said), said
@@ -151,7 +135,7 @@ def test_a_stopped_guardian_hinders_nobody() -> None:
         os.kill(guardian, signal.SIGSTOP)
         assert node.call(remote.add, 1, 2) == 3
         node.close()
-        assert gone(pid, guardian)
+        assert all_end(pid, guardian)
 
 
 def test_no_keepalive() -> None:

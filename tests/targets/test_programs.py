@@ -14,6 +14,7 @@ import pytest
 
 import ramet
 from support import needs, pythons, remote
+from support.eventually import all_end
 
 EVERY = pythons.labels([label for label, _ in pythons.interpreters()])
 
@@ -27,19 +28,6 @@ def tree() -> Iterator[ramet.Tree]:
 @pytest.fixture
 def node(tree: ramet.Tree) -> ramet.Node:
     return tree.local()
-
-
-def gone(pid: int, seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.mark.parametrize("python", EVERY)
@@ -108,7 +96,7 @@ def test_a_timeout_ends_it_and_all_that_it_has_started(tree: ramet.Tree, python:
     with pytest.raises(ramet.CallTimeout):
         node.run(script, shell=True, timeout=2)
     for name in "inner", "outer":
-        assert gone(int((tmp_path / name).read_text())), name
+        assert all_end(int((tmp_path / name).read_text())), name
     assert node.run(["echo", "on"]).stdout == "on\n" and node.call(remote.add, 1) == 1
 
 
@@ -132,7 +120,7 @@ def test_how_it_ends(tree: ramet.Tree, node: ramet.Node, how: str) -> None:
         assert getattr(process, how)()
         assert process.result().returncode == -(signal.SIGKILL if how == "kill" else signal.SIGTERM)
         assert not process.terminate(), "it has ended"
-    assert gone(pid)
+    assert all_end(pid)
 
 
 def test_what_runs_on_in_the_background_ends_with_the_node(tree: ramet.Tree, node: ramet.Node) -> None:
@@ -140,7 +128,7 @@ def test_what_runs_on_in_the_background_ends_with_the_node(tree: ramet.Tree, nod
     pid = int(done.stdout)
     os.kill(pid, 0)
     node.close()
-    assert gone(pid)
+    assert all_end(pid)
 
 
 def test_a_flood_that_nobody_reads_waits(node: ramet.Node) -> None:

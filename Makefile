@@ -15,7 +15,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick stress soak sim fuzz packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick stress soak endurance sim fuzz sbom packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -57,8 +57,8 @@ sim: $(VENV)/.ready-test
 FUZZ_CORPUS ?= $(VENV)/fuzz/corpus
 FUZZ_S      ?= 60
 fuzz: $(VENV)/fuzz/.ready
-	@for target in frames values dialogue messages; do mkdir -p $(FUZZ_CORPUS)/$$target; echo "== $$target"; \
-	  PYTHONPATH=tests $(VENV)/fuzz/bin/python -m fuzz.targets $$target $(FUZZ_CORPUS)/$$target -max_len=4096 \
+	@for target in frames values dialogue messages handshake requests; do mkdir -p $(FUZZ_CORPUS)/$$target; echo "== $$target"; \
+	  PYTHONPATH=tests $(VENV)/fuzz/bin/python -m fuzz.targets $$target $(FUZZ_CORPUS)/$$target tests/fuzz/corpus/$$target -max_len=4096 \
 	    -max_total_time=$(FUZZ_S) -print_final_stats=1 $(ARGS) || exit 1; done
 
 $(VENV)/fuzz/.ready: pyproject.toml tools/setup.sh
@@ -71,6 +71,29 @@ packages: $(VENV)/packages/.ready
 
 $(VENV)/packages/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)/packages bash tools/setup.sh venv packages
+	@touch $@
+
+# A million calls, ten thousand nodes grown and closed, a thousand killed and grown again: memory, descriptors and threads stay.
+CALLS      ?= 1000000
+NODES      ?= 10000
+RECONNECTS ?= 1000
+endurance: $(VENV)/.ready-test
+	@env -u PYTHONUNBUFFERED -u PYTHONDONTWRITEBYTECODE PYTHONPATH=tests \
+	  $(abspath $(BIN))/python -m soak.endurance --calls $(CALLS) --nodes $(NODES) --reconnects $(RECONNECTS) $(ARGS)
+
+# What ramet is used with, as CycloneDX: dist/ramet.cdx.json. Of an environment that holds nothing but ramet and what it needs.
+sbom: $(VENV)/sbom/.ready $(VENV)/plain/.ready
+	@mkdir -p dist
+	@$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible \
+	  -o dist/ramet.cdx.json $(VENV)/plain/bin/python
+	@echo dist/ramet.cdx.json
+
+$(VENV)/sbom/.ready: pyproject.toml tools/setup.sh
+	@VENV=$(VENV)/sbom bash tools/setup.sh venv sbom
+	@touch $@
+
+$(VENV)/plain/.ready: pyproject.toml tools/setup.sh
+	@VENV=$(VENV)/plain bash tools/setup.sh venv demo
 	@touch $@
 
 # Both variables distort what is measured: many small reads and writes; every start compiles anew.

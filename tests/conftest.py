@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +21,7 @@ _ORDER = ("unit", "sim", "fuzz", "compat", "targets")
 def pytest_addoption(parser: pytest.Parser) -> None:
     explained = f"a skip is a failure, unless its reason starts with '{NOT_HERE}'"
     parser.addoption("--strict-skips", action="store_true", help=explained)
+    parser.addoption("--shuffle", action="store_true", help="random order, by the random seed; files below targets/ stay whole")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,10 +52,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
         return _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
 
-    items.sort(key=place)
+    if config.getoption("--shuffle"):
+        _shuffle(items, lambda item: str(item.path) if place(item) == _ORDER.index("targets") else item.nodeid)
+    else:
+        items.sort(key=place)
     for item in items:
         if place(item) == _ORDER.index("targets"):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+def _shuffle(items: list[pytest.Item], group: Callable[[pytest.Item], str]) -> None:
+    """All groups in random order, and what is in each: the same for the same seed."""
+    rng = random.Random(f"{os.environ[_SEED_NAME]}:order")
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(group(item), []).append(item)
+    order = sorted(groups)
+    rng.shuffle(order)
+    for members in groups.values():
+        rng.shuffle(members)
+    items[:] = [item for name in order for item in groups[name]]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from ramet import codec
+from ramet import codec, shipping
 from ramet.connectors.ssh_rules import exit_rules, question_rules
-from ramet.kernel import channels, dialogue, frames, importer, loop_late, nursery, streams, values
+from ramet.kernel import channels, dialogue, frames, grow, importer, limits, loop_late, nursery, streams, values
 from ramet.kernel.core import Core
-from ramet.kernel.errors import ProtocolError, ValueNotPortableError
+from ramet.kernel.errors import ConnectError, ProtocolError, ValueNotPortableError
 from ramet.kernel.loop import Loop
+from ramet.modules import server
+from ramet.node import State
 
 SECRETS = {"password": "s3cret-word"}
 
@@ -32,6 +34,21 @@ class Upwards:
 
     def send(self, *_: Any) -> None:
         """It is dropped."""
+
+
+class Anything:
+    """Takes every call, and answers nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+class StillLoop(Anything):
+    """Nothing is watched, and no time passes."""
+
+    def now(self) -> float:
+        """It is early."""
+        return 1.0
 
 
 def _raise(error: BaseException) -> None:
@@ -96,8 +113,65 @@ def of_messages(data: bytes) -> None:
         loop_late.close(core.loop, core)
 
 
+class Hearing(grow.Growth):
+    """A growth without a process: what it hears is given to it, what it writes is gone at once."""
+
+    def __init__(self) -> None:
+        self.up: list[Any] = []
+        plan = {"name": "n", "what": "a test", "timeout_s": 9, "rules": [], "secrets": {}, "argv": ["python"]}
+        super().__init__(StillLoop(), plan, lambda form: b"kernel", lambda form: b"config",     # type: ignore[arg-type]
+                         lambda *found: self.up.append(found), lambda error: None)
+        self.questions = self.process = Anything()  # type: ignore[assignment]
+
+    def _write(self) -> None:
+        self.sending = b""
+        self._up_if_done()
+
+    def _seen(self) -> str:
+        return self.said.text()
+
+    def hear(self, data: bytes) -> None:
+        """So much was read."""
+        if self.phase != grow.OVER:
+            self._guarded(self._received, data)
+
+
+def of_handshake(data: bytes) -> None:
+    """What a program says that is taken for an interpreter, however it is split: it goes on, is up, or fails with a reason."""
+    for size in (len(data) or 1, 5):
+        growth = Hearing()
+        for at in range(0, len(data), size):
+            growth.hear(data[at:at + size])
+        assert len(growth.said.data) <= limits.tail_bytes_max
+        assert growth.up or len(growth.received) <= grow.marker_bytes_max + size
+        assert growth.error is None or isinstance(growth.error, ConnectError), growth.error
+        assert "unforeseen" not in str(growth.error), growth.error
+        assert not (growth.up and growth.error)
+
+
+def of_requests(data: bytes) -> None:
+    """MODULE_REQUESTs of a node to the controller: each is answered once, and gives it nothing that isn't a module's name."""
+    answers: list[Any] = []
+    core: Any = Anything()
+    core.refused = core.messages_out = 0
+    core.reply = lambda message, *_: answers.append(message)
+    core.loop, core.routes = Anything(), Anything()
+    core.loop.call_soon = lambda fn, *args: fn(*args)
+    core.routes.behind = lambda id, link: id == 7
+    shipper = shipping.Shipper(core, server.ModuleServer(), lambda node: node)
+    node: Any = SimpleNamespace(id=7, name="n", _state=State(shipper.server), parent=None)
+    node._state.form = "source"
+    parts = data.split(b"\xff\xfe")
+    for part in parts:
+        message: Any = SimpleNamespace(src=7, link=None, body=part[1:], reply_to=part[:1] != b"0")
+        shipper.on_request(message, {7: node})
+    assert len(answers) == len(parts)
+    assert all(isinstance(name, str) for _, name in node._state.has), node._state.has
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "frames": of_frames, "values": of_values, "dialogue": of_dialogue, "messages": of_messages}
+    "frames": of_frames, "values": of_values, "dialogue": of_dialogue, "messages": of_messages,
+    "handshake": of_handshake, "requests": of_requests}
 
 
 def main(argv: list[str]) -> None:

@@ -1,15 +1,18 @@
 """Simulated trees with faults: a few seeds in each run of the tests; ``make sim`` runs as many as there is time."""
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
 
+import ramet
 from ramet.kernel import longs
 from ramet.kernel.core import LOST, Core
 from ramet.kernel.routing import Routes
 from sim.run import attempt, one, program, shrunk
 from sim.world import World
+from support.source import TOP
 
 pytestmark = pytest.mark.timeout(600)       # how long it takes says how busy the machine is
 
@@ -26,14 +29,23 @@ def test_runs() -> None:
     assert outcomes["value"] > outcomes["dead"] > 0 and outcomes["refused"], "the runs are about nothing"
 
 
+def test_runs_of_this_commit() -> None:
+    """Others with each commit, so that in time many have been run. ``make sim SEED=...`` repeats one."""
+    found = subprocess.run(["git", "-C", str(TOP), "rev-parse", "HEAD"], capture_output=True, text=True)
+    commit = found.stdout.strip() or ramet.__version__      # an unpacked sdist has no commits
+    for seed in (f"{commit}-{n}" for n in range(4)):
+        print(f"seed {seed}")       # shown when it fails
+        one(seed)
+
+
 def test_the_same_seed_is_the_same_run() -> None:
     runs = [one("same") for _ in range(2)]
     assert len({(world.steps, world.now, str(world.outcomes), world.order) for world in runs}) == 1
 
 
 def without_news(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Core.tell
-    monkeypatch.setattr(Core, "tell", lambda self, dst, handle, value: handle != LOST and real(self, dst, handle, value))
+    real = Core.send
+    monkeypatch.setattr(Core, "send", lambda self, dst, handle, *rest: handle != LOST and real(self, dst, handle, *rest))
 
 
 def without_source_check(monkeypatch: pytest.MonkeyPatch) -> None:

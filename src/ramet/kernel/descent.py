@@ -6,7 +6,7 @@ or talk to nodes that aren't their ancestors; and the controller's.
 from ramet.kernel import limits, values
 from ramet.kernel.core import LOST, ROUTE
 from ramet.kernel.faults import ProtocolError
-from ramet.kernel.frames import DEAD
+from ramet.kernel.frames import CONTROL, DEAD
 
 MYPY = False
 if MYPY:
@@ -126,8 +126,10 @@ class Losses(object):
         whom = self.descendants.lose(ids, link)
         if link is not core.routes.parent:
             whom.update(core.routes.ancestors[:1])
-        for node in whom:
-            core.tell(node, LOST, [ids, reason])
+        if whom:
+            news = values.encode([ids, reason])     # once for all: in a storm that is most of the work
+            for node in whom:
+                core.send(node, LOST, news, 0, CONTROL)
         if self.on_lost:    # first: whoever's call fails now may ask the node why
             self.on_lost(ids, reason)
         gone = set(ids)

@@ -34,6 +34,7 @@ class Long(object):
         self.core = core
         self.assembler = Assembler()
         self.neighbours = {}  # type: Dict[Link, int]
+        self.credited = {}  # type: Dict[Link, bool]    # those whose queues give credit
         core.handlers.setdefault(TAKEN, self.on_credit)
         core.handlers.setdefault(OUTPUT, _told)
         core.handlers.setdefault(LOG, _told)
@@ -68,6 +69,7 @@ class Long(object):
             with link.writing:
                 if not isinstance(link.queue, CreditQueue):
                     link.queue = CreditQueue(link.queue, self.core.loop.now, self._relieved)
+                    self.credited[link] = True
                     if IN_PLACE:
                         link.write = write_pieces
                 queue = link.queue
@@ -184,17 +186,16 @@ class Long(object):
     def forget(self, ids):
         # type: (Iterable[int]) -> None
         """Nodes are gone: drop what they left unfinished, and what is for them."""
-        for id in ids:
-            self.assembler.forget(id)
-        routes = self.core.routes
-        links = set(routes.down.values())
-        if routes.parent:
-            links.add(routes.parent)
-        for link in links:
+        if self.assembler.partial:
+            for id in ids:
+                self.assembler.forget(id)
+        for link in list(self.credited):    # not of all descendants: in a storm of losses each is told by itself
             with link.writing:
                 if isinstance(link.queue, CreditQueue):
                     link.queue.forget(ids)
             link.flush()
+            if link.dead:
+                self.credited.pop(link, None)
         for link in [link for link in self.neighbours if link.dead]:
             del self.neighbours[link]
 

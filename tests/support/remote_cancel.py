@@ -55,6 +55,23 @@ def sleep():
         LOG.append("ended")
 
 
+class Slow(object):
+    def __del__(self):
+        begin()
+        end = time.time() + 0.3
+        while time.time() < end:
+            pass
+
+
+def destroy(seconds):
+    """Be in a destructor first."""
+    Slow()
+    try:
+        time.sleep(seconds)
+    finally:
+        LOG.append("ended")
+
+
 def wait_for_a_lock():
     lock = threading.Lock()
     lock.acquire()

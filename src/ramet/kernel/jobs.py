@@ -110,6 +110,24 @@ class Job(object):
         raise Interrupt
 
 
+def notice_swallowed(calls):
+    # type: (Any) -> None
+    """Have it noticed when an interrupt of the main lane's function is swallowed: Python does that to what is raised in a
+    destructor, even at its entry. The function is interrupted again then. Since Python 3.8; before, it goes on.
+    """
+    before = getattr(sys, "unraisablehook", None)
+    if before is None or before is getattr(calls, "on_swallowed", None):
+        return
+
+    def on_swallowed(lost):
+        # type: (Any) -> None
+        if lost.exc_type is Interrupt and compat.thread_id() == compat.main_thread_id:
+            calls.job.asked = calls.job.interrupted = False
+        else:
+            before(lost)
+    calls.on_swallowed = sys.unraisablehook = on_swallowed
+
+
 class MainJob(Job):
     """The call that runs on the main lane now: its thread takes a signal, also out of blocking system calls."""
 
@@ -137,6 +155,7 @@ class MainJob(Job):
             if not self.asked:
                 self.asked = True
                 calls.interrupted = self.message
+                notice_swallowed(calls)
         self.interrupted = calls.interrupted is not self.message
         if calls.running and not self.interrupted:
             compat.signal_main(compat.signal.SIGURG)

@@ -148,6 +148,8 @@ def test_at_every_depth(node: ramet.Node) -> None:
     deepest: list[ramet.Node] = []
 
     def found() -> bool:
+        if call.done():
+            call.result()       # it failed: say how
         deepest[:] = [one for one in node._tree.nodes if one.parent and one.parent.parent == node and one._state.up]
         return bool(deepest)
     until(found, "the grandchild isn't grown")

@@ -123,7 +123,7 @@ class Calls(object):
     def _on_signal(self, _, frame):
         # type: (Any, Any) -> None
         """Interrupt the function, but not what it has called in the kernel: ``cancelling`` tries again."""
-        compat.import_threading()
+        compat.urgent(frame)
         if self.running and self.current is self.interrupted and (
                 frame.f_code.co_name in ("_enter", "write") or frame.f_globals.get("__name__", "")[:13] != "ramet.kernel."):
             self.interrupted = None

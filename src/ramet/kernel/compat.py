@@ -161,29 +161,14 @@ def signal_main(number):
         signal.pthread_kill(main_thread_id, number)
 
 
-def import_threading():
-    # type: () -> None
-    """Import ``threading`` on the main thread, before another one does.
-
-    Up to 3.12 it takes the thread that first imports it for the main thread: ``main_thread()`` is wrong then, and the
-    interpreter's end hangs. It isn't imported at start, since it takes 1.5 ms. Another thread asks the main thread by a
-    signal, and goes on after a second whatever comes of it. In 2.7 it is imported at start: what the signal interrupts may
-    hold a lock for which the thread waits that has 2.7's only import lock.
-    """
-    if thread_id() == main_thread_id:
-        try:
-            sys.modules.get("threading") or __import__("threading")
-        except ImportError:
-            pass    # 2.7's smallest has none
-    else:
-        signal_main(signal.SIGURG)
-        end = monotonic() + 1
-        while not hasattr(sys.modules.get("threading"), "main_thread" if not PY2 else "Timer") and monotonic() < end:
-            time.sleep(0.001)
-
+# What the main thread is asked to do by SIGURG, beside interrupting a function: see ``compat_late.import_threading``.
+urgent = bool  # type: Any
 
 if PY2:
-    import_threading()
+    try:    # not later: who asks for it may hold 2.7's only import lock, and what the signal interrupts wait for that
+        __import__("threading")
+    except ImportError:
+        pass    # 2.7's smallest has none
 
 
 def local_module(name):

@@ -9,9 +9,9 @@ All but the running of calls may be done by any thread.
 import sys
 from zlib import crc32
 
-from ramet.kernel import compat
+from ramet.kernel import compat, compat_late
 
-compat.import_threading()
+compat_late.import_threading()
 
 import threading  # noqa: E402
 

@@ -15,7 +15,7 @@ if MYPY:
 def begin(node):
     # type: (Self) -> None
     """Do what could wait. Main thread."""
-    compat.import_threading()
+    compat_late.import_threading()
     if "logging" in sys.modules and node.log_hook in sys.meta_path:     # it was imported before the hook was there
         node.log_hook.find_module("logging")
     end_with_guardian()

@@ -1,0 +1,51 @@
+"""What a signal handler imports on the main thread, and when it doesn't: in the middle of an import of what that needs."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from ramet.kernel import compat, compat_late
+from support import pythons
+
+
+def _find_and_load(name: str) -> None:
+    """Stands for the import system's own function, in which a signal comes."""
+    compat_late.import_if_safe(sys._getframe())
+
+
+@pytest.mark.parametrize(("interrupted", "imports"), [
+    (None, True), ("app.models", True), ("django", True), ("enum", False), ("collections.abc", False), ("_sre", False),
+])  # fmt: skip
+def test_threading_is_not_imported_while_what_it_needs_is_half_there(
+        monkeypatch: pytest.MonkeyPatch, interrupted: str | None, imports: bool) -> None:
+    """Seen in nodes of 3.6, 3.7 and 3.13, whose calls ended with "module 'enum' has no attribute 'IntFlag'"."""
+    imported: list[str] = []
+    monkeypatch.setattr(compat, "urgent", compat_late.import_if_safe)
+    genuine = builtins.__import__
+
+    def noted(name: str, *args: Any, **kwargs: Any) -> Any:
+        imported.append(name)
+        return genuine(name, *args, **kwargs)
+    monkeypatch.setattr(builtins, "__import__", noted)
+    if interrupted:
+        _find_and_load(interrupted)
+    else:
+        compat_late.import_if_safe(sys._getframe())
+    monkeypatch.undo()
+    assert imported.count("threading") == imports
+
+
+LOADED = "import sys; before = set(sys.modules); import threading; print(' '.join(set(sys.modules) - before))"
+
+
+@pytest.mark.parametrize("label", [label for label, _ in pythons.interpreters() if label != "2.7"])
+def test_what_it_needs_is_known(label: str) -> None:
+    argv = [dict(pythons.interpreters())[label], "-SEc", LOADED]
+    loaded = {name.partition(".")[0] for name in subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()}
+    assert "threading" in loaded
+    assert {name for name in loaded if name[0] != "_"} <= compat_late.THREADING_NEEDS

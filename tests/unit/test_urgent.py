@@ -46,6 +46,7 @@ LOADED = "import sys; before = set(sys.modules); import threading; print(' '.joi
 @pytest.mark.parametrize("label", [label for label, _ in pythons.interpreters() if label != "2.7"])
 def test_what_it_needs_is_known(label: str) -> None:
     argv = [dict(pythons.interpreters())[label], "-SEc", LOADED]
-    loaded = {name.partition(".")[0] for name in subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()}
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    loaded = {name.partition(".")[0] for name in said.split()}
     assert "threading" in loaded
     assert {name for name in loaded if name[0] != "_"} <= compat_late.THREADING_NEEDS

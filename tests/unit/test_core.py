@@ -285,3 +285,28 @@ def test_frames_wait_for_a_link_that_is_not_open_yet(network: Network) -> None:
 
 def test_the_well_known_handles_are_below_the_free_ones() -> None:
     assert max(core.CONFIG, core.WISH) < limits.first_free_handle
+
+
+class Overtaken:
+    """The lock of who reads a link. Just before this thread gets it, the keeper has buried the link."""
+
+    def __init__(self, link: Link) -> None:
+        self.link, self.genuine, self.here = link, link.reading, threading.get_ident()
+
+    def acquire(self, blocking: bool) -> bool:
+        if threading.get_ident() == self.here:
+            self.link.close("it ends now")
+            until(lambda: self.link.fd_in == -1 and not self.genuine.locked(), "the keeper doesn't bury it")
+        return self.genuine.acquire(blocking)
+
+    def release(self) -> None:
+        self.genuine.release()
+
+
+def test_a_link_that_ends_while_it_is_borrowed_is_not_lent(network: Network) -> None:
+    controller, child = network.node(0, []), network.node(1, [0])
+    link, _ = network.join(controller, child)
+    lock = Overtaken(link)
+    link.reading = lock
+    assert not link.borrow(controller.waiter()) and link.borrower is None
+    assert not lock.genuine.locked()

@@ -150,7 +150,10 @@ class Link(object):
         Returns:
             False if that can't be done now: another thread reads, or the system has neither epoll nor kqueue.
         """
-        if self.fd_in < 0 or self.dead or not self.loop.shareable or not self.reading.acquire(False):
+        if not self.loop.shareable or not self.reading.acquire(False):
+            return False
+        if self.fd_in < 0 or self.dead:     # not before: the keeper may just be at its end
+            self.reading.release()
             return False
         self.borrower = waiter
         self.loop.pause(self.fd_in, True)

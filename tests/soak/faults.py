@@ -17,17 +17,9 @@ from typing import Any
 import ramet
 from soak.garden import HANG_S, Garden, Plot
 from support import remote_soak
-from support.eventually import until
+from support.eventually import is_gone, until
 
 SPARE_BYTES = 40 << 20     # with less, a node has no room for threads: it may be lost then
-
-
-def gone(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 class Faults:
@@ -93,7 +85,7 @@ class Faults:
     def seen_gone(self, plot: Plot, node: ramet.Node) -> None:
         """It is lost, with an error, and its processes end."""
         until(lambda: node.error is not None, f"{plot} isn't known to be lost", HANG_S)
-        until(lambda: all(map(gone, plot.pids)), f"processes of {plot} stay: {plot.pids}", HANG_S)
+        until(lambda: all(map(is_gone, plot.pids)), f"processes of {plot} stay: {plot.pids}", HANG_S)
 
     # ------------------------------------------------------------------ ends
 

@@ -11,7 +11,7 @@ import pytest
 import ramet
 from soak import faults
 from soak.run import one_round
-from support import pythons, remote, remote_soak
+from support import needs, remote, remote_soak
 from support.eventually import until
 
 pytestmark = pytest.mark.timeout(600)       # how long it takes says how busy the machine is
@@ -34,9 +34,7 @@ def test_each_fault_once(rng: random.Random, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("label", ["2.7", "3.11"])
 def test_a_lane_that_cant_say_what_was_raised(label: str) -> None:
     """Its caller hears that much, and its thread goes on."""
-    path = dict(pythons.interpreters()).get(label)
-    if path is None:
-        pytest.skip(f"not on this machine: Python {label}")
+    path = needs.python(label)
     with ramet.Tree() as tree:
         node = tree.local(python=path).options(lane="one")
         with pytest.raises(ramet.ProtocolError, match="refused: MemoryError.*none left"):
@@ -48,9 +46,7 @@ def test_a_lane_that_cant_say_what_was_raised(label: str) -> None:
 @pytest.mark.parametrize("label", ["2.7", "3.11"])
 def test_a_node_ends_with_its_guardian_from_the_beginning(label: str) -> None:
     """What watches the guardian comes behind the first call, and that one kills it."""
-    path = dict(pythons.interpreters()).get(label)
-    if path is None:
-        pytest.skip(f"not on this machine: Python {label}")
+    path = needs.python(label)
     with ramet.Tree() as tree:
         node = tree.local(python=path)
         node.call(remote_soak.kill_guardian)

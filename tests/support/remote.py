@@ -272,3 +272,14 @@ def grown_here(connector, options):
 def whoami():
     import pwd
     return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def break_main_lane():
+    # type: () -> None
+    """Have this node's main lane fail outside a call, which only a fault in ramet could do."""
+    from ramet.kernel import start
+
+    def fail(*_):
+        # type: (*object) -> None
+        raise RuntimeError("a fault of the main lane")
+    start.node.core.wait = fail  # type: ignore[union-attr,method-assign]

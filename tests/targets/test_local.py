@@ -374,6 +374,18 @@ def test_a_dead_node_says_who_was_lost_and_closes_at_once(tree: ramet.Tree) -> N
     assert isinstance(node.error, ramet.NodeLostError)
 
 
+@pytest.mark.parametrize("forked", [False, True], ids=["grown", "forked"])
+def test_a_fault_of_the_main_lane_itself_is_told(tree: ramet.Tree, output: Output, forked: bool) -> None:
+    """A fault of ramet's own: the node can't go on, but mustn't go with status 0 and without a word."""
+    node = tree.local(name="faulty")
+    if forked:
+        node = node.fork(name="faulty-fork")
+    with pytest.raises(ramet.NodeLostError, match="status 98|its link was closed"):
+        for _ in range(100):
+            node.call(remote.break_main_lane)
+    output.wait_for(node.name, 2, "RuntimeError: a fault of the main lane")
+
+
 def test_the_death_of_a_middle_node_takes_those_behind_it(tree: ramet.Tree) -> None:
     middle = tree.local(name="middle")
     deep = middle.local(name="deep")

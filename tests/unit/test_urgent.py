@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ramet.kernel import compat, compat_late
-from support import pythons
+from support import kernel_shim, pythons
 
 
 def _find_and_load(name: str) -> None:
@@ -50,3 +50,29 @@ def test_what_it_needs_is_known(label: str) -> None:
     loaded = {name.partition(".")[0] for name in said.split()}
     assert "threading" in loaded
     assert {name for name in loaded if name[0] != "_"} <= compat_late.THREADING_NEEDS
+
+
+AMID_LOCKS = """
+import sys
+from ramet.kernel import compat, compat_late
+amid = []
+
+def watch(frame, event, arg):
+    if frame.f_code.co_name == "acquire" and "_bootstrap" in frame.f_code.co_filename:
+        if not amid and getattr(sys.modules["_frozen_importlib"], "_blocking_on", {}).get(compat.thread_id()):
+            sys.modules.pop("threading", None)
+            amid.append(frame.f_lineno)
+            compat_late.import_if_safe(frame)
+    return watch
+sys.settrace(watch)
+import wave
+sys.settrace(None)
+print(bool(amid), "threading" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("label", [label for label, _ in pythons.interpreters() if label not in ("2.7", "pypy")])
+def test_the_import_system_may_be_at_its_locks(label: str) -> None:
+    """Seen in nodes of 3.11, one in ten under load: "KeyError: 140..." of the import system, and the main lane was over."""
+    said = kernel_shim.run(dict(pythons.interpreters())[label], AMID_LOCKS)
+    assert said.split() == ["True", "True"]

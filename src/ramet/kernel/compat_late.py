@@ -72,7 +72,12 @@ def import_if_safe(frame):
             if top[:1] == "_" or top in THREADING_NEEDS:
                 return
         frame = frame.f_back
+    # Up to 3.11 the import system notes only one lock that a thread waits for, and fails if the note is gone (gh-91351).
+    notes, thread = getattr(sys.modules.get("_frozen_importlib"), "_blocking_on", None), compat.thread_id()
+    note = notes.get(thread) if isinstance(notes, dict) else None
     __import__("threading")
+    if note is not None:
+        notes[thread] = note  # type: ignore[index]
     compat.urgent = bool
 
 

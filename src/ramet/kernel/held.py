@@ -111,20 +111,21 @@ class HeldNode(object):
         ending.tell_guardian(KEPT)
         calls.running, calls.current = False, None
         calls.finish(message, values.encode(self.place.path), 0)
+        later.live(node, self.serve_programs)
+
+    def serve_programs(self):
+        # type: () -> None
+        """Serve one program after the other."""
         try:
             while True:
                 self.serve()
                 if self.over or not self.next_program():
                     break
         finally:
-            try:
-                node.loop.forget(self.sock.fileno())
-                meeting.remove(self.place, self.inode)
-                node.output.fds = self.output_fds or node.output.fds
-                self.leash.loose()
-                later.leave(node)
-            finally:
-                os._exit(0)
+            self.node.loop.forget(self.sock.fileno())
+            meeting.remove(self.place, self.inode)
+            self.node.output.fds = self.output_fds or self.node.output.fds
+            self.leash.loose()
 
     def serve(self):
         # type: () -> None

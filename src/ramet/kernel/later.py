@@ -9,6 +9,8 @@ from ramet.kernel.loop import Poll
 
 MYPY = False
 if MYPY:
+    from typing import Any, Callable
+
     from ramet.kernel.start import Self
 
 
@@ -89,10 +91,30 @@ def cancel_all(node):
         pass    # that part hasn't come
 
 
-def leave(node):
-    # type: (Self) -> None
-    """Run exit handlers, deliver output that was written, and go. Main thread."""
+def live(node, serve):
+    # type: (Self, Callable[[], Any]) -> None
+    """Be the main lane of a node until ``serve`` returns; then go. For nodes that begin with all of the kernel. Main thread."""
+    failed = ()  # type: Any
     try:
+        serve()
+    except BaseException:
+        failed = sys.exc_info()
+    try:
+        leave(node, failed)
+    finally:
+        os._exit(98)
+
+
+def leave(node, failed=()):
+    # type: (Self, Any) -> None
+    """Run exit handlers, deliver output that was written, and go: with status 0, or 98 if the main lane failed. Main thread.
+
+    Args:
+        failed: by what, as of ``sys.exc_info``; the node's stderr tells.
+    """
+    try:
+        if failed:
+            sys.__excepthook__(*failed)
         compat_late.run_exit_handlers()
     finally:
         end = node.config.get("ends_at") or compat.monotonic() + limits.close_grace_s
@@ -104,4 +126,4 @@ def leave(node):
                 break
             node.calls.waiter.wait(0.01)
         ending.leave()
-        os._exit(0)
+        os._exit(98 if failed else 0)

@@ -199,11 +199,13 @@ def main(fd_in, fd_out, data, kernel, form):
     output_fds = guardian.start(fd_in, limits.guardian_grace_s, config.get("keepalive"))
     output.replace_standard_streams()
     me = Self(config, fds, data, output_fds, (form, kernel))
+    failed = ()  # type: Any
     try:
         me.calls.serve()
+    except BaseException:
+        failed = sys.exc_info()
+    try:
+        from ramet.kernel import later
+        later.leave(me, failed)
     finally:
-        try:
-            from ramet.kernel import later
-            later.leave(me)
-        finally:
-            os._exit(0)
+        os._exit(98)

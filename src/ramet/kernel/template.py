@@ -269,9 +269,5 @@ def be_node(old, fd, far, data):
     else:
         finders[finders.index(old.log_hook)] = node.log_hook
     sys.meta_path[:] = finders
-    try:
-        node.calls.serve()
-    finally:
-        later.leave(node)
-        os._exit(0)
+    later.live(node, node.calls.serve)
 

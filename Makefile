@@ -31,7 +31,7 @@ demo: $(VENV)/.ready-demo
 # The tests that need the machine to themselves come last, one at a time.
 test: $(VENV)/.ready-test
 	@$(SETUP) targets
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not serial and not packages and not far" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not serial and not packages and not far and not long" $(ARGS)
 	@if grep -rqs 'mark\.serial' tests --include='test_*.py'; then \
 	  $(BIN)/pytest -m serial $(ARGS) || [ $$? = 5 ]; fi
 

@@ -49,8 +49,8 @@ def let_go(tree: Tree) -> None:
 
 
 def _taken(thing: Any, *names: str) -> set[int]:
-    """These descriptors of a thing, which doesn't have them any longer."""
-    found = {int(getattr(thing, name)) for name in names}
+    """These descriptors of a thing, which doesn't have them any longer. A kept node's process never had them."""
+    found = {int(getattr(thing, name, -1)) for name in names}
     for name in names:
         setattr(thing, name, -1)
     return found

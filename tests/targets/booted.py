@@ -15,6 +15,8 @@ from targets.containers import Target, overlay, run, wait_for
 USER = "rmtu"
 NAME = "rmtboot"
 INNER = "rmtinner"
+#: Where the roots of other systems are, in both machines.
+WITHIN = Path("/srv/roots")
 
 # The user may use run0 without a password, but nobody else may.
 _RULES = f"""polkit.addRule(function(action, subject) {{
@@ -65,7 +67,8 @@ class Booted(Target):
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [needs.program("systemd-nspawn"), "-D", str(root), "--register=no", "--keep-unit", "--boot", "--console=pipe",
-                 "--private-network", f"--machine={self.machine}", f"--hostname={NAME}", f"--bind={inner}:/srv/{INNER}"],
+                 "--private-network", f"--machine={self.machine}", f"--hostname={NAME}", f"--bind={inner}:/srv/{INNER}",
+                 *(f"--bind-ro={root}:{WITHIN / root.name}" for root in sorted({root for _, root, _ in pythons.in_roots()}))],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)  # fmt: skip
         wait_for(self._has_leader, 20, "systemd-nspawn starts: " + (self.folder / "log").read_text()[-1000:])
         wait_for(self._is_up, 60, "the machine boots: " + (self.folder / "log").read_text()[-1000:])
@@ -92,7 +95,7 @@ class Booted(Target):
         """Boot the machine in the machine, as systemd-nspawn@.service would."""
         self.inside("systemd-run", "--quiet", f"--unit={INNER}", "--property=Delegate=yes", "--property=KillMode=mixed",
                     "systemd-nspawn", "-D", f"/srv/{INNER}", f"--machine={INNER}", "--boot", "--private-network",
-                    "--console=pipe", "--keep-unit")  # fmt: skip
+                    "--console=pipe", "--keep-unit", f"--bind-ro={WITHIN}")  # fmt: skip
         up = ("systemctl", "-M", INNER, "is-active", "multi-user.target")
         wait_for(lambda: self.inside(*up, check=False).strip() == "active", 60, "the inner machine boots")
 

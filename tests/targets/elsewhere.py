@@ -24,12 +24,15 @@ cd /mnt/root
 mount -t proc proc proc
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
+mkdir -p srv/here srv/roots
+mount --bind / srv/here
+mount --rbind "$3" srv/roots
 chroot . useradd -m -s /bin/bash rmtasks
 chroot . useradd -m -s /bin/bash rmtfree
 chroot . chpasswd < "$2"
 printf '%s\\n' 'root ALL=(ALL:ALL) ALL' 'rmtasks ALL=(ALL:ALL) ALL' 'rmtfree ALL=(ALL:ALL) NOPASSWD: ALL' > etc/sudoers-rs
 chmod 440 etc/sudoers-rs
-shift 2
+shift 3
 exec chroot . "$@"
 """
 
@@ -70,6 +73,9 @@ class SudoRs:
 
     asks, free = "rmtasks", "rmtfree"
 
+    #: Where this machine's root folder is in there, and those of other systems.
+    here, roots = Path("/srv/here"), Path("/srv/roots")
+
     def __init__(self, folder: Path) -> None:
         needs.root()
         roots = [root for root in sorted(pythons.ROOTS.glob("*")) if (root / "usr/bin/sudo-rs").exists()]
@@ -79,7 +85,7 @@ class SudoRs:
         passwords = folder / "passwords"
         passwords.touch(mode=0o600)
         passwords.write_text(f"{self.asks}:{self.password}\n{self.free}:{self.password}\n")
-        self._words = [*_ENTER, _LAYER, "sh", str(roots[0]), str(passwords)]
+        self._words = [*_ENTER, _LAYER, "sh", str(roots[0]), str(passwords), str(pythons.ROOTS)]
         if subprocess.run([*self._words, "true"], capture_output=True).returncode:
             needs.lacking("the right to mount an overlay")
 

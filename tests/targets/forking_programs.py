@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 
@@ -199,6 +200,37 @@ def _multiprocessing(method, nodes):
     process.start()
     process.join()
     print(process.exitcode, [node.call(remote.add, 1, 2) for node in nodes])
+
+
+def attached_nodes(tree, nodes):
+    """One that was detached before, and one that is being attached and says nothing yet."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        pid = nodes[1].call(remote.pid)
+        nodes[1].detach(os.path.join(folder, "kept"))
+        attached = None
+        while attached is None:
+            try:
+                attached = tree.attach(os.path.join(folder, "kept")).wait()
+            except ramet.ConnectError as error:     # it isn't done with being left yet
+                if "another program" not in str(error) and "hasn't ended yet" not in str(error):
+                    raise
+        listener.bind(os.path.join(folder, "silent"))
+        listener.listen()
+        attaching = tree.attach(os.path.join(folder, "silent"))
+        silent, _ = listener.accept()
+
+        def child():
+            listener.close()
+            silent.close()
+            sockets = [fd for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)
+                       and os.readlink("/proc/self/fd/" + fd).startswith("socket:")]
+            return "%s %d" % (refused(attached), len(sockets))
+        print(in_child(child), attached.call(remote.pid) == pid)
+        attaching.kill()
+        attached.close()
+        silent.close()
+        while os.path.exists(os.path.join(folder, "kept")):
+            time.sleep(0.01)
 
 
 def multiprocessing_fork(tree, nodes):

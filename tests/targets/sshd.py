@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -236,26 +237,38 @@ class Dropbear(Sshd):
 
     Args:
         more: more of its arguments.
+        admits: "root": it is root that its keys are good for. In the server's own namespace that account has the home of the
+            throwaway one.
     """
 
-    def __init__(self, *more: str) -> None:
+    def __init__(self, *more: str, admits: str = "") -> None:
         needs.root()
         dropbear = needs.program("dropbear")
         super().__init__()
-        self.program, self._more = dropbear, more
+        self.program, self._more, self._admits = dropbear, more, admits
 
     def _server(self) -> list[str]:
         assert self.home is not None
+        owner = self._admits or self.user
         folder = self.home / ".ssh"
         folder.mkdir(mode=0o700)
-        shutil.chown(folder, self.user)
         self._authorized = folder / "authorized_keys"
         self._authorized.touch(mode=0o600)
-        shutil.chown(self._authorized, self.user)
+        for path in self.home, folder, self._authorized:
+            shutil.chown(path, owner)
         _run(needs.program("dropbearkey"), "-t", "ed25519", "-f", str(self.folder / "hostkey"))
         # -e: its environment, with the mark of this run, goes on to the sessions
-        return [self.program, "-F", "-E", "-e", "-m", "-r", str(self.folder / "hostkey"), "-p", f"{HOST}:{self.port}",
-                "-P", str(self.folder / "pid"), *self._more]  # fmt: skip
+        server = [self.program, "-F", "-E", "-e", "-m", "-r", str(self.folder / "hostkey"), "-p", f"{HOST}:{self.port}",
+                  "-P", str(self.folder / "pid"), *self._more]  # fmt: skip
+        return [*self._as_home_of(self._admits), *server] if self._admits else server
+
+    def _as_home_of(self, user: str) -> list[str]:
+        """The words that start a program where another account has our home, and nobody else sees it."""
+        mine = self.folder / "passwd"
+        text = re.sub(f"(?m)^({user}:.*):[^:\n]*:([^:\n]*)$", rf"\1:{self.home}:\2", Path("/etc/passwd").read_text())
+        mine.write_text(text)
+        script = 'mount --bind "$0" /etc/passwd && exec "$@"'
+        return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, str(mine)]
 
     def _end_sessions(self) -> None:
         """Those that are still there: children of the server, which waits for them."""

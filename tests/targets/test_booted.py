@@ -10,10 +10,11 @@ import pytest
 
 from ramet import AuthenticationError, ClosedError, ConnectError, Node, NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
-from support import remote
-from targets.booted import INNER, NAME, USER, Booted
+from support import needs, pythons, remote
+from targets.booted import INNER, NAME, USER, WITHIN, Booted
 from targets.containers import gone, nodes_in
 from targets.ending import check_ending
+from targets.every import check_python
 
 PYTHON = "/usr/bin/python3"
 
@@ -61,6 +62,25 @@ def test_every_way_there(
     assert node.call(remote.whoami) == who
     assert node.call(os.uname)[1] == where
     assert node.local().call(remote.from_own_module) == remote.from_own_module()
+
+
+#: Those that a complete machine has in its roots, by what they are called here.
+INSIDE = {f"{label} of {root.name}": (root, path) for label, root, path in pythons.in_roots()}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("which", INSIDE or ["roots"])
+@pytest.mark.parametrize(("connector", "target"), [("run0", ()), ("machinectl", (INNER,)), ("machinectl", (".host",))],
+                         ids=["run0", "machinectl", "machinectl .host"])  # fmt: skip
+def test_every_python(tree: Tree, machine: Booted, connector: str, target: tuple[str, ...], which: str) -> None:
+    """Of the machine itself, and of the systems whose roots it has."""
+    if which not in INSIDE:
+        needs.lacking(f"roots of other systems in {pythons.ROOTS} (make targets makes them)")
+    root, path = INSIDE[which]
+    words = [path] if root == machine.base else [*pythons.entering(WITHIN / root.name), path]
+    node = getattr(within(tree, machine), connector)(*target, python=words)
+    check_python(node, which)
+    assert node.call(os.getuid) == 0
 
 
 def test_from_an_account_by_a_rule_of_polkit(tree: Tree, machine: Booted) -> None:

@@ -37,6 +37,7 @@ def program(way: str) -> list[str]:
     ("stray_writes", ["[] [3, 3, 3] 1"]),
     ("exits_as_usual", ["7 [3, 3, 3]"]),
     ("leaves_the_block", ["0 [3, 3, 3]"]),
+    ("attached_nodes", ["refused 0 True"]),
     ("multiprocessing_fork", ["[0, 1, 4, 9, 16] [3, 3, 3]", "0 [3, 3, 3]"]),
     ("multiprocessing_spawn", ["[0, 1, 4, 9, 16] [3, 3, 3]", "0 [3, 3, 3]"]),
     ("multiprocessing_forkserver", ["[0, 1, 4, 9, 16] [3, 3, 3]", "0 [3, 3, 3]"]),

@@ -56,6 +56,7 @@ def inside(request: pytest.FixtureRequest) -> Iterator[Grow]:
         shutil.rmtree(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("inside", [*TARGETS, "nspawn", "chroot"], indirect=True, scope="module")
 @pytest.mark.parametrize(("root", "label"), CASES, ids=[" ".join(case) for case in CASES])
 def test_every_python_in_every_container(inside: Grow, root: str, label: str) -> None:

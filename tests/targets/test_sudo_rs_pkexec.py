@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +126,17 @@ def test_what_pkexec_refuses(tree: Tree, accounts: Accounts) -> None:
         pkexec(tree, accounts, accounts.free, python="nopython").wait(60)
     with pytest.raises(PythonNotFoundError):
         pkexec(tree, accounts, accounts.free, python="/no/such/python3").wait(60)
+
+
+def test_pkexec_and_a_python_that_only_root_may_run(tree: Tree, accounts: Accounts) -> None:
+    """pkexec looks at the program as who calls it, before it becomes another: what starts it can be such a one."""
+    with tempfile.TemporaryDirectory(prefix="rmt") as folder:
+        python = Path(folder, "python3")
+        python.symlink_to(os.path.realpath(PYTHON))
+        with pytest.raises(PythonNotFoundError, match="may not run the interpreter") as caught:
+            pkexec(tree, accounts, accounts.free, python=str(python)).wait(60)
+        assert caught.value.stage == "find-python" and "python=['env', PATH]" in caught.value.remedy
+        assert pkexec(tree, accounts, accounts.free, python=["env", str(python)]).call(remote.whoami) == "root"
 
 
 def test_pkexec_ended_from_outside(tree: Tree, accounts: Accounts) -> None:

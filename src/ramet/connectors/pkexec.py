@@ -36,13 +36,17 @@ def plan(
     return behind(f"pkexec {who}", head, who, name, python, connect_timeout_s, rules=_EXITS, env=NO_LANGUAGE)
 
 
-_EXITS = exits("escalate", [126, 127, 1], [
+_EXITS = exits("find-python", [126, 127, 1], [
+    ("PythonNotFoundError", "Cannot run program [^\n]{1,300}: No such file",
+     "there is no such program over there", "say where a Python is: python="),
+    ("PythonNotFoundError", "Error accessing [^\n]{1,300}: Permission denied",
+     "the account that calls pkexec may not run the interpreter, and pkexec looks at it as that one",
+     "name one that it may run, or a program in front of it: python=['env', PATH]"),
+]) + exits("escalate", [126, 127, 1], [
     ("AuthenticationError", "Not authorized|dismissed|No authentication agent", "polkit doesn't allow it without a question",
      "add a rule for org.freedesktop.policykit.exec, or use sudo"),
     ("ConnectError", "value for the SHELL variable was not found",
      "pkexec wants the variable SHELL to name a shell of /etc/shells", "grow it from a node with such a one"),
-    ("PythonNotFoundError", "Cannot run program [^\n]{1,300}: No such file",
-     "there is no such program over there", "say where a Python is: python="),
     ("ConnectError", "Unknown user|^User [^\n]{1,200} does not exist|not found in password|getpwnam",
      "there is no such account", "check username="),
     ("ConnectError", "setuid root|pkexec must be", "pkexec can't become another user here", "see that it is setuid root"),

@@ -6,13 +6,14 @@ of the kernel, for the parent. All of it runs on the keeper.
 import errno
 import os
 
-from ramet.kernel import compat, limits, meeting
+from ramet.kernel import compat, limits, meeting, spawn
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.faults import Error
+from ramet.kernel.grow import Beginning
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, Optional
+    from typing import Any, Callable
 
 REMEDY = "see the text; node.detach() and node.keep() return where a node listens, and ps shows nodes as (ramet:NAME)"
 
@@ -20,31 +21,13 @@ REMEDY = "see the text; node.detach() and node.keep() return where a node listen
 line_bytes_max = 1000
 
 
-class Attachment(object):
-    """Attaches one kept node. The arguments are those of a ``grow.Growth``.
+class Attachment(Beginning):
+    """Attaches one kept node. Its plan's argv is [name or path, what names the kernel]."""
 
-    Its plan's argv is [name or path, what names the kernel].
-    """
-
-    process = None      # type: Optional[Any]
-
-    def __init__(self, loop, plan, payload, on_started, on_up, on_failed, on_question=None):
-        # type: (Any, Dict[str, Any], Any, Callable[[str], bytes], Callable[..., Any], Callable[[Any], Any], Any) -> None
-        self.loop = loop
-        self.plan = plan
-        self.on_started = on_started
-        self.on_up = on_up
-        self.on_failed = on_failed
-        self.over = False
-        self.fd = -1
-        self.pid = 0
-        self.path = ""
-        self.said = b""         # what came and isn't taken yet
-        self.sending = b""
-        self.asked = False      # it was told what we want
-        self.began = loop.now()
-        self.steps = {}  # type: Dict[str, float]   # as of a ``grow.Growth``
-        self.timer = None  # type: Any
+    over = False
+    said = sending = b""    # what came and isn't taken yet; what is to be written
+    asked = False           # it was told what we want
+    timer = None  # type: Any
 
     def start(self):
         # type: () -> None
@@ -71,13 +54,14 @@ class Attachment(object):
 
     def _begin(self):
         # type: () -> None
-        self.fd, self.pid, self.path = meeting.connect(self.plan["argv"][0])
-        self.loop.watch(self.fd, lambda: self._guarded(self._read))
+        with spawn.starting:
+            self.fd_in, self.pid, self.path = meeting.connect(self.plan["argv"][0])
+        self.loop.watch(self.fd_in, lambda: self._guarded(self._read))
 
     def _read(self):
         # type: () -> None
         try:
-            data = os.read(self.fd, 65536)
+            data = os.read(self.fd_in, 65536)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EINTR):
                 return
@@ -105,7 +89,7 @@ class Attachment(object):
                         "with that version" % self.path)
         else:
             self.asked = True
-            self.steps["answer"] = round(self.loop.now() - self.began, 4)
+            self._reached("answer")
             self.sending = self.on_started(compat.form_of(int(words[2], 16), words[3]))
             self._write()
 
@@ -113,20 +97,21 @@ class Attachment(object):
         # type: () -> None
         try:
             while self.sending:
-                self.sending = self.sending[os.write(self.fd, self.sending[:limits.write_bytes_max]):]
+                self.sending = self.sending[os.write(self.fd_in, self.sending[:limits.write_bytes_max]):]
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EINTR):
                 self.sending = b""      # why is in what can be read
-        self.loop.watch_write(self.fd, (lambda: self._guarded(self._write)) if self.sending else None)
+        self.loop.watch_write(self.fd_in, (lambda: self._guarded(self._write)) if self.sending else None)
 
     def _up(self):
         # type: () -> None
         self.over = True
         self.timer.cancel()
-        self.loop.forget(self.fd)
+        self.loop.forget(self.fd_in)
         self.process = Kept(self.pid)
-        self.steps["kernel"] = round(self.loop.now() - self.began, 4)
-        self.on_up(self.process, self.fd, self.fd, self.said)
+        self._reached("kernel")
+        fd, self.fd_in = self.fd_in, -1
+        self.on_up(self.process, fd, fd, self.said)
 
     def _fail(self, reason):
         # type: (Any) -> None
@@ -135,9 +120,9 @@ class Attachment(object):
         self.over = True
         if self.timer:
             self.timer.cancel()
-        if self.fd >= 0:
-            self.loop.forget(self.fd)
-            os.close(self.fd)
+        if self.fd_in >= 0:
+            self.loop.forget(self.fd_in)
+            os.close(self.fd_in)
         if not isinstance(reason, BaseException):
             reason = connect_error(self.plan, {"text": reason, "remedy": REMEDY})
         self.on_failed(reason)

@@ -48,8 +48,8 @@ end_grace_s = 2.0
 kill_grace_s = 3.0
 
 
-class Growth(object):
-    """Grows one child.
+class Beginning(object):
+    """Begins one child, in whatever way. What a nursery knows of it, and what all kinds have in common.
 
     Args:
         plan: from a connector.
@@ -59,7 +59,15 @@ class Growth(object):
             socket) are the callee's from then on, ``data`` was read behind the marker.
         on_failed: called with (error) when nothing is left of it. One of the two is called, once, on the keeper.
         on_question: who is asked for secrets that the plan doesn't have, as ``questions.Questions`` takes it.
+
+    Attributes:
+        process: once there is one.
+        fd_in, fd_out: the link's, as long as they are this one's to close; -1: none.
+        steps: what was reached, and when: seconds since it began.
     """
+
+    process = None  # type: Any
+    fd_in = fd_out = -1
 
     def __init__(self, loop, plan, payload, on_started, on_up, on_failed, on_question=None):
         # type: (Loop, Dict[str, Any], Callable[[str], bytes], Callable[[str], bytes], Callable[..., Any], Callable[[Any], Any], Any) -> None  # noqa: E501
@@ -70,21 +78,26 @@ class Growth(object):
         self.on_up = on_up
         self.on_failed = on_failed
         self.on_question = on_question
-        self.phase = ANSWERING
-        self.questions = None  # type: Optional[Questions]
-        self.process = None  # type: Optional[spawn.Process]
-        self.error = None  # type: Optional[BaseException]
-        self.fd_in = self.fd_out = -1
-        self.steps = {}  # type: Dict[str, float]   # what was reached, and when: seconds since it began
+        self.steps = {}  # type: Dict[str, float]
         self.began = loop.now()
-        self.sending = b""
-        self.sent_bytes = 0     # of these
-        self.received = b""
-        self.skipped_bytes = 0
-        self.closed = False     # the program has closed its side of the link
-        self.ready = False      # marker 2 was seen
-        self.said = dialogue.Tail(limits.tail_bytes_max)        # on stdout, before the markers
-        self.asked = dialogue.Tail(limits.tail_bytes_max)       # on the terminal
+
+    def _reached(self, step):
+        # type: (str) -> None
+        self.steps[step] = round(self.loop.now() - self.began, 4)
+
+
+class Growth(Beginning):
+    """Grows one child."""
+
+    process = None  # type: Optional[spawn.Process]
+    phase = ANSWERING
+    questions = None  # type: Optional[Questions]
+    error = None  # type: Optional[BaseException]
+    sending = received = b""
+    sent_bytes = 0      # of ``sending``
+    skipped_bytes = 0
+    closed = False      # the program has closed its side of the link
+    ready = False       # marker 2 was seen
 
     def start(self):
         # type: () -> None
@@ -121,6 +134,8 @@ class Growth(object):
     def _begin(self):
         # type: () -> None
         self.began = self.loop.now()
+        self.said = dialogue.Tail(limits.tail_bytes_max)        # on stdout, before the markers
+        self.asked = dialogue.Tail(limits.tail_bytes_max)       # on the terminal
         self.plan = plan = settling.settled(self.plan)
         self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
         with spawn.starting:
@@ -254,10 +269,6 @@ class Growth(object):
         self.said.add(self.received[:end])
         self.skipped_bytes += end
         self.received = self.received[end if behind is None else behind:]
-
-    def _reached(self, step):
-        # type: (str) -> None
-        self.steps[step] = round(self.loop.now() - self.began, 4)
 
     def _interpreter_runs(self, version, implementation):
         # type: (int, str) -> None

@@ -10,10 +10,11 @@ import time
 
 from ramet.kernel import compat, compat_late, guardian, importer, limits, loop_late, spawn, start, unforeseen
 from ramet.kernel.diagnosis import connect_error
+from ramet.kernel.grow import Beginning
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, List, Optional
 
 # Parts of the kernel that nodes need sooner or later: loaded once, for all forks.
 PARTS = ("failures", "compat_late", "unforeseen", "later", "facade", "logs", "nursery", "cancelling", "portable", "instances")
@@ -78,22 +79,11 @@ def serve(node):
     compat.start_thread(loop.run, ())   # the end is as in any node, which needs a keeper
 
 
-class Fork(object):
-    """Forks one node. The arguments are those of a ``grow.Growth``."""
+class Fork(Beginning):
+    """Forks one node."""
 
-    process = None      # type: Optional[Any]
+    over = False
     alone_by = 0.0      # until when it waits for other threads to end
-
-    def __init__(self, loop, plan, payload, on_started, on_up, on_failed, on_question=None):
-        # type: (Any, Dict[str, Any], Any, Callable[[str], bytes], Callable[..., Any], Callable[[Any], Any], Any) -> None
-        self.loop = loop
-        self.plan = plan
-        self.on_started = on_started
-        self.on_up = on_up
-        self.on_failed = on_failed
-        self.over = False
-        self.began = loop.now()
-        self.steps = {}  # type: Dict[str, float]   # as of a ``grow.Growth``
 
     def start(self):
         # type: () -> None
@@ -161,7 +151,7 @@ class Fork(object):
         compat.set_blocking(fd, False)
         self.over = True
         self.process = ForkedProcess(self.loop, pid)
-        self.steps["process"] = round(self.loop.now() - self.began, 4)
+        self._reached("process")
         self.on_up(self.process, fd, fd, b"")
 
 

@@ -303,7 +303,7 @@ class Node:
             self.calls = SimCalls(self)
             self.core.handlers.update({CALL: self.calls.arrive, CANCEL: self.calls.cancel, GROW: self.on_grow,
                                        MODULES: self.on_modules, MODULE_REQUEST: lambda message: self.family().handle(message)})
-        self.core.handlers[PING] = lambda message: self.core.reply(message, [bytes(message.body)])
+        self.core.handlers[PING] = self.on_ping
 
     def true_ancestors(self) -> list[int]:
         """Ids from the parent up: what it was born with can't change."""
@@ -320,9 +320,13 @@ class Node:
         return self.nursery
 
     def listens(self) -> None:
-        """So that it hears of the loss of those that it talks to: what ``ramet.here()`` does."""
+        """So that it hears of the loss of those that it talks to: what ``ramet.here()`` does, and all that answers siblings."""
         if not self.core.descendants:
             Losses(self.core)
+
+    def on_ping(self, message: Any) -> None:
+        self.listens()
+        self.core.reply(message, [bytes(message.body)])
 
     # ------------------------------------------------------------------ growing
 

@@ -39,7 +39,11 @@ def say(text):
     sys.stdout.write(text + "\\n")
 
 def runs(pid):
-    return os.path.exists("/proc/%d" % pid)
+    try:
+        with open("/proc/%d/stat" % pid) as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"     # ended, and only not waited for yet
+    except EnvironmentError:
+        return False
 
 def whose():
     try:

@@ -4,34 +4,23 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import ramet
 from support import needs, pythons, remote, remote_async, remote_fork
+from support.eventually import all_end, until
 
 PRELOAD = ["support.remote_fork", "json"]
 NODES = pythons.labels([python.label for python in pythons.everywhere()])
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.005)
 
 
 @pytest.fixture
 def tree() -> Iterator[ramet.Tree]:
     with ramet.Tree() as tree:
         yield tree
-
-
-def is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.parametrize("label", NODES)
@@ -60,7 +49,7 @@ def test_forks_have_the_modules_and_share_nothing_else(tree: ramet.Tree, label: 
     assert forks[2].call(remote_fork.descriptors) == before and len(forks[3].call(remote_fork.descriptors)) <= len(before)
     pids = [fork.facts["pid"] for fork in (*forks, template)]
     tree.close()
-    until(lambda: all(map(is_gone, pids)), f"left: {pids}")
+    assert all_end(*pids)
 
 
 def test_output_and_logs_of_forks_are_their_own(caplog: pytest.LogCaptureFixture) -> None:
@@ -89,12 +78,12 @@ def test_a_fork_dies_alone_and_a_template_with_its_forks(tree: ramet.Tree) -> No
     with pytest.raises(ramet.NodeLostError, match="signal 9"):
         one.call(remote.die)
     assert other.call(remote.add, 1) == 1
-    until(lambda: is_gone(one._state.facts["pid"]), "nobody waited for it")
+    until(lambda: not Path(f"/proc/{one._state.facts['pid']}").exists(), "nobody waited for it")
     call, pid, old = other.start(remote_fork.sleep), other.facts["pid"], one.parent
     os.kill(old.facts["pid"], signal.SIGKILL)
     with pytest.raises(ramet.NodeLostError):
         call.result(timeout=10)
-    until(lambda: is_gone(pid), "it outlives its template")
+    assert all_end(pid), "it outlives its template"
     new = tree.fork(preload=PRELOAD)
     assert new.call(remote.add, 1) == 1 and new.parent != old
 

@@ -2,15 +2,17 @@
 
 It says the node's pid when the node is kept, and goes on until its stdin is closed.
 """
+import os
 import sys
 
 import ramet
-from support import remote_lasting
+from support import leaks, remote_lasting
 
 
 def main():
     how, path, python, wait_s = sys.argv[1:]
     options = {"wait_s": float(wait_s)} if wait_s else {}
+    os.environ.setdefault(leaks.MARK_NAME, "by hand")       # else the node is nobody's, for other tests that run meanwhile
     with ramet.Tree(remember=False) as tree:
         node = tree.local(python=python or None, name="build")
         pid, _ = node.call(remote_lasting.add, "first")

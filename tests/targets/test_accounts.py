@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,23 +15,12 @@ import ramet
 from ramet import AuthenticationError, ConnectError, Node, PythonNotFoundError, Tree
 from ramet.testing import check_connector
 from support import needs, remote
+from support.eventually import all_end
 from support.watch import Watch
 from targets.accounts import Accounts
 from targets.ending import check_ending
 
 pytestmark = pytest.mark.xdist_group("accounts")
-
-
-@pytest.fixture(scope="module")
-def accounts() -> Iterator[Accounts]:
-    with Accounts() as made:
-        yield made
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
 
 
 def grow(node: Node, accounts: Accounts, how: str, password: str | None, **more: Any) -> Node:
@@ -197,10 +185,7 @@ def test_killed_in_mid_call(tree: Tree, accounts: Accounts, how: str) -> None:
     node.kill()
     with pytest.raises(ramet.ClosedError):
         call.result(10)
-    end = time.monotonic() + 5
-    while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not os.path.exists(f"/proc/{pid}")
+    assert all_end(pid)
 
 
 @pytest.mark.parametrize("how", ["sudo", "su", "doas"])

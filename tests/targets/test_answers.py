@@ -8,7 +8,6 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,12 +30,6 @@ ASKS = ('n=0; while :; do printf "[%s] Password: " "$0" >/dev/tty; read -r answe
         'exec "$@"')
 RULES = [{"match": "Password: \\Z", "do": "send", "secret": "pw", "error": "AuthenticationError", "stage": "escalate",
           "text": "the password was refused"}]  # fmt: skip
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
 
 
 def asking(parent: Any, name: str, log: Path, given: Any, **options: Any) -> Node:
@@ -367,12 +360,6 @@ def test_the_command_asks_once_for_all_hosts(tmp_path: Path, monkeypatch: pytest
 # ---------------------------------------------------------------------- a host that isn't known
 
 
-@pytest.fixture(scope="module")
-def sshd() -> Iterator[Sshd]:
-    with Sshd() as server:
-        yield server
-
-
 def unknown(sshd: Sshd, policy: Any, known: Path) -> dict[str, Any]:
     options = sshd.by_key(host_key_policy=policy)
     options["ssh_args"] = [*options["ssh_args"], "-o", f"UserKnownHostsFile={known}"]
@@ -428,12 +415,6 @@ def test_policies_that_are_none() -> None:
 
 
 # ---------------------------------------------------------------------- sudo
-
-
-@pytest.fixture(scope="module")
-def accounts() -> Iterator[Accounts]:
-    with Accounts() as made:
-        yield made
 
 
 @pytest.mark.xdist_group("accounts")

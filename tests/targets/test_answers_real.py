@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,6 @@ from targets.accounts import Accounts
 from targets.second_factor import SecondFactor
 
 pytestmark = pytest.mark.xdist_group("accounts")
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
-@pytest.fixture(scope="module")
-def accounts() -> Iterator[Accounts]:
-    with Accounts() as made:
-        yield made
 
 
 # ---------------------------------------------------------------------- a keyring

@@ -7,7 +7,7 @@ import importlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -41,12 +41,6 @@ def run_by_asyncio(main: Main) -> None:
 @pytest.fixture(params=[run_by_asyncio, run_by_uvloop])
 def run(request: pytest.FixtureRequest) -> Callable[[Main], None]:
     return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
 
 
 async def ended(node: ramet.Node) -> None:

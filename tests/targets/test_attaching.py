@@ -18,7 +18,7 @@ import ramet
 from ramet.bootstrap import packing
 from ramet.kernel import coming_back
 from support import needs, pythons, remote_lasting, remote_small
-from support.eventually import until
+from support.eventually import all_end, is_gone, until
 from support.source import TOP
 
 NOBODY = 65534
@@ -52,7 +52,7 @@ class Program:
         self.process.communicate()
 
     def node_runs(self) -> bool:
-        return bool(coming_back.began(self.pid) == self.node)
+        return bool(coming_back.began(self.pid) == self.node) and not is_gone(self.pid)
 
 
 @pytest.fixture
@@ -120,9 +120,8 @@ def test_it_outlives_its_program_and_serves_the_next(path: Path, how: str, label
             assert lines == [(1, "hello")]
             child = node.local()
             grandchild = child.call(remote_lasting.pid)
-            began = coming_back.began(grandchild)
         assert isinstance(node.error, ramet.ClosedError) and "was detached by this program" in str(node.error)
-        until(lambda: coming_back.began(grandchild) != began, "a child of a kept node outlives the program")
+        assert all_end(grandchild), "a child of a kept node outlives the program"
         with attach(path) as node:
             assert node.call(remote_lasting.add, "third") == [program.pid, [*before, "second", "third"]]
             node.close()
@@ -204,12 +203,11 @@ def test_a_node_that_is_killed(path: Path) -> None:
     with outlived("detach", path) as program:
         with attach(path) as node:
             sleeper = node.call(remote_lasting.start_sleeper)
-            began = coming_back.began(sleeper)
             call = node.start(remote_lasting.work)
             os.kill(program.pid, signal.SIGKILL)
             with pytest.raises(ramet.NodeLostError, match="its link was closed"):
                 call.result()
-        until(lambda: coming_back.began(sleeper) != began, "what a killed node had started goes on")
+        assert all_end(sleeper), "what a killed node had started goes on"
         with pytest.raises(ramet.ConnectError, match="any more: the one that did has ended, or was killed"):
             ramet.attach(str(path))
         assert os.listdir(path.parent) == []

@@ -22,12 +22,6 @@ from support import needs, remote, sources
 from targets.sshd import HOST, Sshd, free_port
 
 
-@pytest.fixture(scope="module")
-def sshd() -> Iterator[Sshd]:
-    with Sshd() as server:
-        yield server
-
-
 @pytest.fixture
 def tree() -> Iterator[ramet.Tree]:
     """A tree with a node that must work, before and after what the test does."""

@@ -26,12 +26,6 @@ def machine() -> Iterator[Booted]:
         yield booted
 
 
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
 def within(tree: Tree, machine: Booted) -> Node:
     """A node in the outer machine, as root."""
     spaces = ["mount", "uts", "ipc", "net", "pid", "cgroup"]

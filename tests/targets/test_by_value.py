@@ -51,12 +51,6 @@ def anywhere(request: pytest.FixtureRequest, grown: ramet.Tree) -> ramet.Node:
     return grown.local(python=needs.python(request.param)).wait(20)
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 # ---------------------------------------------------------------------- functions, on every Python
 
 

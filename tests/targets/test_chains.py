@@ -55,12 +55,6 @@ def site() -> Iterator[Site]:
             yield Site(bastion, db1, accounts)
 
 
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
 def line(node: Node) -> list[Node]:
     """A node and its ancestors, the controller's child first."""
     nodes = [node]

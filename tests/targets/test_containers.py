@@ -25,12 +25,6 @@ from targets.ending import check_ending
 from targets.kinds import PYTHON, TARGETS, Kind, ordinary
 
 
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
 @pytest.fixture(scope="module")
 def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
     with TARGETS[request.param]() as target:

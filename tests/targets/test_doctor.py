@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -13,12 +12,6 @@ from typer.testing import CliRunner
 from ramet.cli import app, doctor
 from support import needs
 from targets.sshd import HOST, Sshd, free_port
-
-
-@pytest.fixture(scope="module")
-def sshd() -> Iterator[Sshd]:
-    with Sshd() as server:
-        yield server
 
 
 def examined(spec: str, *options: str) -> tuple[int, dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 from ramet import AuthenticationError, ConnectError, HostKeyError, NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
 from support import leaks, needs, remote
+from support.eventually import all_end
 from support.watch import Watch
 from targets.ending import check_ending
 from targets.sshd import HOST, Dropbear
@@ -22,12 +23,6 @@ from targets.sshd import HOST, Dropbear
 def dropbear() -> Iterator[Dropbear]:
     with Dropbear() as server:
         yield server
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
 
 
 def test_by_key(dropbear: Dropbear) -> None:
@@ -94,10 +89,7 @@ def test_the_session_is_ended_in_mid_call(tree: Tree, dropbear: Dropbear) -> Non
     os.kill(sessions[0].pid, signal.SIGKILL)
     with pytest.raises(NodeLostError):
         call.result(30)
-    end = time.monotonic() + 10
-    while os.path.exists(f"/proc/{pid}"):
-        assert time.monotonic() < end, "it lives on over there"
-        time.sleep(0.02)
+    assert all_end(pid)
 
 
 def test_ended_from_outside(tree: Tree, dropbear: Dropbear) -> None:

@@ -31,18 +31,6 @@ each_python = pytest.mark.parametrize("which", [
 
 
 @pytest.fixture(scope="module")
-def accounts() -> Iterator[Accounts]:
-    with Accounts() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def sshd() -> Iterator[Sshd]:
-    with Sshd() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def dropbear() -> Iterator[Dropbear]:
     with Dropbear(admits="root") as server:
         yield server

@@ -3,18 +3,11 @@ from __future__ import annotations
 
 import builtins
 import traceback
-from collections.abc import Iterator
 
 import pytest
 
 import ramet
 from support import needs, remote_failures
-
-
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
 
 
 @pytest.mark.parametrize("python", ["2.7", "3.6", "3.13"])

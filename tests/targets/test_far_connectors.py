@@ -95,12 +95,6 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarHost]:
         yield FarHost(sshd, tmp_path_factory.mktemp("far"))
 
 
-@pytest.fixture(scope="module")
-def accounts() -> Iterator[Accounts]:
-    with Accounts() as made:
-        yield made
-
-
 def first_call(node: Node) -> None:
     assert node.call(remote.add, 2, 3) == 5
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ import pytest
 import ramet
 from ramet import shipping
 from support import remote, remote_requests
-
-
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
 
 
 @pytest.fixture

@@ -25,12 +25,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 def python(label: str) -> list[str]:
     """A bare interpreter."""
     if label == "same":

@@ -31,12 +31,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield up
 
 
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
 def test_a_node_through_it(tree: Tree, cluster: Cluster) -> None:
     check_connector(lambda own: own.kubectl("app", kubeconfig=cluster.config, python=PYTHON))
     node = tree.kubectl("app", container="second", kubeconfig=cluster.config, context="x", workdir="/tmp", env={"RMT": "a b"})

@@ -6,26 +6,20 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import ramet
 from support import remote, remote_async, remote_cancel_async, remote_lanes
+from support.eventually import until
 
 
 @pytest.fixture
 def node() -> Iterator[ramet.Node]:
     with ramet.Tree() as tree:
         yield tree.local()
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.005)
 
 
 def test_a_coroutine_function_that_cannot_be_called_so_fails(node: ramet.Node) -> None:

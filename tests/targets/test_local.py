@@ -17,6 +17,7 @@ import pytest
 
 import ramet
 from support import remote
+from support.eventually import all_end
 
 
 class Output:
@@ -394,20 +395,14 @@ def test_the_death_of_a_middle_node_takes_those_behind_it(tree: ramet.Tree) -> N
     middle.cast(remote.die)
     with pytest.raises(ramet.NodeLostError):
         call.result(timeout=5)
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{pid}").exists()
+    assert all_end(pid)
 
 
 def test_subprocesses_of_a_node_end_with_it(tree: ramet.Tree) -> None:
     node = tree.local()
     pid = node.call(remote.start_sleeper)
     node.close()
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{pid}").exists()
+    assert all_end(pid)
 
 
 def test_a_forked_child_forgets_the_tree(tree: ramet.Tree, node: ramet.Node) -> None:

@@ -40,12 +40,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 def bare(tree: ramet.Tree) -> ramet.Node:
     """A node without site-packages."""
     return tree.local(python=[sys.executable, "-S"])

@@ -48,12 +48,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 def looks_whole(said: Any, *more: str) -> None:
     data, text, names, modules = said
     assert (data, text) == (b"in the box", "in the box")

@@ -27,7 +27,7 @@ import ramet
 from ramet.bootstrap import first_stage, packing
 from ramet.kernel import stub
 from support import leaks, needs, remote, remote_peers
-from support.eventually import until
+from support.eventually import all_end, until
 from support.source import TOP
 from targets.accounts import Accounts
 from targets.sshd import HOST, Sshd
@@ -127,10 +127,7 @@ with ramet.Tree() as tree:
                 program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=LONG_S)
         assert program.returncode in (-signal.SIGINT, 0) and errors.count("Traceback") <= 2, errors     # 0: it was quicker
-    end = time.monotonic() + LONG_S
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert all_end(*pids)
 
 
 # ---------------------------------------------------------------------- sudo: its log, its prompts

@@ -20,12 +20,6 @@ EVERY = pythons.labels([label for label, _ in pythons.interpreters()])
 
 
 @pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
-@pytest.fixture
 def node(tree: ramet.Tree) -> ramet.Node:
     return tree.local()
 

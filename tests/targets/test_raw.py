@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,12 @@ from ramet.connectors import docker, ssh, su
 from ramet.kernel import spawn
 from ramet.raw import raw_plan, script
 from support import needs, remote
+from support.eventually import all_end
 from targets.accounts import Accounts
 from targets.sshd import HOST, Sshd
 
 ODD = ["", " ", "a b", "it's", '"double"', "back\\slash", "\\", "two\nlines\n", "$HOME `id` $(id)", "!history!", "*", "~", "-n",
        "é", "a=b", ";&|<>(){}", "#", "\t", "\\n", "%s", "end\\"]
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
-@pytest.fixture(scope="module")
-def sshd() -> Iterator[Sshd]:
-    with Sshd() as server:
-        yield server
 
 
 def each_argument(output: bytes) -> list[str]:
@@ -101,7 +89,7 @@ def test_deeper_in_the_tree(tree: Tree, label: str, tmp_path: Path) -> None:
     started.cancel()
     with pytest.raises(CallCancelled):
         started.result(30)
-    _gone(pid)
+    assert all_end(pid)
     os.kill(middle.parent.facts["pid"], signal.SIGKILL)  # type: ignore[union-attr]
     with pytest.raises(ConnectError, match="can't be started"):
         node.raw(["true"]).result(30)
@@ -113,13 +101,6 @@ def _pid(file: Path) -> int:
         assert time.monotonic() < end
         time.sleep(0.01)
     return int(file.read_text())
-
-
-def _gone(pid: int) -> None:
-    end = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < end, "it runs on"
-        time.sleep(0.01)
 
 
 def test_times_and_the_end_of_the_tree(tmp_path: Path) -> None:
@@ -134,7 +115,7 @@ def test_times_and_the_end_of_the_tree(tmp_path: Path) -> None:
         pid = _pid(tmp_path / "pid")
     with pytest.raises(ramet.Error):
         left.result(5)
-    _gone(pid)
+    assert all_end(pid)
     with pytest.raises(ramet.ClosedError):
         node.raw(["true"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ import pytest
 import ramet
 from support import needs, pythons, remote, remote_services
 from support.remote_services import Shelf
-
-
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
 
 
 @pytest.mark.parametrize("python", pythons.labels([label for label, _ in pythons.interpreters()]))

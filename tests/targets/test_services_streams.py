@@ -40,12 +40,6 @@ def source(server: ramet.Node) -> Any:
     return server.service("source")
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 def interrupts(node: ramet.Node) -> bool:
     """Whether that Python can interrupt a thread."""
     return bool(node.call(remote_cancel.can_interrupt_threads))

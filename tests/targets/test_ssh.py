@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +14,6 @@ from ramet.kernel.errors import AuthenticationError, ClosedError, ConnectError, 
 from support import leaks, needs
 from targets.growing import Keeper, Outcome, grow, grow_elsewhere, payload
 from targets.sshd import HOST, Sshd, free_port
-
-
-@pytest.fixture(scope="module")
-def sshd() -> Iterator[Sshd]:
-    with Sshd() as server:
-        yield server
 
 
 def up(**options: Any) -> Outcome:

@@ -18,22 +18,11 @@ import pytest
 from ramet import AuthenticationError, ConnectError, Node, NodeLostError, Tree
 from ramet.testing import check_connector
 from support import leaks, needs, remote
+from support.eventually import all_end
 from support.watch import Watch
 from targets.ending import check_ending
 from targets.second_factor import SecondFactor
 from targets.sshd import HOST, Sshd
-
-
-@pytest.fixture(scope="module")
-def sshd() -> Iterator[Sshd]:
-    with Sshd() as server:
-        yield server
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
 
 
 def failure(node: Node, kind: type[ConnectError], stage: str) -> str:
@@ -433,7 +422,7 @@ def test_the_host_ends_the_session_in_mid_call(tree: Tree, sshd: Sshd, sent: sig
         os.kill(session.pid, sent)
     with pytest.raises(NodeLostError):
         call.result(30)
-    _until(lambda: not os.path.exists(f"/proc/{pid}"))      # and nothing is left over there
+    assert all_end(pid)     # and nothing is left over there
 
 
 def test_a_node_is_ended_from_outside(tree: Tree, sshd: Sshd) -> None:
@@ -456,7 +445,7 @@ def test_nothing_is_left_on_the_host(sshd: Sshd) -> None:
         child = node.local()
         pids = [node.call(os.getpid), child.call(os.getpid), child.call(remote.start_sleeper)]
         assert files() == before
-    _until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+    assert all_end(*pids)
     assert files() == before
     own = subprocess.run(["ps", "-o", "stat=,ppid=,args=", "-u", sshd.user], capture_output=True, text=True).stdout.splitlines()
     ended = re.compile(r"Z\S*\s+1\s")      # what the machine's first process takes its time to wait for

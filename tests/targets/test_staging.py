@@ -36,12 +36,6 @@ def package(tmp_path: Path) -> Iterator[str]:
         yield "shelf_on_disk"
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 def gone(folder: str) -> bool:
     """Whether a folder goes within some seconds: a process of its own removes it."""
     deadline = time.monotonic() + 20

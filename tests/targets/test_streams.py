@@ -14,12 +14,6 @@ from ramet.kernel import streams, values
 from support import remote, remote_streams
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 @pytest.fixture(scope="module")
 def grown() -> Iterator[dict[str, ramet.Node]]:
     with ramet.Tree() as tree:

@@ -14,12 +14,6 @@ import ramet
 from support import remote_async_streams, remote_streams
 
 
-@pytest.fixture
-def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
-        yield tree
-
-
 @pytest.fixture(scope="module")
 def grown() -> Iterator[dict[str, ramet.Node]]:
     with ramet.Tree() as tree:

@@ -44,12 +44,6 @@ def accounts() -> Iterator[Accounts]:
 
 
 @pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
-@pytest.fixture
 def folder() -> Iterator[Path]:
     """For what sudo writes: root's alone, and its name is short enough to be quoted in sudoers."""
     with tempfile.TemporaryDirectory(prefix="rmt") as made:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,6 @@ from targets.ending import check_ending
 pytestmark = pytest.mark.xdist_group("accounts")
 
 PYTHON = "/usr/bin/python3"
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
-
-
-@pytest.fixture(scope="module")
-def accounts() -> Iterator[Accounts]:
-    with Accounts() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +42,6 @@ if waits:
     os.read(0, 1)
 os._exit(status)
 """
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
 
 
 def stand_in(folder: Path, name: str, case: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,6 @@ from support.eventually import until
 
 #: Says both markers, as if a kernel ran, and goes on in a way of its own.
 SAYS = r'printf "\nRAMET1 30b0000 c\n"; dd bs=1 count=9000 >/dev/null 2>&1; printf "\nRAMET2\n"; '
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with Tree() as grown:
-        yield grown
 
 
 def growers(tree: Tree) -> list[Tree | Node]:

@@ -302,6 +302,9 @@ def test_nsenter_by_pid(tree: Tree) -> None:
     needs.root()
     needs.program("nsenter")
     there = tree.unshare(["uts", "net"], python=PYTHON)
+    check_connector(lambda own: own.nsenter(os.getpid(), namespaces=["uts", "net"], root=False, python=PYTHON))
+    with pytest.raises(PythonNotFoundError, match="python="):
+        tree.nsenter(os.getpid(), namespaces=["uts"], root=False, python="/no/such/python").wait(30)
     node = tree.nsenter(there.call(os.getpid), namespaces=["uts", "net"], root=False, python=PYTHON)
     assert node.call(remote.add, 2, 3) == 5
     assert node.call(os.readlink, "/proc/self/ns/net") == there.call(os.readlink, "/proc/self/ns/net")
@@ -327,6 +330,21 @@ def test_nspawn(tree: Tree, root: Path) -> None:
         tree.nspawn(root, **options).wait(30)
     with pytest.raises(ConnectError, match="no such container"):
         tree.nspawn(root / "nothing").wait(30)
+
+
+def test_nspawn_killed_in_mid_call(tree: Tree, root: Path) -> None:
+    """Nothing is left: the folder can be used again at once, and no process of the container's is there."""
+    needs.program("systemd-nspawn")
+    for _ in range(2):
+        node = tree.nspawn(root, nspawn_args=["--bind-ro=/usr", "--keep-unit"], python=PYTHON)
+        space = node.call(os.readlink, "/proc/self/ns/pid")
+        call = node.start(time.sleep, 600)
+        node.kill()
+        with pytest.raises((ClosedError, NodeLostError)):
+            call.result(60)
+        assert gone(lambda space=space: nodes_in(space), 60)  # type: ignore[misc]
+        assert gone(lambda: [line for line in run("ps", "-eo", "args").splitlines()
+                             if "systemd-nspawn" in line.partition(" ")[0] and str(root) in line], 60)
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", None])

@@ -132,6 +132,29 @@ def test_every_option_of_a_connector_is_explained() -> None:
         assert set(inspect.signature(plan).parameters) <= first_column((TOP / "docs/how-to" / page).read_text()), page
 
 
+@pytest.mark.parametrize("page", ["accounts.md", "containers.md"])
+def test_the_options_of_a_family_of_connectors_are_the_ones_that_its_page_tells(page: str) -> None:
+    """Of each connector those, and no others: its targets as in `docker(container=None)`, the rest in the table of options."""
+    import importlib
+    import inspect
+
+    text = (TOP / "docs/how-to" / page).read_text()
+    told = {name: set(re.findall(r"(\w+)(?:=\w+|=\".*?\")?(?:, |$)", targets))
+            for name, targets in re.findall(r"^\| `(\w+)\(([^)]*)\)` \|", text, re.MULTILINE)}  # fmt: skip
+    for options, of in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([a-z0-9, ]+) \|", text, re.MULTILINE):
+        for name in set(of.split(", ")) & set(told):
+            told[name] |= set(re.findall(r"\w+", options))
+    assert len(told) > 4
+    for name, options in told.items():
+        plan = importlib.import_module(f"ramet.connectors.{name}").plan
+        coded = {option for option in inspect.signature(plan).parameters
+                 if not option.endswith("_path") and option not in ("name", "python", "connect_timeout_s")}
+        own = {option for option in coded if option.endswith("_args")} - options
+        assert coded - own == options, name
+        assert len(own) == 1, name
+        assert own == {f"{name}_args"} or f"`{own.pop()}`" in text, name
+
+
 def test_every_option_of_the_command_is_explained_and_every_example_can_be_parsed() -> None:
     import shlex
 

@@ -6,6 +6,7 @@
 #   PYTHON=/path/of/python3.X   the interpreter to make .venv from (3.10 or newer)
 #   ARGS="-k frames -x"         more arguments for pytest, the demo or the benchmarks
 #   JOBS=2                      how many processes run the tests
+#   LOCKED=no                   install any versions that pyproject.toml admits, not just those of requirements/*.txt
 
 VENV  ?= .venv
 JOBS  ?= 2
@@ -15,13 +16,13 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick stress soak endurance sim fuzz sbom packages bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick stress soak endurance sim fuzz sbom packages lock bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
 
 # One stamp for each extra: `make demo` doesn't install what only the tests need.
-$(VENV)/.ready-%: pyproject.toml tools/setup.sh
+$(VENV)/.ready-%: pyproject.toml tools/setup.sh requirements/%.txt requirements/build.txt
 	@$(SETUP) venv $*
 	@touch $@
 
@@ -61,7 +62,7 @@ fuzz: $(VENV)/fuzz/.ready
 	  PYTHONPATH=tests $(VENV)/fuzz/bin/python -m fuzz.targets $$target $(FUZZ_CORPUS)/$$target tests/fuzz/corpus/$$target -max_len=4096 \
 	    -max_total_time=$(FUZZ_S) -print_final_stats=1 $(ARGS) || exit 1; done
 
-$(VENV)/fuzz/.ready: pyproject.toml tools/setup.sh
+$(VENV)/fuzz/.ready: pyproject.toml tools/setup.sh requirements/fuzz.txt
 	@VENV=$(VENV)/fuzz bash tools/setup.sh venv fuzz
 	@touch $@
 
@@ -69,7 +70,7 @@ $(VENV)/fuzz/.ready: pyproject.toml tools/setup.sh
 packages: $(VENV)/packages/.ready
 	$(VENV)/packages/bin/pytest -n $(JOBS) tests/packages $(ARGS)
 
-$(VENV)/packages/.ready: pyproject.toml tools/setup.sh
+$(VENV)/packages/.ready: pyproject.toml tools/setup.sh requirements/packages.txt
 	@VENV=$(VENV)/packages bash tools/setup.sh venv packages
 	@touch $@
 
@@ -88,13 +89,17 @@ sbom: $(VENV)/sbom/.ready $(VENV)/plain/.ready
 	  -o dist/ramet.cdx.json $(VENV)/plain/bin/python
 	@echo dist/ramet.cdx.json
 
-$(VENV)/sbom/.ready: pyproject.toml tools/setup.sh
+$(VENV)/sbom/.ready: pyproject.toml tools/setup.sh requirements/sbom.txt
 	@VENV=$(VENV)/sbom bash tools/setup.sh venv sbom
 	@touch $@
 
-$(VENV)/plain/.ready: pyproject.toml tools/setup.sh
+$(VENV)/plain/.ready: pyproject.toml tools/setup.sh requirements/demo.txt
 	@VENV=$(VENV)/plain bash tools/setup.sh venv demo
 	@touch $@
+
+# requirements/*.txt: what is installed for each goal, with its hashes. ARGS=--upgrade takes the newest versions.
+lock: $(VENV)/.ready-test
+	@VENV=$(VENV) ARGS="$(ARGS)" bash tools/lock.sh
 
 # Both variables distort what is measured: many small reads and writes; every start compiles anew.
 bench: $(VENV)/.ready-bench

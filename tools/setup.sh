@@ -7,9 +7,11 @@
 #
 # PYTHON=...  the interpreter (3.10 or newer) to make .venv from, instead of the first good one that is found
 # VENV=...    another place for the virtual environment
+# LOCKED=no   any versions that pyproject.toml admits, and not just those of requirements/*.txt, each file by its hash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=${VENV:-.venv}
+LOCKED=${LOCKED:-yes}
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
@@ -65,6 +67,12 @@ find_python() {
   die "no Python 3.10 or newer found${old:+ (too old:$old)}: install one, or name it with PYTHON=/path/of/it"
 }
 
+pip() {
+  local verb=$1
+  shift
+  "$VENV/bin/python" -m pip "$verb" -qq --disable-pip-version-check --no-input "$@"
+}
+
 setup_venv() {
   local extra=$1 python spec=.
   if [ ! -x "$VENV/bin/python" ] || ! new_enough "$VENV/bin/python"; then
@@ -72,9 +80,19 @@ setup_venv() {
     say "making $VENV with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
     "$python" -m venv --clear "$VENV"
   fi
-  if [ "$extra" != demo ]; then spec=".[$extra]"; fi
   say "installing ramet and what '$extra' needs into $VENV"
-  "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e "$spec"
+  if [ "$LOCKED" = no ]; then
+    if [ "$extra" != demo ]; then spec=".[$extra]"; fi
+    pip install -e "$spec"
+  else
+    # ramet itself is no file with a hash: it is built of what is here, by a backend that lies apart from what ramet needs.
+    { rm -rf "$VENV/build" &&
+      pip install --target "$VENV/build" --require-hashes -r requirements/build.txt &&
+      pip install --require-hashes -r "requirements/$extra.txt"; } ||
+      die "the versions of requirements/$extra.txt can't be installed (pip says why): is a package index reached that has them?" \
+        "LOCKED=no takes any that pyproject.toml admits"
+    PYTHONPATH=$(cd "$VENV/build" && pwd) pip install --no-deps --no-build-isolation -e .
+  fi
   case $extra in test|dev) setup_controllers ;; packages) fetch_suites ;; esac
 }
 
@@ -84,20 +102,23 @@ fetch_suites() {
   for name in itsdangerous jinja2; do
     version=$("$VENV/bin/python" -c 'import sys; from importlib.metadata import version; print(version(sys.argv[1]))' "$name")
     [ ! -e "$VENV/sdists/$name-$version.tar.gz" ] || continue
-    "$VENV/bin/python" -m pip download -qq --disable-pip-version-check --no-input --no-deps --no-binary :all: \
-      -d "$VENV/sdists" "$name==$version" || say "no source distribution of $name: its test suite is skipped"
+    pip download --no-deps --no-binary :all: -d "$VENV/sdists" "$name==$version" || say "no source distribution of $name: its test suite is skipped"
   done
 }
 
 # tests/compat/test_pairs.py runs controllers of other versions than .venv's: the one compiled package that they need.
 setup_controllers() {
-  local version msgpack
-  msgpack=$("$VENV/bin/python" -c 'import msgpack; print("msgpack==%d.%d.%d" % msgpack.version[:3])')
+  local version msgpack hashes=--require-hashes
+  msgpack=$(awk '/^msgpack==/ {found = 1} found {print} found && !/\\$/ {exit}' requirements/test.txt)
+  if [ "$LOCKED" = no ]; then
+    hashes=
+    msgpack=$("$VENV/bin/python" -c 'import msgpack; print("msgpack==%d.%d.%d" % msgpack.version[:3])')
+  fi
   for version in 3.10 3.11 3.12 3.13 3.14; do
     [ ! -d "$VENV/controllers/$version/msgpack" ] || continue
-    "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps --only-binary=:all: \
-      --python-version "$version" --target "$VENV/controllers/$version" "$msgpack" 2> /dev/null ||
-      say "no compiled $msgpack for Python $version: tests with such a controller use its pure Python part"
+    pip install --no-deps --only-binary=:all: $hashes -r /dev/stdin <<< "$msgpack" \
+      --python-version "$version" --target "$VENV/controllers/$version" 2> /dev/null ||
+      say "no compiled ${msgpack%% *} for Python $version: tests with such a controller use its pure Python part"
   done
 }
 
@@ -179,5 +200,5 @@ case ${1:-} in
     setup_targets $TARGETS ${2:+$CONTAINERS}
     if [ -n "${2:-}" ]; then setup_incus; setup_locale; fi
     if [ -n "${2:-}" ] && is_root; then bash tools/roots.sh || say "not all roots could be made: tests that need them are skipped"; fi ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

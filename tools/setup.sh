@@ -73,6 +73,12 @@ pip() {
   "$VENV/bin/python" -m pip "$verb" -qq --disable-pip-version-check --no-input "$@"
 }
 
+setup_build() {
+  [ ! "$VENV/build/.ready" -nt requirements/build.txt ] || return 0
+  rm -rf "$VENV/build"
+  pip install --target "$VENV/build" --require-hashes -r requirements/build.txt && touch "$VENV/build/.ready"
+}
+
 setup_venv() {
   local extra=$1 python spec=.
   if [ ! -x "$VENV/bin/python" ] || ! new_enough "$VENV/bin/python"; then
@@ -86,9 +92,7 @@ setup_venv() {
     pip install -e "$spec"
   else
     # ramet itself is no file with a hash: it is built of what is here, by a backend that lies apart from what ramet needs.
-    { rm -rf "$VENV/build" &&
-      pip install --target "$VENV/build" --require-hashes -r requirements/build.txt &&
-      pip install --require-hashes -r "requirements/$extra.txt"; } ||
+    { setup_build && pip install --require-hashes -r "requirements/$extra.txt"; } ||
       die "the versions of requirements/$extra.txt can't be installed (pip says why): is a package index reached that has them?" \
         "LOCKED=no takes any that pyproject.toml admits"
     PYTHONPATH=$(cd "$VENV/build" && pwd) pip install --no-deps --no-build-isolation -e .

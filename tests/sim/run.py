@@ -20,7 +20,11 @@ from sim.world import MODULE_NAMES, Broken, Node, World
 
 #: A kind of operation, and how often it comes.
 WEIGHTS = {"grow": 14, "call": 24, "burst": 2, "long": 5, "cancel": 10, "stream": 8, "import": 10, "ping": 12, "down": 5,
-           "kill": 3, "stop": 2, "resume": 3, "cut": 2, "half_open": 1, "stall": 2, "forge": 10, "close": 1, "restart": 2}
+           "kill": 3, "stop": 2, "busy": 2, "resume": 3, "cut": 2, "half_open": 2, "stall": 2, "forge": 10, "close": 1,
+           "restart": 2}
+
+# What a node does itself, so not while it is stopped.
+OF_ITS_OWN = {"import", "ping", "down", "forge"}
 
 Op = tuple[float, str, int, int, int, int]
 
@@ -39,7 +43,7 @@ class Run:
     """One run of a program."""
 
     def __init__(self, seed: object, ops: list[Op]) -> None:
-        self.world = World(seed)
+        self.world = World(seed, keepalive=True)
         self.ops = ops
         self.handles: list[tuple[int, int]] = []
 
@@ -49,10 +53,10 @@ class Run:
         for op in self.ops:
             world.run(op[0])
             self.do(op)
-        world.run()
+        world.rest()
         for node in list(world.nodes.values()):
             node.resume()
-        world.run()
+        world.rest()
         world.check_quiet()
         world.close()
         return world
@@ -69,7 +73,7 @@ class Run:
             above = node.parent
             node.die()
             world.grow(above)
-        elif node:
+        elif node and not (node.away and kind in OF_ITS_OWN):
             getattr(self, "_" + kind)(world, node, below, b, c, d)
 
     def _call(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
@@ -101,8 +105,9 @@ class Run:
         world.stream(node.id, b % 200, c % (30_000 if d % 3 else 300), (d % 5) * 0.01, b // 7 % 100 if d % 4 == 0 else 0)
 
     def _import(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
-        world.fetch(node, MODULE_NAMES[b % len(MODULE_NAMES)])
-        world.fetch(below[c % len(below)], MODULE_NAMES[b % len(MODULE_NAMES)])
+        for one in (node, below[c % len(below)]):
+            if not one.away:
+                world.fetch(one, MODULE_NAMES[b % len(MODULE_NAMES)])
 
     def _ping(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
         others = [world.root, *below]
@@ -116,7 +121,11 @@ class Run:
     def _stop(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
         node.stop()
         if b % 2:
-            world.at(c % 100, None, node.resume)
+            node.resume_in(c % 100)
+
+    def _busy(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
+        node.hold()
+        node.resume_in(c % 100)
 
     def _resume(self, world: World, node: Node, *_: Any) -> None:
         node.resume()
@@ -130,7 +139,7 @@ class Run:
     def _stall(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
         link = node.core.routes.parent
         for end in (link, link.peer):
-            end.free_at = max(end.free_at, world.now) + b % 8000 / 1000
+            end.free_at = max(end.free_at, world.now + b % 8000 / 1000)
 
     def _close(self, world: World, node: Node, *_: Any) -> None:
         """The controller ends it without asking."""

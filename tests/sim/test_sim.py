@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet.kernel import longs
-from ramet.kernel.core import LOST, Core
+from ramet.kernel import keepalive, longs
+from ramet.kernel.core import KEEPALIVE, LOST, Core
 from ramet.kernel.routing import Routes
 from sim.run import attempt, one, program, shrunk
 from sim.world import World
@@ -23,9 +23,13 @@ def test_runs() -> None:
     Always the same seeds: what fails here was broken by the change at hand. ``make sim`` takes others.
     """
     outcomes: dict[str, int] = {}
+    noticed = 0
     for seed in range(12):
-        for what, count in one(seed).outcomes.items():
+        world = one(seed)
+        noticed += world.noticed
+        for what, count in world.outcomes.items():
             outcomes[what] = outcomes.get(what, 0) + count
+    assert noticed, "nobody was silent for long"
     assert outcomes["value"] > outcomes["dead"] > 0 and outcomes["refused"], "the runs are about nothing"
 
 
@@ -57,7 +61,25 @@ def without_acknowledging_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(longs.Long, "took", lambda self, link, key, n: key[1] == self.core.id and real(self, link, key, n))
 
 
-@pytest.mark.parametrize("fault", [without_news, without_source_check, without_acknowledging_what_passes])
+def without_losses_by_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepalive.Watch, "_silent", lambda *_: None)
+
+
+def without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So whoever is idle is taken for dead."""
+    real = Core.send
+    monkeypatch.setattr(Core, "send", lambda self, dst, handle, *rest: (
+        None if handle == KEEPALIVE and keepalive.NOBODY in rest else real(self, dst, handle, *rest)))
+
+
+def without_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a child that is busy is taken for dead."""
+    monkeypatch.setattr(keepalive, "_signs", lambda process: 0)
+
+
+@pytest.mark.parametrize("fault", [
+    without_news, without_source_check, without_acknowledging_what_passes, without_losses_by_silence, without_asking,
+    without_signs_of_life])
 def test_a_fault_is_found_and_made_small(fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fault(monkeypatch)
     for seed in range(200):

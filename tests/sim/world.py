@@ -1,9 +1,9 @@
 """A world of simulated nodes: the kernel's pure parts, as they are, over links and clocks that are made up.
 
-Each node has a real ``Core``, ``Routes``, ``Losses``, ``Nursery``, ``Streams``, the queues of its links (fair, with credit)
-and the real ``Calls.arrive``. What touches descriptors and threads is replaced: ``SimLoop`` for the loop, ``SimLink`` for
-links, ``SimCalls`` for the main thread. Time is virtual, and all that happens is an event in one queue: the same seed, the same
-run.
+Each node has a real ``Core``, ``Routes``, ``Losses``, ``Nursery``, ``Streams``, the queues of its links (fair, with credit),
+the real ``Calls.arrive``, the real keepalive (see ``silence``). What touches descriptors and threads is replaced: ``SimLoop``
+for the loop, ``SimLink`` for links, ``SimCalls`` for the main thread. Time is virtual, and all that happens is an event in one
+queue: the same seed, the same run.
 
 After each event what must always hold is looked at, see ``World.check``; when nothing more happens, what must hold then.
 """
@@ -16,17 +16,17 @@ from typing import Any
 
 from ramet.kernel import calls, cancelling, compat, failures, feeds, importer, limits, nursery, streams, values
 from ramet.kernel import limits_late as late
-from ramet.kernel.core import CALL, CANCEL, GROW, MODULE_REQUEST, MODULES, ROUTE, Core
+from ramet.kernel.core import CALL, CANCEL, GROW, KEEPALIVE, MODULE_REQUEST, MODULES, ROUTE, Core
 from ramet.kernel.credit import CreditQueue
 from ramet.kernel.descent import Losses
 from ramet.kernel.faults import CallCancelled, ProtocolError
 from ramet.kernel.flow import FairQueue
 from ramet.kernel.fragments import whole
 from ramet.kernel.frames import CONTROL, DEAD, ERROR, Parser
+from sim import silence
 
 PING = 900              # what any node answers any other
 PIPE_BYTES = 1 << 18    # what the system holds of a link
-LOST_AFTER_S = 30.0     # when a peer that is silent counts as lost: what keepalive does on real links
 MODULE_NAMES = [f"m{n}" for n in range(12)]
 ABSENT = {"m10", "m11"}
 
@@ -92,22 +92,28 @@ class SimLink:
 
     Attributes:
         swallows: half open: what is sent vanishes.
+        local: between processes of one machine, which can't be half open.
     """
 
     read = write = None
 
-    def __init__(self, node: Node, on_lost: Callable[[Any, str], Any], latency_s: float, bytes_s: float) -> None:
+    def __init__(self, node: Node, on_lost: Callable[[Any, str], Any], latency_s: float, bytes_s: float, local: bool) -> None:
         self.node, self.world, self.on_lost = node, node.world, on_lost
-        self.latency_s, self.bytes_s = latency_s, bytes_s
+        self.latency_s, self.bytes_s, self.local = latency_s, bytes_s, local
         self.queue: Any = FairQueue()
         self.writing = NoLock()
         self.parser = Parser()
         self.peer: SimLink | None = None
         self.dead = self.swallows = False
-        self.under_way = 0
+        self.under_way = self.bytes_in = 0
         self.free_at = 0.0
         self.borrower = None
         node.links.append(self)
+
+    @property
+    def fd_in(self) -> int:
+        """-1: it isn't open."""
+        return 0 if self.peer and not self.dead else -1
 
     def send(self, flow: Any, flags: int, frame: Any, later: bool = False) -> None:
         if not self.dead:
@@ -131,6 +137,7 @@ class SimLink:
         peer = self.peer
         if self.dead or peer is None:
             return
+        self.bytes_in += len(data)
         for header, frame in self.parser.feed(data):
             self.node.core.on_frame(self, header, frame)  # type: ignore[arg-type]
         peer.under_way -= len(data)
@@ -141,6 +148,7 @@ class SimLink:
         """As the real one: it is lost a moment later."""
         if not self.dead:
             self.dead = True
+            self.world.noticed += "(keepalive)" in reason
             self.world.at(0, self.node, self.lost, reason)
 
     def lost(self, reason: str) -> None:
@@ -290,7 +298,10 @@ class Node:
         self.world, self.id, self.parent = world, id, parent
         self.children: set[int] = set()     # in truth, whatever anybody believes
         self.links: list[SimLink] = []
-        self.alive, self.stopped = True, False
+        self.alive, self.stopped, self.busy = True, False, False
+        self.away_since = self.back_at = self.wakes_at = 0.0
+        self.watch: Any = None
+        self.config: dict[str, Any] = {}
         self.frozen: list[Event] = []
         self.loop = SimLoop(self)
         ancestors = (parent.id, *parent.core.routes.ancestors) if parent else ()
@@ -302,7 +313,8 @@ class Node:
         if parent:
             self.calls = SimCalls(self)
             self.core.handlers.update({CALL: self.calls.arrive, CANCEL: self.calls.cancel, GROW: self.on_grow,
-                                       MODULES: self.on_modules, MODULE_REQUEST: lambda message: self.family().handle(message)})
+                                       MODULES: self.on_modules, MODULE_REQUEST: lambda message: self.family().handle(message),
+                                       KEEPALIVE: lambda message: silence.on_keepalive(self, message)})
         self.core.handlers[PING] = self.on_ping
 
     def true_ancestors(self) -> list[int]:
@@ -341,7 +353,7 @@ class Node:
     def bear(self, id: int, up: Callable[[], Any]) -> None:
         """Begin to grow a child: what is sent to it waits until it is up."""
         world, family = self.world, self.family()
-        link = SimLink(self, family._lost, *world.speed())
+        link = SimLink(self, family._lost, *world.speed(), world.rng.random() < 0.3)
         family.children[id] = nursery.Child(id, f"n{id}", link)
         family.losses.descendants.add(id, link, self.id)
         self.children.add(id)
@@ -350,8 +362,10 @@ class Node:
             if link.dead:
                 return
             child = world.nodes[id] = Node(world, id, self)
-            below = SimLink(child, child.orphan, link.latency_s, link.bytes_s)
+            below = SimLink(child, child.orphan, link.latency_s, link.bytes_s, link.local)
             child.core.routes.parent = below
+            child.config = world.settings(link.local)
+            family.children[id].process = silence.SimProcess(child, link.local)
             link.peer, below.peer = below, link
             link.flush()
             up()
@@ -386,27 +400,42 @@ class Node:
                 else:       # a child that was being started
                     self.world.lose(*[id for id in self.children if id not in self.world.nodes])
 
+    @property
+    def away(self) -> bool:
+        """Whether it does nothing at all, though it lives."""
+        return self.stopped or self.busy
+
     def stop(self) -> None:
         """As by SIGSTOP. After a while its neighbours take it for lost."""
-        if self.alive and not self.stopped:
+        if self.alive and not self.away:
             self.stopped = True
-            since = self.world.now
-            self.stopped_at = since
-            for link in self.links:
-                if link.peer:
-                    self.world.at(LOST_AFTER_S, link.peer.node, self.given_up, link.peer, since)
+            self._leave()
 
-    def given_up(self, link: SimLink, since: float) -> None:
-        if self.stopped and self.stopped_at == since and not link.dead:
-            self.world.lose(link.node.id if link.node.parent is self else self.id)
-            link.close("it is silent")
+    def hold(self) -> None:
+        """It is in C code that holds the GIL: it runs, but nothing comes from it."""
+        if self.alive and not self.away:
+            self.busy = True
+            self._leave()
+
+    def _leave(self) -> None:
+        self.away_since, self.wakes_at = self.world.now, 0.0
+        if self.config:
+            silence.silent(self)
 
     def resume(self) -> None:
-        if self.stopped:
-            self.stopped = False
+        """It goes on."""
+        if self.away:
+            self.stopped = self.busy = False
+            self.back_at = self.world.now
             frozen, self.frozen = self.frozen, []
             for event in frozen:
                 self.world.at(0, self, event.fn, *event.args)
+
+    def resume_in(self, seconds: float) -> None:
+        """It goes on then, unless it does before."""
+        since = self.away_since
+        self.wakes_at = self.world.now + seconds
+        self.world.at(seconds, None, lambda: self.away_since == since and self.resume())
 
 
 class Delivered(dict):  # type: ignore[type-arg]
@@ -437,15 +466,17 @@ class World:
 
     Args:
         seed: of all that is random here: speeds and delays.
+        keepalive: whether nodes look after their neighbours. Something happens for ever then: see ``Keeping.rest``.
 
     Attributes:
         now: seconds since it began.
         path: id -> ids of its ancestors, in truth.
         losable: ids of nodes that were lost or cut off, or might take themselves for that: only their calls may end so.
         waits: what was asked of anybody and isn't answered.
+        noticed: how many links were closed since nothing came over them.
     """
 
-    def __init__(self, seed: Any) -> None:
+    def __init__(self, seed: Any, keepalive: bool = False) -> None:
         self.rng = random.Random(f"world:{seed}")
         self.now = 0.0
         self.steps = 0
@@ -456,7 +487,7 @@ class World:
         self.waits: dict[int, str] = {}
         self.ran: set[int] = set()
         self.outcomes = {"value": 0, "dead": 0, "cancelled": 0, "refused": 0}
-        self.most_queued = 0
+        self.most_queued = self.noticed = 0
         self.cancelled = False
         self.nodes: dict[int, Node] = {}
         self.root = self.nodes[0] = Node(self, 0, None)
@@ -464,6 +495,7 @@ class World:
         self.root.core.longs()
         self.root.core.handlers[MODULE_REQUEST] = self.on_module_request
         self.ids = self.tokens = 0
+        self.keeping = silence.Keeping(self) if keepalive else None
         for name in MODULE_NAMES:
             if name not in ABSENT:
                 self.root.cache.add("source", [[name, 0, "ramet:/m.py", b"#" * 3000]], {})
@@ -485,8 +517,10 @@ class World:
         node = event.node
         if event.fn is None or (node is not None and not node.alive):
             return True
-        if node is not None and node.stopped and getattr(event.fn, "__name__", "") != "given_up":
+        if node is not None and node.away:
             node.frozen.append(event)
+            return True
+        if self.keeping and self.keeping.holds(event):
             return True
         self.steps += 1
         event.fn(*event.args)
@@ -505,7 +539,18 @@ class World:
 
     def speed(self) -> tuple[float, float]:
         """A link's latency in seconds and bytes per second."""
-        return self.rng.choice([0.0001, 0.001, 0.02, 0.1]), self.rng.choice([1e6, 1e7, 1e9])
+        return self.rng.choice([0.0001, 0.001, 0.02, 0.1, 2.0 if self.keeping else 0.1]), self.rng.choice([1e6, 1e7, 1e9])
+
+    def settings(self, local: bool) -> dict[str, Any]:
+        """Of a node's CONFIG."""
+        return {"keepalive": [silence.KEEPALIVE_S, silence.LOST_AFTER_S, local]} if self.keeping else {}
+
+    def rest(self) -> None:
+        """Until nothing happens any more."""
+        if self.keeping:
+            self.keeping.rest()
+        else:
+            self.run()
 
     # ------------------------------------------------------------------ what may be done
 
@@ -515,7 +560,7 @@ class World:
         id = self.ids
         self.path[id] = (parent.id, *self.path[parent.id])
         if parent is self.root:
-            parent.bear(id, lambda: None)
+            parent.bear(id, lambda: self.up(id))
             return id
         core = self.root.core
         link = core.routes.link_to(parent.id)
@@ -529,8 +574,15 @@ class World:
             if flags & DEAD:
                 self.lose(id)
                 self.root.family().losses.lose([id], link, "its parent is gone")
+            else:
+                self.up(id)
         self.ask(self.root, parent.id, GROW, [id], answered, CONTROL)
         return id
+
+    def up(self, id: int) -> None:
+        """The controller hears that a node is up."""
+        if self.keeping:
+            self.keeping.new.append(id)
 
     def ask(self, node: Node, dst: int, handle: int, value: Any, then: Any, flags: int = 0, flow: int = 0) -> int:
         """Ask somebody for something. Whatever happens, it must be answered once, while who asked lives."""
@@ -639,14 +691,18 @@ class World:
             link.send((src, dst, 1), flags & CONTROL, whole(flags, 1, dst, src, authority, handle, 0, chunks))
 
     def cut(self, link: SimLink, silent: bool) -> None:
-        """A link breaks; silent: neither end hears of it, until they have heard nothing for long."""
-        if not link.peer or link.dead or link.peer.dead:
+        """A link breaks; silent: it is half open, and neither end hears of it."""
+        if not link.peer or link.dead or link.peer.dead or link.swallows:
             return
+        if silent and (link.local or not link.node.watch or not link.peer.node.watch):
+            return      # who wasn't told to look after its neighbours yet doesn't
         self.lose(link.node.id if link.node.parent is link.peer.node else link.peer.node.id)
         for end in link, link.peer:
             end.swallows = True
-            seconds = LOST_AFTER_S if silent else self.rng.uniform(0, 0.2)
-            self.at(seconds, end.node, end.close, "it is silent" if silent else "connection reset")
+            if not silent:
+                self.at(self.rng.uniform(0, 0.2), end.node, end.close, "connection reset")
+        if silent:
+            silence.half_open(link)
 
     def lose(self, *ids: int) -> None:
         """These may be taken for lost from now on, and all below them."""
@@ -703,6 +759,8 @@ class World:
 
     def close(self) -> None:
         """The controller ends all: nothing may be left in it."""
+        if self.keeping:
+            self.root.watch.over = True
         for node in self.nodes.values():
             node.resume()
         for link in list(self.root.links):

@@ -110,6 +110,20 @@ def test_other_signs_of_life_keep_it_but_it_is_silent() -> None:
     assert peer.closed
 
 
+def test_a_process_that_stops_gives_no_sign_of_life_by_that() -> None:
+    peer = Peer()
+    peer.signs = 7
+    net = Net(30, 120, {1: peer})
+    net.look()
+    net.look()
+    peer.signs = 0
+    for _ in range(3):
+        net.look()
+        assert peer.closed == []
+    net.look()
+    assert peer.closed
+
+
 def test_another_link_is_another_neighbour() -> None:
     peers = {1: Peer()}
     net = Net(1, 2, peers)

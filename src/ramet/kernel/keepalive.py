@@ -76,7 +76,7 @@ class Watch(object):
         sign = signs()
         seen[3] += 1
         seen[4] += 1
-        if sign != seen[2]:
+        if sign and sign != seen[2]:     # 0: there is none, which isn't one, though it may be new
             seen[2] = sign
             seen[4] = 0
         if seen[4] * self.keepalive_s >= self.lost_after_s:
@@ -116,7 +116,12 @@ def runs(pid):
 def take(_, message):
     # type: (Any, Message) -> None
     """An ancestor has sent this part, and says so: look after the neighbours, as CONFIG tells."""
-    node = sys.modules["ramet.kernel.start"].node  # type: Any
+    begin(sys.modules["ramet.kernel.start"].node, lambda: runs(os.getppid()))
+
+
+def begin(node, parent_runs):
+    # type: (Any, Callable[[], Any]) -> None
+    """Look after the neighbours of a node, unless that is done already. ``parent_runs``: as ``runs``, of the process above."""
     settings = node.config.get("keepalive")
     if not settings or getattr(node, "watch", None):
         return
@@ -124,7 +129,7 @@ def take(_, message):
     def neighbours():
         # type: () -> Iterator[Neighbour]
         # A parent on this machine can be seen to be busy. Of another one nothing but its bytes is known.
-        yield node.core.routes.ancestors[0], node.core.routes.parent, lambda: settings[2] and runs(os.getppid())
+        yield node.core.routes.ancestors[0], node.core.routes.parent, lambda: settings[2] and parent_runs()
         if node.nursery:
             for child in children_of(node.nursery):
                 yield child

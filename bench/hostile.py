@@ -1,17 +1,23 @@
-"""How long calls to honest nodes take while a hostile one floods: beside the same calls in the same tree before and after it.
+"""How long calls to honest nodes take while a hostile one floods: beside the same calls in the same tree before it, and
+while the same flood goes to a program that drops it, since it takes a processor, too.
 
     PYTHONPATH=tests python bench/hostile.py
 
 The hostile child of ``tests/support`` does one of its cases again and again, without reading: once below the controller,
 once below a node. Who calls is the controller; who is called: the hostile one's parent, if that is a node, its sibling, and a
-node of another branch. Medians of single calls.
+node of another branch. Medians of single calls. It is given the time in which what is refused is forgiven.
 """
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ramet
 from ramet.kernel.errors import Error
@@ -21,6 +27,9 @@ from support import hostile_child, remote
 CASES = ("forged_source", "calls_up", "floods_of_logs_and_output", "endless_fragments", "flood_of_every_handle")
 CALLS = 200
 ROUNDS = 2
+#: How long a flood goes on at least before calls are looked at; and how long it is waited for that it is held up.
+SETTLED_S = 1.0
+HELD_UP_S = 20.0
 
 
 def flood(case: str) -> None:
@@ -32,6 +41,30 @@ def flood(case: str) -> None:
             hostile_child.CASES[case](child)
     except (BrokenPipeError, ConnectionError):
         pass
+
+
+def flood_nobody(case: str) -> None:
+    """Be a child that says the same to whoever reads its stdout."""
+    child = hostile_child.Child.__new__(hostile_child.Child)
+    child.marker, child.id, child.ancestors, child.others = "/nonexistent/ramet", 3, (1, 0), [1, 2, 4, 5]
+    try:
+        while True:
+            hostile_child.CASES[case](child)
+    except BrokenPipeError:
+        pass
+
+
+@contextmanager
+def elsewhere(case: str) -> Iterator[None]:
+    """While the flood goes where it harms nobody."""
+    with subprocess.Popen([sys.executable, __file__, case, "nobody"], stdout=subprocess.PIPE) as source:
+        with subprocess.Popen(["cat"], stdin=source.stdout, stdout=subprocess.DEVNULL) as sink:
+            try:
+                time.sleep(SETTLED_S)
+                yield
+            finally:
+                source.kill()
+                sink.kill()
 
 
 def median_us(node: ramet.Node) -> float:
@@ -53,8 +86,18 @@ def busy_s(pid: int) -> float:
         return -1000.0
 
 
-def measure(case: str, below: bool) -> dict[str, tuple[float, float, float]]:
-    """Who is called -> medians, without and with the flood; and the least share of a processor that the flood had."""
+def settle(pid: int) -> None:
+    """Wait until the flood is held up, or seems not to be: what is forgiven takes its time, more of it on a busy machine."""
+    end = time.monotonic() + HELD_UP_S
+    busy = 1.0
+    while busy > 0.1 and time.monotonic() < end:
+        before = busy_s(pid)
+        time.sleep(SETTLED_S)
+        busy = (busy_s(pid) - before) / SETTLED_S
+
+
+def measure(case: str, below: bool) -> dict[str, tuple[float, float, float, float]]:
+    """Who is called -> medians: alone, with the flood elsewhere, with the flood; and its least share of a processor."""
     with ramet.Tree(remember=False, on_output=lambda *_: None) as tree:
         parent = tree.local()
         above: ramet.Tree | ramet.Node = parent if below else tree
@@ -63,39 +106,45 @@ def measure(case: str, below: bool) -> dict[str, tuple[float, float, float]]:
             who["parent"] = parent
         for node in who.values():
             median_us(node)
-        calm: dict[str, list[float]] = {name: [] for name in who}
-        flooded: dict[str, list[float]] = {name: [] for name in who}
-        shares: dict[str, list[float]] = {name: [] for name in who}
+        found: dict[str, list[list[float]]] = {name: [[], [], [], []] for name in who}
         for _ in range(ROUNDS):
             for name, node in who.items():
-                calm[name].append(median_us(node))
+                found[name][0].append(median_us(node))
+            with elsewhere(case):
+                for name, node in who.items():
+                    found[name][1].append(median_us(node))
             hostile = above.command([sys.executable, __file__, case])
             hostile.wait(60)
-            time.sleep(0.3)     # it is at it
             pid = int(hostile.facts["pid"])
+            settle(pid)
             for name, node in who.items():
                 before, began = busy_s(pid), time.perf_counter()
-                flooded[name].append(median_us(node))
-                shares[name].append((busy_s(pid) - before) / (time.perf_counter() - began))
+                found[name][2].append(median_us(node))
+                found[name][3].append((busy_s(pid) - before) / (time.perf_counter() - began))
             try:
                 hostile.kill()
                 while hostile in tree.nodes:
                     time.sleep(0.01)
             except Error:
                 pass
-        return {name: (statistics.median(calm[name]), statistics.median(flooded[name]), min(shares[name])) for name in who}
+        return {name: (*map(statistics.median, times[:3]), min(times[3])) for name, times in found.items()}  # type: ignore
 
 
 def main() -> None:
-    print("| flood | below | called | alone, us | beside it, us | times | the flood's share of a processor |")
-    print("|---|---|---|---|---|---|---|")
-    for case in CASES:
-        for below in (False, True):
-            for name, (calm, flooded, share) in measure(case, below).items():
-                print(f"| `{case}` | {'a node' if below else 'the controller'} | {name} | {calm:.0f} | {flooded:.0f} | "
-                      f"{flooded / calm:.1f} | {f'{share:.0%}' if share >= 0 else 'ended'} |", flush=True)
+    logging.getLogger("ramet").addHandler(logging.NullHandler())
+    print("| flood | below | called | alone, us | beside it elsewhere, us | beside it, us | times alone | times elsewhere "
+          "| the flood's share of a processor |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for case, below in itertools.product(CASES, (False, True)):
+        for name, (alone, aside, flooded, share) in measure(case, below).items():
+            place, took = "a node" if below else "the controller", f"{share:.0%}" if share >= 0 else "ended"
+            print(f"| `{case}` | {place} | {name} | {alone:.0f} | {aside:.0f} | {flooded:.0f} | "
+                  f"{flooded / alone:.1f} | {flooded / aside:.1f} | {took} |", flush=True)
 
 
 if __name__ == "__main__":
     os.environ.pop("PYTHONUNBUFFERED", None)
-    flood(sys.argv[1]) if len(sys.argv) > 1 else main()
+    if len(sys.argv) > 1:
+        (flood_nobody if sys.argv[2:] == ["nobody"] else flood)(sys.argv[1])
+    else:
+        main()

@@ -44,6 +44,14 @@ def given(size: int) -> bytes:
     return b"x" * size
 
 
+_kept: dict[int, bytes] = {}
+
+
+def kept(size: int) -> bytes:
+    """As ``given``, made once."""
+    return _kept.setdefault(size, _kept.get(size) or b"x" * size)
+
+
 def cpu() -> float:
     """What processor time this process has used, in seconds."""
     import time

@@ -17,6 +17,7 @@ from ramet import codec
 from ramet.kernel import limits
 from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.errors import ProtocolError
+from ramet.kernel.refusing import overran
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -32,6 +33,10 @@ TOLD_BYTES = limits.output_bytes_max // 4
 
 # What of one node waits here at most. One that does as it is told has its window under way, and one large record.
 HELD_BYTES_MAX = 24 << 20
+
+# Who has more waiting here doesn't do as it is told: its window and a record of each of its threads are less. That isn't
+# refused yet, but counted as if it were: in the end its link is read slowly.
+OVERRUN_BYTES = 2 << 20
 
 # When a tree is closed, what has come is shown. It is given up when not one line is shown within so long.
 STALLED_S = 10.0
@@ -83,6 +88,8 @@ class Display:
         node = self.nodes.get(message.src)
         if node is not None:
             self._put(node, len(message.body), said)
+            if self.held.get(node.id, 0) > OVERRUN_BYTES:
+                overran(message)
 
     def flush(self, node: Node) -> None:
         """A node has ended: show what it wrote last, which doesn't end in a newline."""

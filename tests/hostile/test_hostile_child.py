@@ -145,9 +145,29 @@ def test_what_is_no_frame_ends_the_link(scene: Scene, case: str) -> None:
     scene.check()
 
 
+def test_who_goes_on_with_what_is_refused_is_read_slowly_and_nobody_else(
+        scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sends is for the controller, which refuses it; and it is the hostile one's parent that slows it down."""
+    monkeypatch.setattr(refusing, "forgiven_max", 1000)
+    monkeypatch.setattr(refusing, "forgiven_per_s", 0)      # however slow this machine is
+    if scene.parent:
+        scene.parent.call(remote_hostile.forgive_no_more)
+    hostile = scene.grow("news_of_refusals")
+    assert hostile.options(timeout=300).call(os.getpid) == hostile_child.ANSWER
+    assert scene.tree.stats()["refused"] > refusing.forgiven_max
+    children = scene.tree._nursery.children.values()
+    slow = [child.id for child in children if child.link.watcher.slow]
+    if scene.parent:
+        assert (slow, scene.parent.call(remote_hostile.slow_children)) == ([], [hostile.id])
+    else:
+        assert slow == [hostile.id]
+    scene.check()
+
+
 @pytest.mark.parametrize("scene", ["below the controller"], indirect=True)
 def test_who_asks_and_does_not_read_the_answers_is_shown_the_door(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusing, "unread_bytes_max", 1 << 20)      # 16 MiB take a while
+    monkeypatch.setattr(refusing, "unread_bytes_max", 1 << 20)      # 16 MiB take a while, all the more on a slow link
+    monkeypatch.setattr(refusing, "forgiven_max", 1 << 30)
     hostile = scene.grow("asks_and_never_reads")
     with pytest.raises((NodeLostError, ramet.ConnectError), match="doesn't read the answers"):
         hostile.call(os.getpid)

@@ -35,3 +35,15 @@ def until(path):
 def size(data):
     """How much came."""
     return len(data)
+
+
+def forgive_no_more():
+    """What is refused of children that are grown from now on isn't forgiven with time."""
+    from ramet.kernel import refusing
+    refusing.forgiven_per_s = 0
+
+
+def slow_children():
+    """The ids of this node's children whose links are read slowly."""
+    from ramet.kernel import start
+    return sorted(id for id, child in start.node.nursery.children.items() if child.link.watcher.slow)

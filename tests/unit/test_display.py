@@ -50,6 +50,26 @@ def test_what_the_programs_own_function_raises_is_not_blamed_on_the_node() -> No
     assert [str(error) for error in errors] == ["mine"]
 
 
+def test_who_sends_more_than_it_was_told_to_is_blamed_before_it_is_refused() -> None:
+    """It is shown slowly here: what has come waits."""
+    may_show = threading.Event()
+    display = a_display([], lambda *_: may_show.wait())
+    blamed: list[tuple[int, int, int]] = []
+    link = SimpleNamespace()
+    link.watcher = SimpleNamespace(blame=lambda link, src, authority, size: blamed.append((src, authority, size)))
+    said = Message(7, 7, OUTPUT, 0, 0, link, b"".join(codec.encode([1, b"x" * 65_000 + b"\n"])))
+    try:
+        for _ in range((1 << 18) // 65_000 + 2):    # its window, and a bit
+            display.take(said)
+        assert blamed == []
+        for _ in range(40):
+            display.take(said)
+        assert 0 < len(blamed) < 40 and set(blamed) == {(7, 7, len(said.body))}
+    finally:
+        may_show.set()
+        display.finish()
+
+
 def test_log_records_have_what_logging_takes(caplog: pytest.LogCaptureFixture) -> None:
     good = {"levelno": 30, "levelname": "WARNING", "name": "theirs", "msg": "%s \x1b[2J\n\tnext", "lineno": 7, "created": 12.5,
             "own": "x", "count": 3, "taskName": None, "thread": 1 << 46}

@@ -9,13 +9,14 @@ from ramet.kernel import compat, compat_late, descent, failures, grow, limits, r
 from ramet.kernel.core import END, MODULE_REQUEST, MODULES
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
-from ramet.kernel.links import Link
+from ramet.kernel.handles import REFUSED
 
 MYPY = False
 if MYPY:
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
     from ramet.kernel.core import Core, Message
+    from ramet.kernel.links import Link
     from ramet.kernel.start import Self
 
 
@@ -35,6 +36,7 @@ def make(node):
     form, kernel = node.kernel
     made = Nursery(node.core, node.cache, {form: stub.HEAD + zlib.compress(kernel)})
     made.close_grace_s = node.config.get("close_grace_s", limits.close_grace_s)
+    node.core.handlers[REFUSED] = made.on_blamed
     return made
 
 
@@ -42,7 +44,7 @@ class Child(object):
     """What a parent keeps of one child."""
 
     def __init__(self, id, name, link):
-        # type: (int, str, Link) -> None
+        # type: (int, str, Any) -> None
         self.id = id
         self.name = name
         self.link = link
@@ -99,6 +101,16 @@ class Nursery(object):
         except ProtocolError:
             self.core.refused += 1
 
+    def on_blamed(self, message):
+        # type: (Message) -> None
+        """[child]: an ancestor has refused too much of what that one sends."""
+        if not self.core.routes.commands(message.authority):
+            self.core.refused += 1
+            return
+        id, = values.decode(message.body)
+        if id in self.children:
+            self.children[id].link.watcher.slow_down()
+
     # ------------------------------------------------------------------ growing
 
     def grow(self, id, plan, config, done, on_form=None, on_question=None):
@@ -115,7 +127,7 @@ class Nursery(object):
         Returns:
             The link to it, which isn't open yet.
         """
-        link = Link(self.core.loop, refusing.Watcher(self.core, id).on_frame, self._lost)
+        link = refusing.ChildLink(self.core, id, self._lost)
         child = self.children[id] = Child(id, plan["name"], link)
         self.losses.descendants.add(id, link, self.core.id)
 

@@ -16,6 +16,7 @@ from ramet.call import Call
 from ramet.kernel import cancelling, proxies, results
 from ramet.kernel.core import CANCEL
 from ramet.kernel.errors import CallTimeout, Error, ProtocolError
+from ramet.kernel.frames import DEAD, ERROR
 from ramet.stream import Stream
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class RequestCall(Call[Any]):
 
     def _reply(self, flags: int, body: Any) -> None:
         """See ``Call``."""
-        if flags or self._answered:
+        if flags & (DEAD | ERROR) or self._answered:
             super()._reply(flags, body)
             return
         state = self.node._state

@@ -130,6 +130,22 @@ def test_it_outlives_its_program_and_serves_the_next(path: Path, how: str, label
 
 
 @old_and_new
+def test_a_large_call_goes_along_with_what_it_is_told(path: Path, label: str) -> None:
+    """It says that it is ours before all of that is written."""
+    with outlived("detach", path, label):
+        for size in (3_000_000, 500_000, 3_000_001):
+            def called(size: int = size) -> bool:
+                with ramet.Tree() as tree:
+                    try:
+                        return tree.attach(str(path)).call(len, b"x" * size) == size
+                    except ramet.ConnectError as error:     # it may not be done with the last program yet
+                        if "another program" not in str(error) and "hasn't ended yet" not in str(error):
+                            raise
+                        return False
+            until(called, "the node doesn't become free")
+
+
+@old_and_new
 def test_what_its_program_had_begun_ends(path: Path, label: str) -> None:
     """Calls in all lanes and streams are ended, on both sides. A thread that a function has started goes on."""
     with outlived("busy", path, label) as program:

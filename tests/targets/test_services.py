@@ -43,6 +43,15 @@ def test_methods_of_an_object_over_there(tree: ramet.Tree, python: str) -> None:
         shelf.find("tea")
 
 
+@pytest.mark.parametrize("size", [70_000, 200_000, 3_000_000])
+def test_large_arguments_and_results(tree: ramet.Tree, size: int) -> None:
+    """A long message's flags aren't those of an error or a loss."""
+    shelf = tree.local().serve("shelf", Shelf, allow="anyone")
+    for value in (b"x" * size, ["y" * size, {"z": b"z" * size}, 1]):
+        shelf.put("large", value)
+        assert shelf.find("large") == value
+
+
 def test_signatures_are_those_over_there(tree: ramet.Tree) -> None:
     shelf = tree.local().serve("shelf", functools.partial(remote_services.stocked, 7), allow="ancestors", methods=["find"])
     assert str(inspect.signature(shelf.find)) == "(name, otherwise=None)" and shelf.find("tea") == 7

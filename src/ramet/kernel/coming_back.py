@@ -27,6 +27,7 @@ class Attachment(Beginning):
     over = False
     said = sending = b""    # what came and isn't taken yet; what is to be written
     asked = False           # it was told what we want
+    welcome = ""            # how it said that it is ours. It may say so before all is written that follows what it was told
     timer = None  # type: Any
 
     def start(self):
@@ -69,17 +70,19 @@ class Attachment(Beginning):
         if not data:
             raise Error("the node at %s has closed the connection: it has just ended, or too many knock" % self.path)
         self.said += data
-        while not self.over and b"\n" in self.said:
+        while not (self.over or self.welcome) and b"\n" in self.said:
             line, _, self.said = self.said.partition(b"\n")
             self._take(line.decode("ascii", "replace"))
-        if not self.over and len(self.said) > line_bytes_max:
+        if not (self.over or self.welcome) and len(self.said) > line_bytes_max:
             raise Error("what answers at %s is no node" % self.path)
 
     def _take(self, line):
         # type: (str) -> None
         words = line.split(" ")
-        if self.asked and line == "ok" and not self.sending:
-            self._up()
+        if self.asked and line in ("ok", "ok guest"):
+            self.welcome = line
+            if not self.sending:
+                self._up()
         elif self.asked and words[0] == "no:":
             raise Error("the node at %s can't be attached now: %s" % (self.path, line[4:]))
         elif self.asked or len(words) != 4 or words[0] != "RAMET-KEPT":
@@ -102,13 +105,15 @@ class Attachment(Beginning):
             if error.errno not in (errno.EAGAIN, errno.EINTR):
                 self.sending = b""      # why is in what can be read
         self.loop.watch_write(self.fd_in, (lambda: self._guarded(self._write)) if self.sending else None)
+        if self.welcome and not self.sending:
+            self._up()
 
     def _up(self):
         # type: () -> None
         self.over = True
         self.timer.cancel()
         self.loop.forget(self.fd_in)
-        self.process = Kept(self.pid)
+        self.process = Kept(self.pid if self.welcome == "ok" else 0)    # a guest ends nobody
         self._reached("kernel")
         fd, self.fd_in = self.fd_in, -1
         self.on_up(self.process, fd, fd, self.said)

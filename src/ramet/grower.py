@@ -7,6 +7,7 @@ thread-safe.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,22 @@ def _planned(connector: Connector, args: Sequence[Any], options: Mapping[str, An
     if isinstance(connector, Mapping):
         plan = check_plan({key: value for key, value in connector.items() if key != "again"})
     else:
-        plan = check_plan((registry.find(connector) if isinstance(connector, str) else connector)(*args, **options))
+        plan = check_plan(_made(connector, args, options))
     return {**plan, "again": functools.partial(_planned, connector, args, options)}
+
+
+def _made(connector: str | Callable[..., Plan], args: Sequence[Any], options: Mapping[str, Any]) -> Plan:
+    """A connector's plan. Raises TypeError: the text names the option that there is none of, and those that there are."""
+    function = registry.find(connector) if isinstance(connector, str) else connector
+    try:
+        return function(*args, **options)
+    except TypeError:
+        parameters = inspect.signature(function).parameters
+        unknown = [key for key in options if key not in parameters]
+        if not unknown or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+            raise
+        of = connector if isinstance(connector, str) else "this connector"
+        raise TypeError(f"there is no option {unknown[0]!r} of {of}; there are {', '.join(parameters)}") from None
 
 
 def _steps(text: str, retry: Retry | None, more: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:

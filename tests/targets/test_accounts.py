@@ -107,6 +107,14 @@ def test_no_python_there(tree: Tree, accounts: Accounts, how: str) -> None:
         getattr(free, how)(accounts.other, python="/no/such/python3").wait(30)
 
 
+def test_su_with_a_shell_that_is_not_there(tree: Tree, accounts: Accounts) -> None:
+    with pytest.raises(ConnectError, match="shell can't be run") as caught:
+        tree.su(accounts.other, shell="/no/such/shell").wait(30)
+    assert caught.value.stage == "escalate" and "shell=" in caught.value.remedy
+    with pytest.raises(PythonNotFoundError, match="python="):
+        tree.su(accounts.other, shell="/bin/sh", python="/no/such/python3").wait(30)
+
+
 @pytest.mark.parametrize("how", ["sudo", "su"])
 def test_login(tree: Tree, accounts: Accounts, how: str) -> None:
     needs.program(how)

@@ -10,7 +10,7 @@ import pytest
 
 from ramet import AuthenticationError, ClosedError, ConnectError, Node, PythonNotFoundError, Tree
 from ramet.testing import check_connector
-from support import remote
+from support import needs, remote
 from support.watch import Watch
 from targets.accounts import Accounts
 from targets.elsewhere import SudoRs, with_polkit
@@ -124,6 +124,17 @@ def test_pkexec_and_a_python_that_only_root_may_run(tree: Tree, accounts: Accoun
             pkexec(tree, accounts, accounts.free, python=str(python)).wait(60)
         assert caught.value.stage == "find-python" and "python=['env', PATH]" in caught.value.remedy
         assert pkexec(tree, accounts, accounts.free, python=["env", str(python)]).call(remote.whoami) == "root"
+
+
+def test_pkexec_where_there_is_no_bus(tree: Tree, accounts: Accounts) -> None:
+    needs.program("pkexec")
+    alone = ["unshare", "-m", "--propagation", "private", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
+    user = ["setpriv", "--reuid", accounts.free, "--regid", accounts.free, "--init-groups", "--reset-env", "env",
+            "SHELL=/bin/bash"]  # fmt: skip
+    node = tree.command([*alone, *user], python=PYTHON, cwd="/")
+    with pytest.raises(ConnectError, match="polkit can't be reached") as caught:
+        node.pkexec(python=PYTHON).wait(60)
+    assert caught.value.stage == "escalate" and "system bus" in caught.value.remedy
 
 
 def test_pkexec_ended_from_outside(tree: Tree, accounts: Accounts) -> None:

@@ -45,6 +45,12 @@ def write(folder: Path, name: str = "cli_script_one.py", text: str = SCRIPT) -> 
     ("local/ssh:web1", "local:/ssh:web1"),
     ("local?python=python3.12", "local?python=python3.12"),
     ("localhost", "ssh://localhost"),
+    ("web1:22/local:", "ssh://web1:22/local:"),
+    ("user@web1:x", "ssh://user@web1:x"),
+    ("web1:22:22", "ssh://web1:22:22"),
+    ("fe80::1", "ssh://fe80::1"),
+    ("[fe80::1]:22", "ssh://[fe80::1]:22"),
+    ("dokcer:app/local:", "dokcer:app/local:"),     # so that it is said that there is no such connector
 ])  # fmt: skip
 def test_a_bare_name_is_a_host_for_ssh(typed: str, spec: str) -> None:
     assert full_spec(typed) == spec

@@ -140,6 +140,22 @@ def test_a_broken_plan_is_refused(broken: Plan) -> None:
         tree.grow(broken)
 
 
+def test_an_option_that_there_is_none_of(added: None) -> None:
+    there = "python, env, cwd, name, connect_timeout_s"
+    with Tree() as tree:
+        with pytest.raises(TypeError, match=f"^there is no option 'colour' of local; there are {there}$"):
+            tree.grow("local", colour="red")
+        with pytest.raises(TypeError, match="there is no option 'password' of docker") as caught:
+            tree.docker("app", password="hunter2")
+        assert "hunter2" not in str(caught.value)
+        with pytest.raises(ValueError, match="^'telegraph:paris.colour=red': telegraph: there is no option 'colour' of telegraph"):
+            tree.connect("telegraph:paris?colour=red")
+        with pytest.raises(TypeError, match="there is no option 'colour' of this connector; there are station"):
+            tree.grow(telegraph, "paris", colour="red")
+        with pytest.raises(TypeError, match="missing"):
+            tree.grow("ssh")
+
+
 def test_what_a_spec_makes_of_options() -> None:
     steps = dict(parse("sudo:db?login=yes&preserve_env=A%20B/unshare:net%20uts?map_root=no/docker?image=img%3A1/lxd:c?uid=5"))
     assert steps["sudo"] == {"username": "db", "login": True, "preserve_env": ["A", "B"]}

@@ -98,10 +98,12 @@ def _to_stderr(node: ramet.Node, stream: int, line: str) -> None:
 
 
 def full_spec(text: str) -> str:
-    """What a user types for a host, as ``Tree.connect`` takes it: a bare name is a host for ssh."""
+    """What a user types for a host, as ``Tree.connect`` takes it: a bare name is a host for ssh, with a port maybe."""
     first = re.split("[:/?]", text, maxsplit=1)[0]
     if first not in registry.names():
-        return "ssh://" + text
+        name, _, port = re.split("[/?]", text, maxsplit=1)[0].partition(":")
+        mistyped = "@" not in name and re.fullmatch("[A-Za-z][^:]*", port)      # no port: a connector that there isn't
+        return text if mistyped else "ssh://" + text
     return text if text[len(first):len(first) + 1] in (":", "?") else f"{first}:{text[len(first):]}"
 
 

@@ -50,6 +50,6 @@ _EXITS = exits("find-python", [126, 127, 1], [
     ("ConnectError", "Unknown user|^User [^\n]{1,200} does not exist|not found in password|getpwnam",
      "there is no such account", "check username="),
     ("ConnectError", "setuid root|pkexec must be", "pkexec can't become another user here", "see that it is setuid root"),
-    ("ConnectError", "polkit|PolicyKit|D-?Bus|StartServiceByName",
+    ("ConnectError", "polkit|PolicyKit|D-?Bus|StartServiceByName|Error getting authority",
      "polkit can't be reached", "see that its daemon and the system bus run"),
 ])  # fmt: skip

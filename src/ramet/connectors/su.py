@@ -61,4 +61,6 @@ _EXITS = exits("escalate", 1, [
     ("ConnectError", "setuid|must be (run|suid)|[Cc]annot set (user|group) ?id|Operation not permitted",
      "su can't become another user here", "see that it is setuid root, and that the file system isn't mounted nosuid"),
     ("ConnectError", "(invalid|unrecognized) option", "su doesn't take its options", "see su_args="),
+]) + exits("escalate", [126, 127], [
+    ("ConnectError", "^su: failed to execute ", "the account's shell can't be run", "give another one: shell=\"/bin/sh\""),
 ])  # fmt: skip

@@ -148,7 +148,7 @@ def test_an_option_that_there_is_none_of(added: None) -> None:
         with pytest.raises(TypeError, match="there is no option 'password' of docker") as caught:
             tree.docker("app", password="hunter2")
         assert "hunter2" not in str(caught.value)
-        with pytest.raises(ValueError, match="^'telegraph:paris.colour=red': telegraph: there is no option 'colour' of telegraph"):
+        with pytest.raises(ValueError, match="^'telegraph:paris.colour=red': telegraph: there is no option 'colour'"):
             tree.connect("telegraph:paris?colour=red")
         with pytest.raises(TypeError, match="there is no option 'colour' of this connector; there are station"):
             tree.grow(telegraph, "paris", colour="red")

@@ -99,6 +99,12 @@ class Growth(Beginning):
     closed = False      # the program has closed its side of the link
     ready = False       # marker 2 was seen
 
+    def __init__(self, *args, **more):
+        # type: (*Any, **Any) -> None
+        Beginning.__init__(self, *args, **more)
+        self.said = dialogue.Tail(limits.tail_bytes_max)        # on stdout, before the markers
+        self.asked = dialogue.Tail(limits.tail_bytes_max)       # on the terminal
+
     def start(self):
         # type: () -> None
         """Begin. Any thread."""
@@ -134,8 +140,6 @@ class Growth(Beginning):
     def _begin(self):
         # type: () -> None
         self.began = self.loop.now()
-        self.said = dialogue.Tail(limits.tail_bytes_max)        # on stdout, before the markers
-        self.asked = dialogue.Tail(limits.tail_bytes_max)       # on the terminal
         self.plan = plan = settling.settled(self.plan)
         self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)
         with spawn.starting:

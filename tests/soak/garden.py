@@ -173,8 +173,6 @@ class Garden:
         try:
             node.wait(HANG_S)
             plot.pids = node.start(remote_soak.pids).result(timeout=HANG_S)
-            # An import that is cancelled in one lane may fail another lane's, too: KeyError. What is called is imported here.
-            node.start(remote_stress.quick, 0).result(timeout=HANG_S)
         except BaseException:
             with contextlib.suppress(ramet.Error):
                 node.kill()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 
 import pytest
 
 from ramet.kernel import compat_late, jobs
 from ramet.kernel.calls import Interrupt
+from support import kernel_shim, pythons
+
+#: Those that can raise an exception in another thread.
+LABELS = [label for label, _ in pythons.interpreters() if not label.startswith("pypy")]
 
 
 class Raised:
@@ -17,10 +22,10 @@ class Raised:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[bool] = []
-        monkeypatch.setattr(compat_late, "raise_in_thread", self)
+        monkeypatch.setattr(compat_late, "raiser", lambda: self)
 
-    def __call__(self, thread: int, error: type[BaseException] | None) -> bool:
-        assert thread == threading.get_ident()
+    def __call__(self, thread: int, error: type[BaseException] | None, frame: FrameType | None = None) -> bool:
+        assert thread == threading.get_ident() and frame is not sys._getframe()
         self.done.append(error is Interrupt)
         return True
 
@@ -66,7 +71,7 @@ def test_a_thread_that_leaves_too_late_waits_until_it_was_sent(monkeypatch: pyte
     def sleep(seconds: float) -> None:
         if not job.sent and len(waits) == 3:
             raised(job.thread, Interrupt)   # the other thread, which has the permit, goes on
-            job.sent = True
+            job.interrupted = job.sent = True
         waits.append(seconds)
     monkeypatch.setattr(time, "sleep", sleep)
 
@@ -75,3 +80,125 @@ def test_a_thread_that_leaves_too_late_waits_until_it_was_sent(monkeypatch: pyte
         job.permit.pop()    # the other thread is about to send it
     job.enter(fn, [], {}, {})
     assert len(waits) == 6 and raised.done == [True, False]
+
+
+def test_a_thread_that_leaves_takes_the_permit_that_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other thread has found it importing, and sends nothing: to wait for that would be to wait for ever."""
+    raised = Raised(monkeypatch)
+    job = a_job()
+    monkeypatch.setattr(time, "sleep", lambda _: job.permit.append(True))
+
+    def fn() -> None:
+        job.cancelled = True
+        job.permit.pop()    # the other thread looks
+    job.enter(fn, [], {}, {})
+    assert raised.done == [] and not job.interrupted
+
+
+ONE_FRAME = """
+import sys, threading
+from ramet.kernel import compat_late
+begun, go, caught = threading.Event(), threading.Event(), []
+
+class Raised(BaseException):
+    pass
+
+def other():
+    try:
+        begun.set()
+        go.wait()
+        while True:
+            pass
+    except Raised:
+        caught.append(True)
+thread = threading.Thread(target=other)
+thread.start()
+begun.wait()
+send, number = compat_late.raiser(), thread.ident
+while sys._current_frames()[number].f_code is other.__code__:
+    pass        # until it waits: deeper in that than in its own frame
+print(send(number, Raised, sys._getframe()))
+print(send(12345, Raised, sys._getframe()))
+go.set()
+while not send(number, Raised, sys._current_frames()[number]):
+    pass
+thread.join()
+print(caught == [True])
+print(send(number, Raised, sys._getframe()))
+"""
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_it_is_sent_to_one_frame_only(label: str) -> None:
+    """What a thread was seen in, it may have left: another frame isn't meant, nor is another thread, nor one that has ended."""
+    said = kernel_shim.run(dict(pythons.interpreters())[label], ONE_FRAME)
+    assert said.split() == ["False", "False", "True", "False"]
+
+
+IMPORTING = """
+import sys, threading
+from types import ModuleType
+from ramet.kernel import jobs
+from ramet.kernel.calls import Interrupt
+from _frozen_importlib import ModuleSpec
+begun, go, caught = threading.Event(), threading.Event(), []
+
+class Held(object):
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name == "held" else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        begun.set()
+        go.wait()
+sys.meta_path.insert(0, Held())
+
+def first():
+    import held
+
+def second():
+    import held
+    while True:
+        pass
+
+def call():
+    try:
+        job.enter(second, (), {}, {})
+    except Interrupt:
+        caught.append(True)
+
+class Of(object):
+    pass
+Of.core = Of.threads = Of
+job = jobs.ThreadJob(Of, None, "*")
+one, other = threading.Thread(target=first), threading.Thread(target=call)
+one.start()
+begun.wait()
+other.daemon = True
+other.start()
+
+def waits():
+    frame = sys._current_frames().get(other.ident)
+    return frame and frame.f_code.co_name == "acquire" and "_bootstrap" in frame.f_code.co_filename
+while not waits():
+    pass
+job.cancelled = True
+job.interrupt()
+print(job.interrupted, job.permit)
+go.set()
+while not job.interrupted:
+    job.interrupt()
+one.join()
+other.join()
+print(caught)
+import held
+"""
+
+
+@pytest.mark.parametrize("label", [label for label in LABELS if label != "2.7"])
+def test_a_thread_that_waits_for_an_import_is_not_interrupted_in_that(label: str) -> None:
+    """It would leave the import system with a lock held, or with a note that it waits; in 2.7 that is no Python code."""
+    said = kernel_shim.run(dict(pythons.interpreters())[label], IMPORTING)
+    assert said.splitlines() == ["False [True]", "[True]"]

@@ -10,6 +10,7 @@ import sys
 from ramet.kernel import compat, values
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import DEAD, ERROR
+from ramet.kernel.importer import find_class
 
 MYPY = False
 if MYPY:
@@ -41,12 +42,7 @@ def resolve(target):
         import functools
         return functools.partial(resolve(target[0]), *target[1], **target[2])
     module, _, path = target.partition(":")
-    module = compat.renamed.get(module, module)
-    __import__(module)      # also one that is there: another thread may be just importing it
-    found = sys.modules[module]
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found
+    return find_class(module, path)
 
 
 class Calls(object):
@@ -122,10 +118,14 @@ class Calls(object):
 
     def _on_signal(self, _, frame):
         # type: (Any, Any) -> None
-        """Interrupt the function, but not what it has called in the kernel: ``cancelling`` tries again."""
+        """Interrupt the function, but not what it has called in the kernel, nor the import system, whose locks it would
+        keep from being released: ``cancelling`` tries again.
+        """
         compat.urgent(frame)
+        code = frame.f_code
         if self.running and self.current is self.interrupted and (
-                frame.f_code.co_name in ("_enter", "write") or frame.f_globals.get("__name__", "")[:13] != "ramet.kernel."):
+                code.co_name in ("_enter", "write", "content")
+                or code.co_filename[:13] not in ("ramet/kernel/", "<frozen impor")):
             self.interrupted = None
             raise Interrupt
 

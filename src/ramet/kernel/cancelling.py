@@ -29,6 +29,9 @@ if MYPY:
 retry_first_s = 0.02
 retry_last_s = 0.5
 
+# And while the import system is at work for it, which isn't interrupted: what it imports is, in between.
+retry_import_s = 0.003
+
 # How long a cancelled call may go on before it is reported as stuck: exit handlers and ``finally`` take their time.
 stuck_after_s = 1.0
 
@@ -200,5 +203,6 @@ class Ending(object):
             self.told = True
             self.core.tell(0, STUCK, [job.message.src, job.message.reply_to, job.lane or "main", job.why()])
         if not over or self.processes and not self.killed:
-            self.pause_s = min(self.pause_s * 2, retry_last_s)
+            importing = job.importing and not over and not self.told
+            self.pause_s = retry_import_s if importing else min(self.pause_s * 2, retry_last_s)
             self.core.loop.call_later(self.pause_s, self._again)

@@ -279,14 +279,20 @@ def install(cache, fetch):
 
 def find_class(module, qualname):
     # type: (str, str) -> Any
-    """What a module holds under a dotted name, by the module's name on the wire. The module is imported.
+    """What a module holds under a dotted name, by the module's name on the wire. The module is imported, and packages above
+    it before: it is whole, also where other threads import it, too, and are interrupted in that.
 
     Raises:
         ImportError, AttributeError: there is no such module or name.
     """
-    module = compat.local_module(module)
-    __import__(module)
-    found = sys.modules[module]  # type: Any
+    path = ""
+    for name in compat.local_module(module).split("."):
+        path += name
+        for _ in range(99):     # a thread that waited for another one's import is given what failed there: half a module
+            found = __import__(path, None, None, ["__name__"])  # type: Any
+            if found is sys.modules.get(path):
+                break
+        path += "."
     for name in qualname.split("."):
         found = getattr(found, name)
     return found

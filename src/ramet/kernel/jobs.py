@@ -2,12 +2,15 @@
 
 A ``Job`` is told to end by ``cancelling``, from another thread than its own. Must not know of subprocesses or messages.
 
-How a thread is interrupted: by an exception that the interpreter raises in it at its next bytecode. Where that is can't be
-seen beforehand, so it must be sure that it is in the function that was called, and neither in ramet's own code, which holds
-locks, nor in the next call. Therefore each job has a *permit*, a list that holds one item while the thread is in that
-function; who takes the item out (``list.pop`` is one step) has the right to go on: the thread, out of the function, or the
-other one, to send the exception. It is sent once at most. A thread that comes too late waits until it was sent, and takes
-what hasn't been raised yet back. That may be interrupted itself, by that one exception: then it is done again.
+How a thread is interrupted: by an exception that the interpreter raises in it at its next bytecode. It must be sure that it
+is in the function that was called, and neither in ramet's own code, which holds locks, nor in the next call. Therefore each
+job has a *permit*, a list that holds one item while the thread is in that function; who takes the item out (``list.pop`` is
+one step) has the right to go on: the thread, out of the function, or the other one, to send the exception. It is sent once at
+most. A thread that comes too late waits until it was sent, and takes what hasn't been raised yet back. That may be
+interrupted itself, by that one exception: then it is done again.
+
+Nor may it be in the import system, whose locks would stay held. A module's code may be interrupted: the import system cleans
+up behind that. So it is sent only to the very frame that was seen to be none of the import system's; else another time.
 """
 import sys
 import time
@@ -25,11 +28,16 @@ if MYPY:
 MAIN_LANE = ""
 
 
+# How often in a row a thread is looked at, which may go on from one frame to another meanwhile.
+LOOKS = 10
+
+
 class Job(object):
     """One call that runs, or waits for its turn in another lane than the main one.
 
     Attributes:
         goes_on: it runs on when ``enter`` has returned.
+        importing: it wasn't interrupted since the import system was at work for it.
         interrupts: it may be interrupted at all.
         holds_own_only: no subprocess is its own that was there before it began.
         lane: its name; "" is the main lane.
@@ -44,6 +52,7 @@ class Job(object):
 
     goes_on = False
     holds_own_only = False
+    importing = False
     interrupts = True
 
     def __init__(self, calls, message, lane):
@@ -158,6 +167,8 @@ class MainJob(Job):
                 notice_swallowed(calls)
         self.interrupted = calls.interrupted is not self.message
         if calls.running and not self.interrupted:
+            frame = sys._current_frames().get(compat.main_thread_id)
+            self.importing = frame is not None and compat_late.is_importing(frame)
             compat.signal_main(compat.signal.SIGURG)
 
     def leave(self):
@@ -230,12 +241,23 @@ class ThreadJob(Job):
         """See the module's text."""
         if self.interrupted:
             return
+        send = compat_late.raiser()     # before the permit is taken: this imports, and the thread may be doing that, too
         try:
             self.permit.pop()
         except IndexError:
             return      # it isn't in the function now
-        self.interrupted = compat_late.raise_in_thread(self.thread, Interrupt)
-        self.sent = True
+        if not send:
+            self.sent = True
+            return
+        for _ in range(LOOKS):
+            frame = sys._current_frames().get(self.thread)
+            self.importing = frame is not None and compat_late.is_importing(frame)
+            if frame is None or self.importing:
+                break
+            if send(self.thread, Interrupt, frame):
+                self.interrupted = self.sent = True
+                return
+        self.permit.append(True)    # another time
 
     def _leave_for_good(self):
         # type: () -> None
@@ -248,17 +270,20 @@ class ThreadJob(Job):
         """See ``Job``. Who has left already is told False: what a generator does to clean up may call ramet, too."""
         if self.away:
             return False
-        try:
-            self.permit.pop()
-            self.away = True
-            return True
-        except IndexError:
-            while not self.sent and self.cancelled:
-                time.sleep(0)       # a moment: the other one is just about it
-            for _ in range(2):
-                time.sleep(0)       # where the interpreter looks: now it is raised, if it hasn't been
-            compat_late.raise_in_thread(self.thread, None)
-            return False
+        while True:
+            try:
+                self.permit.pop()
+                self.away = True
+                return True
+            except IndexError:
+                if self.sent or not self.cancelled:
+                    break
+            time.sleep(0)       # a moment: the other one is just about it, or gives the permit back
+        for _ in range(2):
+            time.sleep(0)       # where the interpreter looks: now it is raised, if it hasn't been
+        if self.interrupted:
+            compat_late.raiser()(self.thread, None)
+        return False
 
     def back(self, left):
         # type: (bool) -> None

@@ -1,0 +1,17 @@
+"""Functions that tests call in nodes, about what imports there, on every Python from 2.7 on."""
+import sys
+
+
+def waiting():
+    """How many threads wait in the import system, for what another one imports."""
+    return sum(frame.f_code.co_filename[:17] == "<frozen importlib" for frame in sys._current_frames().values())
+
+
+def load(name):
+    """Import a module, where that can be interrupted; the module of the function that is called is imported before."""
+    __import__(name)
+
+
+def old():
+    """Whether there is one lock for all imports, for which also who only looks would have to wait."""
+    return sys.version_info[0] == 2

@@ -165,13 +165,13 @@ def test_at_every_depth(node: ramet.Node) -> None:
     until(lambda: node._tree.nodes == [node], "the children don't end")
 
 
-STUCK = [(remote_cancel.swallow, None), (remote_cancel.take_the_signal, None), (remote_cancel.sleep_long, ramet.ANY)]
+STUCK = [(remote_cancel.swallow, None), (remote_cancel.take_the_signal, None), (remote_cancel.wait_in_one_piece, ramet.ANY)]
 
 
 @pytest.mark.parametrize(("way", "lane"), STUCK, ids=lambda value: getattr(value, "__name__", ""))
 def test_what_goes_on_is_reported_as_stuck(node: ramet.Node, way: Callable[..., object], lane: str | None) -> None:
     """Its caller is free at once all the same; when it has ended, it isn't stuck any more."""
-    call = begun(node.options(lane=lane), way, 3)
+    call = begun(node.options(lane=lane), way)
     assert call.cancel()
     error = call.exception(timeout=0)
     assert isinstance(error, ramet.CallCancelled) and not error.stuck
@@ -179,5 +179,6 @@ def test_what_goes_on_is_reported_as_stuck(node: ramet.Node, way: Callable[..., 
     assert error.stuck.startswith("lane main: " if lane is None else "lane *: ")
     assert ("SIGURG" in error.stuck) == (way is remote_cancel.take_the_signal)
     assert node.stats()["stuck"] == 1
+    node.options(lane="watch").call(remote_cancel.tell)
     ended_by_itself(node)
     assert node.stats()["stuck"] == 0 and node.call(remote_cancel.note, "next") == "next"

@@ -9,6 +9,8 @@ import ramet
 
 LOG = []
 PIPES = []
+TOLD = []
+STOPS = []
 
 
 def note(word):
@@ -21,7 +23,14 @@ def noted():
 
 
 def forget():
-    del LOG[:]
+    del LOG[:], TOLD[:]
+
+
+def tell():
+    """Let what can't be interrupted come to its end."""
+    TOLD.append(True)
+    if STOPS:
+        os.write(STOPS[1], b"!")
 
 
 def begin():
@@ -142,34 +151,33 @@ def run_stubborn():
         del process
 
 
-def swallow(seconds):
+def swallow():
     """Catch whatever comes, and go on."""
-    end = time.time() + seconds
     begin()
-    while time.time() < end:
+    while not TOLD:
         try:
-            while time.time() < end:
+            while not TOLD:
                 time.sleep(0.001)
         except:  # noqa: E722
             LOG.append("swallowed")
 
 
-def take_the_signal(seconds):
+def take_the_signal():
     import signal
     before = signal.signal(signal.SIGURG, lambda *_: None)
-    end = time.time() + seconds
     begin()
     try:
-        while time.time() < end:
+        while not TOLD:
             time.sleep(0.01)
     finally:
         signal.signal(signal.SIGURG, before)
 
 
-def sleep_long(seconds):
-    """In one piece: a thread can't be interrupted in it."""
+def wait_in_one_piece():
+    """In one system call: a thread can't be interrupted in it."""
+    STOPS[:] = os.pipe()
     begin()
-    time.sleep(seconds)
+    os.read(STOPS[0], 1)
 
 
 def reap(pid):

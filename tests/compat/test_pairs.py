@@ -61,7 +61,7 @@ def report(controller: str, python: str) -> dict[str, dict[str, str | None]]:
         env["PYTHONPATH"] = os.pathsep.join(map(str, (TOP / "src", TOP / "tests", folder, packages)))
         argv = [python, str(Path(__file__).with_name("pair_controller.py"))]
         argv += [json.dumps(one) for one in pythons.everywhere()]
-        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50)
+        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0 and not done.stderr, f"status {done.returncode}: {done.stderr}"
     said: dict[str, dict[str, str | None]] = json.loads(done.stdout)
     return said

@@ -86,7 +86,7 @@ def unordered(value: Any) -> Any:
     return collections.deque(map(unordered, value)) if type(value) is collections.deque else value
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(everything)
 def test_what_is_sent_comes_back(echo: tuple[str, Echo], value: Any) -> None:
     label, other = echo

@@ -75,13 +75,13 @@ names = st.sampled_from([b"\xa5Color", b"\xa6Record", b"\xa5Point", b"\xa3RED", 
                          bytes([0xA0 | 20]) + b"values_corpus_module"[:20], dumps(values_corpus.__name__)])  # fmt: skip
 
 
-@settings(SETTINGS, max_examples=1500)
+@settings(SETTINGS, max_examples=500)
 @given(st.lists(heads | marks | names | st.binary(max_size=3), max_size=40).map(b"".join))
 def test_garbage_that_looks_like_values(data: bytes) -> None:
     agree(data)
 
 
-@settings(SETTINGS, max_examples=1000)
+@settings(SETTINGS, max_examples=500)
 @given(st.data())
 def test_mutations_of_real_values(data: st.DataObject) -> None:
     real = data.draw(st.sampled_from(SAMPLES))

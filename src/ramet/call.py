@@ -167,7 +167,7 @@ class Call(concurrent.futures.Future[T]):
     @sheltered
     def _wait(self, timeout: float | None) -> float | None:
         """Wait by reading the link ourselves where that is possible: two thread switches less."""
-        if self._answered:
+        if self._answered or self._state == "FINISHED":     # the latter: its callbacks are being called, one of which asks
             return timeout
         core = self.node._tree._core
         job = getattr(core.threads, "job", None)

@@ -178,6 +178,16 @@ def test_a_call_is_a_future(node: ramet.Node) -> None:
     assert sorted(call.result() for call in concurrent.futures.as_completed(calls)) == [0, 1, 2, 3, 4]
 
 
+def test_a_callback_may_ask_for_what_it_is_told_of(node: ramet.Node) -> None:
+    """Also when the thread that calls it waits for another call, and reads the link meanwhile."""
+    node.wait()
+    found = []
+    call = node.start(time.sleep, 0.1)
+    call.add_done_callback(lambda call: found.append((call.result(), call.exception())))
+    assert node.start(remote.add, 1).result() == 1
+    assert found == [(None, None)]
+
+
 def test_result_bounds_the_wait_only(node: ramet.Node) -> None:
     call = node.start(remote.sleep, 0.5)
     with pytest.raises(concurrent.futures.TimeoutError):

@@ -46,7 +46,8 @@ GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidd
 CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "offspring", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
-TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "template")
+TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "forked", "spare",
+            "template")  # fmt: skip
 # What sends the items of streams, and what their receiver needs of long messages.
 STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
 # What looks after neighbours.

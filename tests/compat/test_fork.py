@@ -1,16 +1,19 @@
 """Forks from a template, with every Python: modules are there, nothing else is shared, and they end as nodes do."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import ramet
-from support import needs, pythons, remote, remote_async, remote_fork
+from support import leaks, needs, pythons, remote, remote_async, remote_fork, remote_small
 from support.eventually import all_end, until
 
 PRELOAD = ["support.remote_fork", "json"]
@@ -19,8 +22,34 @@ NODES = pythons.labels([python.label for python in pythons.everywhere()])
 
 @pytest.fixture
 def tree() -> Iterator[ramet.Tree]:
-    with ramet.Tree() as tree:
+    with ramet.Tree(keepalive_s=None) as tree:      # whose parts would come to templates at any time
         yield tree
+
+
+class Waiting:
+    """Finds the spare of a template."""
+
+    def __init__(self, fork: ramet.Node) -> None:
+        assert fork.parent is not None
+        fork.call(remote.add, 1)    # no more modules come to the template then, by which its spare would be stale
+        self.template = fork.parent
+        self.pid = self.template.facts["pid"]
+        self.known = {*self.template.call(remote_fork.relatives), fork.facts["pid"]}
+
+    def children(self, of: int) -> set[int]:
+        return {process.pid for process in leaks.processes() if process.parent == of and process.state != "Z"}
+
+    def spare(self) -> tuple[int, int]:
+        """The process ids of a spare that wasn't there before, and of its guardian."""
+        found: list[tuple[int, int]] = []
+
+        def look() -> object:
+            found.extend((spare, guardian) for spare in self.children(self.pid) - self.known
+                         for guardian in self.children(spare))
+            return found
+        until(look, "no spare")
+        self.known.add(found[0][0])
+        return found[0]
 
 
 @pytest.mark.parametrize("label", NODES)
@@ -46,8 +75,18 @@ def test_forks_have_the_modules_and_share_nothing_else(tree: ramet.Tree, label: 
     before = forks[2].call(remote_fork.descriptors)
     forks.append(grower.fork(preload=PRELOAD, python=python))
     forks[3].wait()
+    assert forks[0].call(remote_fork.chance) != forks[3].call(remote_fork.chance)
     assert forks[2].call(remote_fork.descriptors) == before and len(forks[3].call(remote_fork.descriptors)) <= len(before)
+    waiting = Waiting(forks[0])
+    waiting.known.update(fork.facts["pid"] for fork in forks)
+    spare, _ = waiting.spare()
+    forks.append(grower.fork(preload=PRELOAD, python=python, name="spared"))
+    assert forks[4].call(remote_fork.facts) == facts | {
+        "pid": spare, "pgid": spare, "sid": spare, "id": forks[4].id, "name": "spared"}
+    assert len(forks[4].call(remote_fork.descriptors)) <= len(before)
+    assert forks[4].call(remote_fork.late) == 42 and forks[4].call(remote_fork.count, 1) == [1]
     pids = [fork.facts["pid"] for fork in (*forks, template)]
+    pids += waiting.spare()
     tree.close()
     assert all_end(*pids)
 
@@ -108,3 +147,72 @@ def test_what_cannot_be_a_template(tree: ramet.Tree) -> None:
     with pytest.raises(ValueError):
         tree.fork(name="no/name")
     assert tree.fork().call(remote.add, 1) == 1
+
+
+def test_what_the_template_has_done_since_reaches_forks(tree: ramet.Tree) -> None:
+    """A call in it, and modules that it got: a spare that was forked before is not given to anybody."""
+    waiting = Waiting(tree.fork(preload=PRELOAD))
+    stale, _ = waiting.spare()
+    assert waiting.template.call(remote_fork.count, 5) == [5]
+    fork = tree.fork(preload=PRELOAD)
+    assert fork.call(remote_fork.count, 6) == [5, 6] and fork.facts["pid"] != stale
+    waiting.known.add(fork.facts["pid"])
+    stale, _ = waiting.spare()
+    tree._shipper.for_call(waiting.template, remote_small.__name__)
+    fork = tree.fork(preload=PRELOAD)
+    assert fork.call(remote_small.echo, 1) == 1 and fork.facts["pid"] != stale
+    assert all_end(stale)
+
+
+@pytest.mark.parametrize("victims", ["spare", "guardian", "both"])
+def test_a_spare_that_is_killed_while_it_waits(tree: ramet.Tree, victims: str) -> None:
+    waiting = Waiting(tree.fork(preload=PRELOAD))
+    spare, guardian = waiting.spare()
+    for pid in {"spare": [spare], "guardian": [guardian], "both": [guardian, spare]}[victims]:
+        with contextlib.suppress(ProcessLookupError):       # the one goes with the other
+            os.kill(pid, signal.SIGKILL)
+    assert all_end(spare, guardian)
+    fork = tree.fork(preload=PRELOAD)
+    assert fork.call(remote.add, 1) == 1
+    waiting.known.add(fork.facts["pid"])
+    assert waiting.spare()
+
+
+@pytest.mark.parametrize("end", [ramet.Node.close, ramet.Node.kill, lambda node: os.kill(node.facts["pid"], signal.SIGKILL)],
+                         ids=["closed", "killed", "SIGKILL"])
+def test_a_spare_goes_with_its_template(tree: ramet.Tree, end: Callable[[ramet.Node], None]) -> None:
+    waiting = Waiting(tree.fork(preload=PRELOAD))
+    pids = waiting.spare()
+    end(waiting.template)
+    assert all_end(*pids)
+
+
+def test_a_spare_goes_with_the_program() -> None:
+    """It is killed, and its template with it: neither tells anybody."""
+    before = leaks.processes()
+    program = ("import os, signal, ramet\ntree = ramet.Tree()\nfork = tree.fork()\nprint(fork.call(os.getppid), flush=True)\n"
+               "signal.pause()")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        template = int(process.stdout.readline())
+        until(lambda: len([one for one in leaks.processes() if one.parent == template]) == 3, "guardian, fork, spare")
+        process.kill()
+        os.kill(template, signal.SIGKILL)
+    until(lambda: not leaks.processes() - before, "something is left")
+
+
+def test_a_fork_that_is_closed_at_once_is_gone(tree: ramet.Tree) -> None:
+    waiting = Waiting(tree.fork(preload=PRELOAD))
+    for _ in range(5):
+        tree.fork(preload=PRELOAD).close()
+    until(lambda: len(tree.nodes) == 2, "nodes are left")
+    until(lambda: len(waiting.children(waiting.pid) - waiting.known) == 1, "processes other than the spare are left")
+
+
+def test_calls_that_are_sent_ahead_to_a_spare(tree: ramet.Tree) -> None:
+    """More of them than its socket takes at once."""
+    Waiting(tree.fork(preload=PRELOAD)).spare()
+    fork = tree.fork(preload=PRELOAD)
+    sizes = [7000] * 300 + [3_000_000, 20_000_000]
+    calls = [fork.start(len, b"x" * size) for size in sizes]
+    assert [call.result() for call in calls] == sizes

@@ -1,5 +1,6 @@
 """What tests call in forks; preloaded by their template."""
 import os
+import random
 import sys
 import threading
 import time
@@ -21,6 +22,16 @@ def facts():
     return {"loaded in": LOADED_IN, "pid": os.getpid(), "ppid": os.getppid(), "pgid": os.getpgrp(), "sid": os.getsid(0),
             "id": here.id, "name": here.name, "parent": here.parent.id, "threads": threading.active_count(),
             "main": threading.current_thread().__class__.__name__}
+
+
+def relatives():
+    """In a template: the process ids of its guardian, and of spares that are at their ends, the last one among them."""
+    spare = sys.modules["ramet.kernel.template"].serving[0]
+    return [sys.modules["ramet.kernel.guardian"].life[2]] + [process.pid for process in spare.going]
+
+
+def chance():
+    return random.random()
 
 
 def log(text):

@@ -139,11 +139,13 @@ class Nursery(object):
             link.bytes_out += len(self._payload(form)) + len(behind)
             return behind
 
-        def up(process, fd_in, fd_out, data):
-            # type: (Any, int, int, bytes) -> None
+        def up(process, fd_in, fd_out, data, behind=b""):
+            # type: (Any, int, int, bytes, bytes) -> None
             child.steps = child.growth.steps  # type: ignore[union-attr]
             child.growth = None
             child.process = process
+            link.tail = behind      # what its growth hasn't sent
+            link.bytes_out -= len(behind)
             link.open(fd_in, fd_out, data)
             done(None)
 

@@ -237,6 +237,30 @@ def test_who_asks_a_node_that_has_no_memory_for_it_hears_of_that(
     assert not chain[2].longs().assembler.partial
 
 
+def test_credit_for_what_a_lost_node_never_took_comes_back_to_all_on_the_way(network: Network) -> None:
+    """Found by the simulator: who sent it heard of the loss; the node between counted it as under way for ever."""
+    root, middle, leaf = network.node(0, []), network.node(1, [0]), network.node(2, [1, 0])
+    network.join(root, middle, 2)
+    network.join(middle, leaf)
+    ends = socket.socketpair()
+    silent = network.link(root)
+    network.losses[0].descendants.add(3, silent, 0)
+    network.links.append(silent)
+    with ends[1]:       # nobody reads it
+        ends[0].setblocking(False)
+        fd = ends[0].detach()
+        silent.open(fd, fd)
+        answers: list[int] = []
+        leaf.ask(3, CALL, values.encode("x" * 5_000_000), lambda flags, body: answers.append(flags))
+        on_the_way = [middle.longs().queue(middle.routes.parent), leaf.longs().queue(leaf.routes.parent)]
+        stuck = root.longs().queue(silent)
+        until(lambda: silent.armed and stuck.size, "it never stuck")
+        silent.close("the test says so")
+        until(lambda: answers, "the sender never heard of it")
+        until(lambda: not any(queue.under_way or queue.flows for queue in on_the_way), "credit never came back")
+    assert answers[0] & DEAD
+
+
 def test_what_cant_be_taken_from_a_link_closes_it(network: Network) -> None:
     """What was read with it is lost, so nobody may go on to wait for it."""
     root, bad = network.node(0, []), network.node(1, [0])

@@ -195,6 +195,15 @@ def test_what_is_passed_on_is_told_when_it_goes(far: Far) -> None:
     assert len(far.passed) == 10 and not far.queue.flows
 
 
+def test_what_was_to_be_passed_on_to_the_dead_is_told_too(far: Far) -> None:
+    for number in range(10):
+        far.through(100_000, 1, number == 0, number == 9)
+    far.read()
+    assert len(far.passed) < 10
+    far.queue.forget([1])
+    assert len(far.passed) == 10 and not far.queue.flows and not far.queue.size
+
+
 def test_the_dead_give_their_credit_back(far: Far) -> None:
     for dst in (1, 2, 3):
         for flow in range(40):

@@ -121,7 +121,7 @@ class Passing(object):
     """A fragment that a node passes on.
 
     Args:
-        passed: called when it goes.
+        passed: called when it goes, or is dropped.
     """
 
     __slots__ = ("frame", "first", "passed")
@@ -371,10 +371,13 @@ class CreditQueue(FairQueue):
 
     def forget(self, ids):
         # type: (Iterable[int]) -> None
-        """Drop the flows from and to nodes that are gone, and take back their credit."""
+        """Drop the flows from and to nodes that are gone, and take back their credit. What was to be passed on is told as gone."""
         gone = set(ids)
         for key in [key for key in self.flows if key[0] in gone or key[1] in gone]:
             waiting = self.flows.pop(key)
+            for frame in waiting.frames:
+                if isinstance(frame, Passing):
+                    frame.passed()
             self.size -= sum(map(len, waiting.frames)) + waiting.stopped
             self.under_way -= waiting.window.under_way
             self.stops -= waiting.stopped

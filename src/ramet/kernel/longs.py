@@ -34,7 +34,7 @@ class Long(object):
         self.core = core
         self.assembler = Assembler()
         self.neighbours = {}  # type: Dict[Link, int]
-        self.credited = {}  # type: Dict[Link, bool]    # those whose queues give credit
+        self.credited = {}  # type: Dict[Link, CreditQueue]     # queues that give credit; a link that is lost has forgotten its own
         core.handlers.setdefault(TAKEN, self.on_credit)
         core.handlers.setdefault(OUTPUT, _told)
         core.handlers.setdefault(LOG, _told)
@@ -68,8 +68,7 @@ class Long(object):
         if not isinstance(queue, CreditQueue):
             with link.writing:
                 if not isinstance(link.queue, CreditQueue):
-                    link.queue = CreditQueue(link.queue, self.core.loop.now, self._relieved)
-                    self.credited[link] = True
+                    self.credited[link] = link.queue = CreditQueue(link.queue, self.core.loop.now, self._relieved)
                     if IN_PLACE:
                         link.write = write_pieces
                 queue = link.queue
@@ -77,11 +76,11 @@ class Long(object):
 
     def passing(self, link, header, frame, out):
         # type: (Link, Header, bytes, Optional[Link]) -> Any
-        """A fragment on its way to another node, to be put in line for that link; if there is none, it is dropped."""
+        """A fragment on its way to another node, to be put in line for that link; it is dropped if there is none."""
         if header[1] & CONTROL:
             return frame
         key, count = (header[4], header[3], header[2]), len(frame)
-        if out is None:
+        if out is None or out.dead:
             return self.took(link, key, count)
         self.queue(out)
 
@@ -189,10 +188,9 @@ class Long(object):
         if self.assembler.partial:
             for id in ids:
                 self.assembler.forget(id)
-        for link in list(self.credited):    # not of all descendants: in a storm of losses each is told by itself
+        for link, queue in list(self.credited.items()):     # not of all descendants: in a storm of losses each is told by itself
             with link.writing:
-                if isinstance(link.queue, CreditQueue):
-                    link.queue.forget(ids)
+                queue.forget(ids)
             link.flush()
             if link.dead:
                 self.credited.pop(link, None)

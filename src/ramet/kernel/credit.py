@@ -371,7 +371,7 @@ class CreditQueue(FairQueue):
 
     def forget(self, ids):
         # type: (Iterable[int]) -> None
-        """Drop the flows from and to nodes that are gone, and take back their credit. What was to be passed on is told as gone."""
+        """Drop the flows from and to nodes that are gone, and take back their credit. What was to pass on counts as passed."""
         gone = set(ids)
         for key in [key for key in self.flows if key[0] in gone or key[1] in gone]:
             waiting = self.flows.pop(key)

@@ -188,7 +188,7 @@ class Long(object):
         if self.assembler.partial:
             for id in ids:
                 self.assembler.forget(id)
-        for link, queue in list(self.credited.items()):     # not of all descendants: in a storm of losses each is told by itself
+        for link, queue in list(self.credited.items()):     # not of all links: in a storm of losses each is told by itself
             with link.writing:
                 queue.forget(ids)
             link.flush()

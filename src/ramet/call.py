@@ -86,6 +86,8 @@ class Call(concurrent.futures.Future[T]):
     _link: Any = None           # borrowed from the keeper, for as long as the caller waits
     _waiter: Any = None
     _handle = 0                 # at which its reply is expected
+    _job: Any = None            # a method of a service of this program that waits for it
+    _chain: Any = None          # the lanes that wait for it, as far as its node was told
 
     def __init__(self, node: Node, fn: Callable[..., T]) -> None:
         self.node = node
@@ -148,6 +150,10 @@ class Call(concurrent.futures.Future[T]):
 
     # ------------------------------------------------------------------ for the tree
 
+    def _pass_on(self) -> None:
+        """Tell its node who waits for it, if that isn't known there. Any thread."""
+        self.node._tree._caller.tell_chain(self)
+
     def _reply(self, flags: int, body: Any) -> None:
         """The reply is there, or can't come any more. Any thread."""
         self.node._tree._caller.answer(self, flags, body)
@@ -172,7 +178,7 @@ class Call(concurrent.futures.Future[T]):
         core = self.node._tree._core
         job = getattr(core.threads, "job", None)
         if job and timeout != 0:    # a method of a service of this program waits
-            self.node._tree._caller.check_circle(job, self)
+            self.node._tree._caller.check_circle(job, self, timeout is None)
         waiter = core.waiter()
         if self._waiter is not None or core.loop.thread == waiter.thread:
             return timeout      # another thread has that place: wait on the future's condition

@@ -89,6 +89,7 @@ class Caller:
         call: Call[Any] = Call(node, fn)
         state.calls += 1
         if job:
+            call._chain = options.get("chain", [])
             ends_with(job, call)
         if ready:
             self._send(call, chunks, 0, wait)
@@ -174,6 +175,7 @@ class Caller:
         state.calls += 1
         self._bound(call, options)
         if job:
+            call._chain = job.chain
             ends_with(job, call)
 
         def send() -> None:
@@ -257,12 +259,31 @@ class Caller:
         call._handle = self.core.ask(id, handle, chunks, call._reply, 0, flow, later)
         if call._answered:      # by a cancel meanwhile
             self.stop(call)
+        elif call._job is not None:
+            self.tell_chain(call)
 
-    def check_circle(self, job: Any, call: Call[Any]) -> None:
-        """Raise DeadlockError if a call that a method waits for runs in a lane that waits for that method."""
+    def check_circle(self, job: Any, call: Call[Any], for_good: bool) -> None:
+        """Raise DeadlockError if a call that a method waits for runs in a lane that waits for that method.
+
+        Args:
+            for_good: it waits until the call has ended: then whoever runs that is told.
+        """
         options = options_for(call._fn, call.node._options)
         if options.get("lane") != ANY and not isinstance(call, RequestCall):
             jobs.check_cycle(job.chain, call.node.id, flow_of(options))
+        if for_good:
+            job.waits[:] = [one for one in job.waits if not one._answered] + [call]
+            call._job = job
+            self.tell_chain(call)
+
+    def tell_chain(self, call: Call[Any]) -> None:
+        """Tell the node of a call who waits for it, if that isn't known there. Any thread that may block."""
+        chain = call._job.chain
+        if chain != call._chain and call._handle in self.core.pending:
+            call._chain = chain
+            flow = 0 if isinstance(call, RequestCall) else flow_of(options_for(call._fn, call.node._options))
+            self.shipper.kernel_parts(call.node, CANCELLING)
+            self.core.send(call.node.id, CANCEL, values.encode([call._handle, chain]), flow=flow)
 
     def _bound(self, call: Call[Any], options: dict[str, Any]) -> None:
         if "timeout" in options:

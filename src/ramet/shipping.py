@@ -43,7 +43,7 @@ UNFORESEEN = (*LONG, "installed", "unforeseen")
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
            "spawn", "questions", "grow", "handles", "refusing", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
-CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "offspring", "cancelling")
+CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "offspring", "circles", "cancelling")
 LANES = (*CANCELLING, "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "forked", "spare",
@@ -54,7 +54,7 @@ STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing
 KEEPING = ("handles", "keepalive")
 # What serves objects to other nodes; and what asks services, from a node.
 SERVICES = (*STREAMS, "lanes", "tasks", "descent", "proxies", "served", "requests", "askers", "services")
-ASKING = (*LANES, "peers", "descent", "remote_errors", "proxies")
+ASKING = (*LANES, "peers", "peer_calls", "descent", "remote_errors", "proxies")
 # What the reader of its link needs when it is told what of its output was shown.
 SHOWN = (*LONG, "shown")
 # What runs programs.

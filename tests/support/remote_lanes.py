@@ -8,6 +8,7 @@ import time
 import ramet
 
 GATE = threading.Event()
+TOLD = []
 
 
 def hold():
@@ -43,6 +44,42 @@ def call_itself(lane, back):
 def come_back(lane):
     itself = ramet.here().itself
     return (itself.options(lane=lane) if lane else itself).call(os.getpid)
+
+
+def start_itself(lanes):
+    """Start a call in the first of these lanes, wait for it, and let it do the same with the others."""
+    itself = ramet.here().itself
+    peer = itself.options(lane=lanes[0]) if lanes[0] else itself
+    call = peer.start(start_itself, lanes[1:]) if lanes[1:] else peer.start(os.getpid)
+    return call.result()
+
+
+def start_and_go_on(lane, seconds):
+    """Start what calls back into the main lane, wait for so long, if at all, and go on."""
+    call = ramet.here().itself.options(lane=lane).start(come_back_and_tell, None)
+    if not seconds:
+        return call.done()
+    try:
+        return call.result(timeout=seconds)
+    except ramet.CallTimeout:
+        return call.done()
+
+
+def come_back_and_tell(lane):
+    TOLD.append(come_back(lane))
+    GATE.set()
+
+
+def told():
+    GATE.wait(60)
+    return list(TOLD)
+
+
+def call_a_coroutine(lane):
+    """From this lane into the asyncio one."""
+    from support import remote_async
+    itself = ramet.here().itself
+    return (itself.options(lane=lane) if lane else itself).call(remote_async.double, 21)
 
 
 def start_in_main(waits=False):

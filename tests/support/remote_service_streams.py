@@ -77,6 +77,10 @@ class Source(object):
     def call_down(self, id, lane=None):
         return ramet.here().peer(id).options(lane=lane).call(one)
 
+    def rows_from_below(self, id):
+        yield 0
+        yield ramet.here().peer(id).call(one)
+
     def time_left(self, id):
         """How a call below ends that would last for ever."""
         return ramet.here().peer(id).call(spin_here)
@@ -115,6 +119,16 @@ def open_gate():
 
 def ask(id, service, method, *args):
     return getattr(ramet.here().peer(id).service(service), method)(*args)
+
+
+def start_asking(lane, *args):
+    """The same in another lane of this node, and wait for that."""
+    return ramet.here().itself.options(lane=lane).start(ask, *args).result()
+
+
+def call_main():
+    """Call into the main lane of this node."""
+    return ramet.here().itself.call(one)
 
 
 def read(id, service, method, *args):

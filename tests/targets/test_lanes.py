@@ -104,6 +104,36 @@ def test_a_call_that_would_wait_for_itself_fails_at_once(node: ramet.Node, lanes
     assert node.start(remote_lanes.start_in_main).result(timeout=10) is False, "it doesn't wait: no cycle"
 
 
+@pytest.mark.parametrize(("lanes", "cycle"), [
+    ((None, "x", None), "main -> node 1, lane x -> node 1, lane main"),
+    (("y", "x", "z", "y"), "y -> node 1, lane x -> node 1, lane z -> node 1, lane y"),
+    ((ramet.ANY, "x", ramet.ANY, "x"), "x -> node 1, lane \\* -> node 1, lane x"),
+])
+def test_a_started_call_that_would_wait_for_itself_fails_when_it_is_waited_for(
+        node: ramet.Node, lanes: tuple[str | None, ...], cycle: str) -> None:
+    """Nobody has told what was started who would wait for it: that follows when somebody does."""
+    first = node.options(lane=lanes[0])
+    with pytest.raises(ramet.DeadlockError, match="would wait for itself: .*lane " + cycle):
+        first.start(remote_lanes.start_itself, lanes[1:]).result(timeout=60)
+    free = ["a", "b", ramet.ANY, ramet.ANY, "c"]
+    assert first.start(remote_lanes.start_itself, free).result(timeout=60) == node.call(remote.pid)
+
+
+@pytest.mark.parametrize("seconds", [None, 0.05])
+def test_who_does_not_wait_for_the_end_of_what_it_starts_is_in_no_circle(node: ramet.Node, seconds: float | None) -> None:
+    assert node.call(remote_lanes.start_and_go_on, "x", seconds) is False, "its turn comes when this one has ended"
+    assert node.options(lane="look").start(remote_lanes.told).result(timeout=60) == [node.call(remote.pid)]
+
+
+def test_a_coroutine_is_called_in_its_own_lane(node: ramet.Node) -> None:
+    """So the lane that waits for it isn't in its way, and the loop is only if it is what waits."""
+    for lane in None, "x":
+        assert node.options(lane=lane).start(remote_lanes.call_a_coroutine, None).result(timeout=60) == 42
+    assert node.start(remote_async.double_by_a_thread, 21).result(timeout=60) == 42
+    with pytest.raises(ramet.DeadlockError, match="lane asyncio -> node 1, lane asyncio"):
+        node.start(remote_async.double_and_block, 21).result(timeout=60)
+
+
 def test_time_travels_along(node: ramet.Node) -> None:
     child = node.local()
     child.call(remote.pid)

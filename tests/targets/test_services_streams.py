@@ -234,6 +234,10 @@ def test_a_service_that_calls_into_the_lane_that_waits_for_it(tree: ramet.Tree) 
         below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id)
     assert below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id, "another") == 1
     assert below.options(lane="x").call(remote_service_streams.ask, middle.id, "source", "start_down", below.id) == 1
+    with pytest.raises(ramet.DeadlockError, match=cycle.replace("main -> ", "main -> node 2, lane x -> ", 1)):
+        below.call(remote_service_streams.start_asking, "x", middle.id, "source", "call_down", below.id)
+    with pytest.raises(ramet.DeadlockError, match=cycle.replace("call_down", "rows_from_below")):
+        below.call(remote_service_streams.read, middle.id, "source", "rows_from_below", below.id)
     waits_not = below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id, None, False)
     assert waits_not is False, "who doesn't wait is in no circle"
 
@@ -260,6 +264,12 @@ class Program:
 
     def start_in_another_lane(self) -> Any:
         return self.node.options(lane="another").start(remote.add, 1).result()
+
+    def start_behind_another_lane(self) -> Any:
+        return self.node.options(lane="another").start(remote_service_streams.call_main).result()
+
+    def start_asking(self) -> Any:
+        return self.node.service("source").call_down.start(self.node.id).result()
 
     def call_another_lane(self) -> Any:
         return self.node.options(lane="another").call(remote.add, 1)
@@ -290,7 +300,7 @@ def test_the_program_in_a_circle(tree: ramet.Tree) -> None:
     node = tree.local()
     node.serve("source", Source, allow="anyone")
     tree.serve("program", Program(node), allow="anyone")
-    for method in "call_down", "start_down", "start_and_look", "ask_back":
+    for method in "call_down", "start_down", "start_and_look", "ask_back", "start_behind_another_lane", "start_asking":
         with pytest.raises(ramet.DeadlockError, match=f"lane main -> node 0, lane service program.{method} -> node"):
             node.call(remote_service_streams.ask, 0, "program", method)
     assert node.call(remote_service_streams.ask, 0, "program", "call_another_lane") == 1

@@ -76,11 +76,20 @@ class Askers(object):
 
     def on_cancel(self, message):
         # type: (Message) -> None
-        """Take a CANCEL: [reply handle] of a request, or of a call. On whichever thread reads the link."""
+        """Take a CANCEL: [reply handle] of a request, or of a call; with a chain behind it, see ``circles``. On whichever
+        thread reads the link.
+        """
         said = values.decode(message.body)
-        if type(said) is not list or len(said) != 1 or type(said[0]) not in compat.integers:
+        if type(said) is not list or len(said) not in (1, 2) or type(said[0]) not in compat.integers:
             raise ProtocolError("malformed CANCEL")
         key = message.src, said[0]
+        if said[1:]:
+            found = self.asked.get(key)
+            if isinstance(found, requests.Request):
+                compat.start_thread(found.heard, (said[1],))
+            elif self.other_cancels:
+                self.other_cancels(message)
+            return
         with self.changed:
             known = key in self.asked
             if not known:

@@ -12,7 +12,7 @@ What is done for a call that is to end, in this order (``Ending``):
 """
 import sys
 
-from ramet.kernel import compat, failures, jobs, offspring, values
+from ramet.kernel import circles, compat, failures, jobs, offspring, values
 from ramet.kernel.core import CANCEL
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import ERROR
@@ -59,9 +59,12 @@ def take(calls, _):
 
 def _take(calls, message):
     # type: (Calls, Message) -> None
-    """Take one CANCEL: [reply handle of a call of the same source]."""
-    key = message.src, values.decode(message.body)[0]
-    if not _taken(calls, key):
+    """Take one CANCEL: [reply handle of a call of the same source]; with a chain behind it none is ended, see ``circles``."""
+    said = values.decode(message.body)
+    key = message.src, said[0]
+    if said[1:]:
+        circles.heard(calls, key, said[1])
+    elif not _taken(calls, key):
         if not calls.early:
             calls.early = {}
         elif len(calls.early) >= early_max:

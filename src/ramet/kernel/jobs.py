@@ -47,6 +47,7 @@ class Job(object):
         ended: it has ended, or never will begin; ask ``is_over``.
         nested: reply handle -> node, of calls that it has made and that aren't answered.
         waiter: what its thread waits with while it waits in ramet's own code.
+        waits: of the calls that it has made, those for whose end it waits now.
         enders: functions that end what else belongs to it. Called from any thread; see ``cancelling.register``.
     """
 
@@ -69,14 +70,21 @@ class Job(object):
         self.interrupted = False    # the exception was raised, or is sure to be
         self.nested = {}  # type: Dict[int, int]
         self.waiter = None  # type: Any
+        self.waits = []  # type: List[Any]
         self.enders = []  # type: List[Callable[[], Any]]
 
     @property
     def chain(self):
         # type: () -> List[Any]
         """[node, flow, lane] of each call that waits for this one, this one's own last."""
-        above = self.options.get("chain")
+        told = getattr(self.calls, "told", {})      # by who waits for it since then: see ``circles``
+        above = told.get((self.message.src, self.message.reply_to)) or self.options.get("chain")
         return (above if isinstance(above, list) else []) + [[self.calls.core.id, self.message.flow, self.lane]]
+
+    def holds_lane(self):
+        # type: () -> bool
+        """Whether its lane waits when the calling thread does, which belongs to it."""
+        return True
 
     def left(self):
         # type: () -> Optional[float]

@@ -12,7 +12,7 @@ as a task of the event loop.
 import sys
 import threading
 
-from ramet.kernel import cancelling, compat, failures, streams
+from ramet.kernel import cancelling, circles, compat, failures, streams
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.jobs import ThreadJob
@@ -74,6 +74,12 @@ class Request(ThreadJob):
         """See ``Job``."""
         above = self.options.get("chain", [])  # type: List[Any]
         return above + [[self.calls.core.id, self.flow, self.lane]]
+
+    def heard(self, chain):
+        # type: (Any) -> None
+        """Who asks for it waits since now, or is itself waited for. Not on a thread that reads a link."""
+        self.options.update([(key, value) for key, value in _checked({"chain": chain}).items()])
+        circles.pass_on(self)
 
     def left(self):
         # type: () -> Optional[float]

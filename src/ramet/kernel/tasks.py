@@ -33,6 +33,7 @@ class Tasks(object):
         self.loop = None  # type: Any
         self.variable = None  # type: Any   # holds the job in its task and in those that it starts. Python 3.7 and newer
         self.started = False
+        self.thread = 0
         self.settled = threading.Event()    # there is a loop, or can't be one
 
     def job(self, message):
@@ -83,6 +84,7 @@ class Tasks(object):
             return
         with self.lanes.lock:
             self.loop = loop
+            self.thread = compat.thread_id()
             for _ in self.queue:
                 loop.call_soon(self._next)
         self.settled.set()
@@ -114,6 +116,11 @@ class TaskJob(Job):
         Job.__init__(self, tasks.lanes.calls, message, "asyncio")
         self.tasks = tasks
         self.running = None  # type: Any
+
+    def holds_lane(self):
+        # type: () -> bool
+        """See ``Job``. A task may have another thread wait for it, by ``asyncio.to_thread``: the loop goes on meanwhile."""
+        return compat.thread_id() == self.tasks.thread
 
     def enter(self, fn, args, kwargs, options):
         # type: (Any, Any, Any, Any) -> Any

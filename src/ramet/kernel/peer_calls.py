@@ -1,0 +1,199 @@
+"""A call that code in a node has made: of a function in this node or below it, or of a service. Late part of the kernel, of
+``peers``, for every Python.
+
+It ends with the call in which it was made, and has no more time than that has left. Any thread; ``wait`` and ``result`` block.
+"""
+
+from ramet.kernel import cancelling, compat, fragments, frames, jobs, lanes, limits, remote_errors, values
+from ramet.kernel import core as core_module
+from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError
+from ramet.kernel.frames import DEAD, ERROR
+from ramet.kernel.proxies import SERVICE
+
+MYPY = False
+if MYPY:
+    from typing import Any, List, Optional
+
+    from ramet.kernel.peers import Peer
+
+# Stands for this node where it sends to itself: no node has this number.
+ITSELF = 0xFFFFFFFF
+
+
+class Loopback(object):
+    """The link to this node itself, for calls of its own functions into its lanes. Only this node's frames get through."""
+
+    dead = False
+    borrower = None
+    borrow = staticmethod(lambda waiter: False)     # nothing is read here
+
+    def __init__(self, core):
+        # type: (Any) -> None
+        self.core = core
+
+    def send(self, _, flags, sent, later=False):
+        # type: (Any, int, Any, bool) -> None
+        """Deliver a frame, or a long message (``fragments.Outgoing``) at once."""
+        core = self.core
+        if isinstance(sent, bytes):
+            _, flags, flow, _, src, _, handle, reply_to, _ = frames.unpack_header(sent)
+            body = sent[frames.HEADER_BYTES:]
+        elif isinstance(sent, fragments.Outgoing):
+            flow, _, src, _, handle, reply_to = sent.fields
+            body = b"".join([piece.tobytes() for piece, _ in reversed(sent.pieces)])
+        else:
+            src = -1
+        if src != core.id:
+            core.refused += 1       # of a node below, which knows this node's number for itself
+        elif handle >= limits.first_free_handle:
+            core.resolve(handle, flags & ERROR, body)
+        else:
+            core.handlers[handle](core_module.Message(ITSELF, core.id, handle, reply_to, flow, self, body))
+
+
+class PeerCall(object):
+    """A call that code in a node has made.
+
+    Attributes:
+        peer: where it runs.
+    """
+
+    _beside = False     # while its caller waits, the caller's lane goes on
+
+    def __init__(self, peer, body, flow=0, seconds=None, given=None, handle=core_module.CALL):
+        # type: (Peer, List[Any], int, Optional[float], Optional[float], int) -> None
+        self.peer = peer
+        self._given = given     # the timeout that it was given, or None: its caller has one
+        self._flow = flow
+        # The lanes that wait, as far as whoever runs it knows; None where that isn't asked.
+        self._chain = [] if handle in (core_module.CALL, SERVICE) else None  # type: Optional[List[Any]]
+        node = peer._node
+        self._core = node.core
+        self._answer = []  # type: List[Any]
+        self._waiters = []  # type: List[Any]
+        self._job = cancelling.current_job(node.calls)
+        self._lane = flow if handle == core_module.CALL and flow != lanes.ANY_FLOW else None     # which may be waiting for us
+        self._end = None if seconds is None else compat.monotonic() + seconds
+        left = self._job.leave() if self._job else False
+        try:
+            self._handle = self._core.ask(peer._address(), handle, body, self._done, 0, flow)
+            if self._job and not self._answer and handle in (core_module.CALL, SERVICE):
+                self._job.nested[self._handle] = peer._address()
+        finally:
+            if self._job:
+                self._job.back(left)
+
+    def _done(self, flags, body):
+        # type: (int, Any) -> None
+        self._answer.append((flags, body))
+        for waiter in self._waiters:
+            waiter.wake()
+
+    def done(self):
+        # type: () -> bool
+        """Whether it was answered, or ended from here."""
+        return bool(self._answer)
+
+    def cancel(self):
+        # type: () -> bool
+        """Stop the work over there. Returns False if the call was answered already."""
+        return self._stop("cancelled", CallCancelled("the call in %s was cancelled" % self.peer.name))
+
+    def _stop(self, how, error):
+        # type: (str, Error) -> bool
+        if self._answer:
+            return False
+        self._answer.append((how, error))
+        self._core.tell(self.peer._address(), core_module.CANCEL, [self._handle])
+        for waiter in self._waiters:
+            waiter.wake()
+        return True
+
+    def result(self, timeout=None):
+        # type: (Optional[float]) -> Any
+        """Wait for the result.
+
+        Args:
+            timeout: seconds to wait at most. ``options(timeout=)`` bounds the work.
+
+        Raises:
+            RemoteError: what the function raised. NodeLostError: the node can't answer.
+            CallTimeout: the work, or this wait, took too long. ProtocolError: that node isn't below this one.
+            DeadlockError: the lane over there waits for the call in which this is called.
+        """
+        self.wait(timeout)
+        return self._value()
+
+    def wait(self, timeout=None):
+        # type: (Optional[float]) -> None
+        """Wait for the answer. Raises CallTimeout."""
+        core, job, waiter = self._core, self._job, self._core.waiter()
+        if job is not None and job is not cancelling.current_job(self.peer._node.calls):
+            job = None      # another thread waits
+        if job and self._lane is not None and not self._answer and timeout != 0:
+            jobs.check_cycle(chain_of(job), self.peer.id, self._lane)
+        left = job.leave() if job else False
+        waits = job.waits if job and timeout is None else []
+        self._beside = job is not None and not job.holds_lane()
+        waits.append(self)
+        end = None if timeout is None else compat.monotonic() + timeout
+        ends = [at for at in (self._end, end) if at is not None]
+        try:
+            self._waiters.append(waiter)
+            if job:
+                job.waiter = waiter
+            if job and timeout is None and not self._answer:
+                self._pass_on()
+            seconds = max(0, min(ends) - compat.monotonic()) if ends else None
+            address = self.peer._address()
+            link = None if address == ITSELF else core.routes.link_to(address)
+            core.wait(lambda: self._answer or job and job.cancelled, link, seconds)
+            self._waiters.remove(waiter)
+            if job:
+                if self._answer:
+                    job.nested.pop(self._handle, None)
+                elif job.cancelled:
+                    job.raise_now()
+        finally:
+            waits.remove(self)
+            if job:
+                job.back(left)
+        if not self._answer:
+            if self._end is None or end is not None and end < self._end:
+                raise CallTimeout("no result from %s within %g s; the work goes on" % (self.peer.name, timeout or 0))
+            self._stop("timeout", CallTimeout(
+                "the call in %s took longer than %s and was ended" % (self.peer.name, "its timeout of %g s" % self._given
+                                                                      if self._given else "what its caller had left")))
+
+    def _pass_on(self):
+        # type: () -> None
+        """Tell whoever runs it who waits for it, if that isn't known there. Behind the call itself: in its flow."""
+        chain = self._job.chain if self._job else []
+        chain = chain[:-1] if self._beside else chain
+        if self._chain is not None and chain != self._chain:
+            self._chain = chain
+            self._core.send(self.peer._address(), core_module.CANCEL, values.encode([self._handle, chain]), 0, 0, self._flow)
+
+    def _value(self):
+        # type: () -> Any
+        flags, body = self._answer[0]
+        if isinstance(body, Error):
+            raise body
+        if flags & DEAD:
+            text = bytes(body).decode("utf-8", "replace")
+            kind = ProtocolError if text.startswith("refused: ") else NodeLostError
+            raise kind("%s doesn't answer: %s" % (self.peer.name, text))
+        if flags & ERROR:
+            raise remote_errors.unpack(values.decode(body), self.peer.name)
+        return values.decode(body, self.peer._node.context(self.peer.id))
+
+    def __repr__(self):
+        # type: () -> str
+        return "<PeerCall in %s: %s>" % (self.peer.name, "done" if self._answer else "running")
+
+
+def chain_of(job):
+    # type: (Any) -> List[Any]
+    """The lanes that wait when the calling thread does, which belongs to that job."""
+    chain = job.chain if job else []  # type: List[Any]
+    return chain if not job or job.holds_lane() else chain[:-1]

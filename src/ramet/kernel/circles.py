@@ -30,7 +30,7 @@ def heard(calls, key, chain):
     """
     here = _here(calls)
     told = dict([item for item in getattr(calls, "told", {}).items() if item[0] in here])
-    if key in here:
+    if key in here and len(chain) > len(told.get(key, ())):     # a chain only grows: two threads may tell of one in any order
         told[key] = chain
     # Before it is looked for what the call waits for: who begins to wait does both the other way round.
     calls.told = told  # type: ignore[attr-defined]

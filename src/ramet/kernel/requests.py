@@ -78,7 +78,9 @@ class Request(ThreadJob):
     def heard(self, chain):
         # type: (Any) -> None
         """Who asks for it waits since now, or is itself waited for. Not on a thread that reads a link."""
-        self.options.update([(key, value) for key, value in _checked({"chain": chain}).items()])
+        told = _checked({"chain": chain})
+        if len(told.get("chain", ())) > len(self.options.get("chain", ())):
+            self.options.update(told)
         circles.pass_on(self)
 
     def left(self):

@@ -130,19 +130,40 @@ class Job(object):
 def notice_swallowed(calls):
     # type: (Any) -> None
     """Have it noticed when an interrupt of the main lane's function is swallowed: Python does that to what is raised in a
-    destructor, even at its entry. The function is interrupted again then. Since Python 3.8; before, it goes on.
+    destructor, even at its entry. The function is interrupted again then. Python tells of it since 3.8; before, what is raised
+    while a ``__del__`` runs is taken for swallowed.
     """
     before = getattr(sys, "unraisablehook", None)
-    if before is None or before is getattr(calls, "on_swallowed", None):
+    if before is None:
+        _look_out_for_destructors(calls)
+        return
+    if before is getattr(calls, "on_swallowed", None):
         return
 
     def on_swallowed(lost):
         # type: (Any) -> None
         if lost.exc_type is Interrupt and compat.thread_id() == compat.main_thread_id:
-            calls.job.asked = calls.job.interrupted = False
+            calls.job.swallowed = True
         else:
             before(lost)
     calls.on_swallowed = sys.unraisablehook = on_swallowed
+
+
+def _look_out_for_destructors(calls):
+    # type: (Any) -> None
+    """Have the handler of the signal look whether a ``__del__`` runs. It calls ``urgent`` before it raises."""
+    before = compat.urgent
+    if before is getattr(calls, "on_urgent", None):
+        return
+
+    def on_urgent(frame):
+        # type: (Any) -> None
+        before(frame)
+        if calls.running and calls.current is calls.interrupted and getattr(calls, "job", None):
+            while frame is not None and frame.f_code.co_name != "__del__":
+                frame = frame.f_back
+            calls.job.swallowed = frame is not None
+    calls.on_urgent = compat.urgent = on_urgent
 
 
 class MainJob(Job):
@@ -155,7 +176,7 @@ class MainJob(Job):
         self.began = calls.began
         self.waiter = calls.waiter
         self.task = calls.pid
-        self.asked = self.outside = False
+        self.asked = self.outside = self.swallowed = False
 
     def is_over(self):
         # type: () -> bool
@@ -167,13 +188,15 @@ class MainJob(Job):
         """See ``Calls.enter`` and ``Calls._on_signal``: it is raised when the function begins, or now."""
         calls = self.calls
         with calls.lock:
-            if self.is_over() or self.interrupted or self.outside:
+            if self.is_over() or self.outside:
                 return
+            self.interrupted = self.asked and calls.interrupted is not self.message
+            if self.interrupted and self.swallowed:
+                self.asked = self.interrupted = self.swallowed = False
             if not self.asked:
                 self.asked = True
                 calls.interrupted = self.message
                 notice_swallowed(calls)
-        self.interrupted = calls.interrupted is not self.message
         if calls.running and not self.interrupted:
             frame = sys._current_frames().get(compat.main_thread_id)
             self.importing = frame is not None and compat_late.is_importing(frame)

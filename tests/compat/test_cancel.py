@@ -75,6 +75,15 @@ def test_subprocesses_end_with_their_call(node: ramet.Node, way: Callable[[], ob
         node.call(remote_cancel.reap, pid)
 
 
+def test_a_subprocess_may_say_good_bye(node: ramet.Node) -> None:
+    """It gets SIGTERM first, and it is its own matter what that does."""
+    call = begun(node, remote_cancel.run_polite, 60)
+    watch = node.options(lane="watch", timeout=40)
+    watch.call(remote_cancel.ids, 1)
+    ended(node, call)
+    assert watch.call(remote_cancel.ids, 1) == [0]
+
+
 def test_a_subprocess_that_does_not_listen_is_killed(node: ramet.Node) -> None:
     call = begun(node, remote_cancel.run_stubborn)
     pids = node.options(lane="watch").call(remote_cancel.ids, 1)

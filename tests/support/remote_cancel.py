@@ -151,6 +151,32 @@ def run_stubborn():
         del process
 
 
+POLITE = """
+import os, signal, time
+def leave(*_):
+    os.write(%d, b"0\\n")
+    os._exit(0)
+signal.signal(signal.SIGTERM, leave)
+os.write(%d, ("%%d\\n" %% os.getpid()).encode())
+time.sleep(1000)
+"""
+
+
+def run_polite(grace_s):
+    """A subprocess that says good-bye on SIGTERM. Returns nothing: it is waited for."""
+    from ramet.kernel import cancelling
+    before, cancelling.kill_grace_s = cancelling.kill_grace_s, grace_s
+    fd = written_to()
+    process = subprocess.Popen([sys.executable, "-S", "-c", POLITE % (fd, fd)], close_fds=False)
+    begin()
+    try:
+        process.wait()
+    finally:
+        process.wait()
+        cancelling.kill_grace_s = before
+        LOG.append("ended")
+
+
 def swallow():
     """Catch whatever comes, and go on."""
     begin()

@@ -26,6 +26,21 @@ def noted(to, fail_at=-1, size=0):
         LOG.append("end")
 
 
+KEPT = []
+
+
+def kept(*args):
+    """What ``noted`` gives, held here, too: it doesn't end by being dropped."""
+    KEPT[:] = [noted(*args)]
+    return KEPT[0]
+
+
+def keep(items):
+    """An iterator of the program's, of which one item is taken, and which is held."""
+    KEPT[:] = [items]
+    return next(items)
+
+
 def clear():
     del LOG[:]
     GATE.clear()

@@ -206,6 +206,8 @@ def test_closing_over_there(nodes: dict[str, ramet.Node]) -> None:
     nodes["grandchild"].call(remote_channels.send_all, channel, [1, 2])
     nodes["grandchild"].call(remote_channels.close, channel)
     assert list(channel) == [1, 2]
+    with pytest.raises(ramet.ClosedError):
+        channel.send(3)
     for name in ("child", "grandchild"):
         for what in ("send", "receive"):
             assert nodes[name].call(remote_channels.error_of, channel, what) == "ClosedError"

@@ -105,6 +105,9 @@ def test_what_is_not_asked_for_is_not_made(node: ramet.Node) -> None:
     node.options(lane="gate").call(remote_streams.open_gate)
     assert call.result(20) == 0
     assert source.ended.wait(10) and source.how == "exit", "the call is over, so the generator is closed"
+    held = Source(1_000_000)
+    assert node.call(remote_streams.keep, held.items()) == 0
+    assert held.ended.wait(10) and held.how == "exit", "whoever holds it over there"
     untouched = Source(5)
     assert node.call(remote_streams.never_read, untouched.items()) == "nothing"
     assert untouched.made == 0

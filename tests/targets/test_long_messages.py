@@ -85,6 +85,21 @@ def test_a_stopped_leaf_does_not_fill_the_node_before_it_with_small_messages_eit
         assert tree.stats()["refused"] == 0
 
 
+def test_nor_with_small_messages_alone() -> None:
+    """None of them is under credit by itself: the node before the leaf has their flow stopped at the controller."""
+    with ramet.Tree() as tree:
+        middle = tree.local()
+        leaf = middle.local()
+        pids = [node.call(remote_bulk.pid) for node in (middle, leaf)]
+        before = memory(pids[0])
+        with stopped(pids[1]):
+            calls = [leaf.start(remote_bulk.size_of, b"x" * 8_000) for _ in range(1_500)]
+            for _ in range(20):
+                assert middle.call(remote_bulk.size_of, b"y" * 1000) == 1000
+            assert memory(pids[0]) - before < 8000
+        assert {call.result(60) for call in calls} == {8_000}
+
+
 def test_a_leaf_that_is_lost_in_the_midst_of_a_long_message_leaves_nothing_behind() -> None:
     payload = bytes(100 * MB)
     with ramet.Tree() as tree:

@@ -185,6 +185,12 @@ def test_leaving_early_closes_the_generator_over_there(node: ramet.Node, way: st
     assert wait_until_calls_end(node)
 
 
+def test_a_generator_that_somebody_else_holds_is_closed_too(node: ramet.Node) -> None:
+    with node.stream(remote_streams.kept, 10_000_000, -1, 1_000) as stream:
+        next(stream)
+    assert node.call(remote_streams.wait_for, "end")[-2:] == ["exit", "end"]
+
+
 def wait_until_calls_end(node: ramet.Node) -> bool:
     for _ in range(1_000):
         if not node.stats()["calls"]:

@@ -16,7 +16,7 @@ from zlib import crc32
 from ramet import codec, functions
 from ramet.call import Call
 from ramet.inputs import Pulled, is_iterator
-from ramet.kernel import jobs, limits, remote_errors, values
+from ramet.kernel import circles, limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Message
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError, ServiceError, ValueNotPortableError
 from ramet.kernel.facade import ANY
@@ -72,7 +72,7 @@ class Caller:
         job = getattr(self.core.threads, "job", None)
         if job:     # a method of a service of this program makes this call
             if wait and options.get("lane") != ANY:
-                jobs.check_cycle(job.chain, node.id, flow_of(options))
+                circles.check_cycle(job.chain, node.id, flow_of(options))
             options = within(job, node, options, wait)
         pulled: list[Pulled] = []
         if kwargs or not PLAIN_ARGUMENTS.issuperset(map(type, args)):
@@ -270,7 +270,7 @@ class Caller:
         """
         options = options_for(call._fn, call.node._options)
         if options.get("lane") != ANY and not isinstance(call, RequestCall):
-            jobs.check_cycle(job.chain, call.node.id, flow_of(options))
+            circles.check_cycle(job.chain, call.node.id, flow_of(options))
         if for_good:
             job.waits[:] = [one for one in job.waits if not one._answered] + [call]
             call._job = job

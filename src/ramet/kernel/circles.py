@@ -9,7 +9,7 @@ Late part of the kernel, with ``cancelling``. Must not know how calls are ended.
 """
 import sys
 
-from ramet.kernel import failures, jobs
+from ramet.kernel import failures
 from ramet.kernel.faults import Error
 from ramet.kernel.frames import ERROR
 
@@ -49,6 +49,16 @@ def pass_on(job):
         call._pass_on()
 
 
+def check_cycle(chain, id, flow):
+    # type: (List[Any], int, int) -> None
+    """Raise DeadlockError if a lane is one of a chain, which waits. By its flow: lanes that share one share a thread."""
+    for at, one in enumerate(chain):
+        if (one[0], one[1]) == (id, flow):
+            from ramet.kernel.errors import DeadlockError
+            cycle = ["node %d, lane %s" % (id, name or "main") for id, _, name in chain[at:]]
+            raise DeadlockError("this call would wait for itself: " + " -> ".join(cycle + cycle[:1]))
+
+
 def _here(calls):
     # type: (Calls) -> Any
     """The keys of the calls that wait for their turn, or run. Looked at in the order in which they go from one to the next."""
@@ -84,7 +94,7 @@ def _is_left(calls, key, chain):
                 found = job.message
     if found:
         try:
-            jobs.check_cycle(chain, calls.core.id, found.flow)
+            check_cycle(chain, calls.core.id, found.flow)
         except Error:
             calls.core.reply(found, failures.pack(sys.exc_info()[1]), ERROR)
     return bool(found)

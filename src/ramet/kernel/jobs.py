@@ -418,13 +418,3 @@ def wait(core, ready, link, seconds=None):
         return found
     finally:
         job.waiter = before
-
-
-def check_cycle(chain, id, flow):
-    # type: (List[Any], int, int) -> None
-    """Raise DeadlockError if a lane is one of a chain, which waits. By its flow: lanes that share one share a thread."""
-    for at, one in enumerate(chain):
-        if (one[0], one[1]) == (id, flow):
-            from ramet.kernel.errors import DeadlockError
-            cycle = ["node %d, lane %s" % (id, name or "main") for id, _, name in chain[at:]]
-            raise DeadlockError("this call would wait for itself: " + " -> ".join(cycle + cycle[:1]))

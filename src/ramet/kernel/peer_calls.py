@@ -4,7 +4,7 @@
 It ends with the call in which it was made, and has no more time than that has left. Any thread; ``wait`` and ``result`` block.
 """
 
-from ramet.kernel import cancelling, compat, fragments, frames, jobs, lanes, limits, remote_errors, values
+from ramet.kernel import cancelling, circles, compat, fragments, frames, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError
 from ramet.kernel.frames import DEAD, ERROR
@@ -131,7 +131,7 @@ class PeerCall(object):
         if job is not None and job is not cancelling.current_job(self.peer._node.calls):
             job = None      # another thread waits
         if job and self._lane is not None and not self._answer and timeout != 0:
-            jobs.check_cycle(chain_of(job), self.peer.id, self._lane)
+            circles.check_cycle(chain_of(job), self.peer.id, self._lane)
         left = job.leave() if job else False
         waits = job.waits if job and timeout is None else []
         self._beside = job is not None and not job.holds_lane()

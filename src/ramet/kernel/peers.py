@@ -4,7 +4,7 @@ Calls go down only: a node may call functions in itself and in nodes below it. T
 are made: its time, and the lanes that wait for it; and they end with it. Any thread; ``call`` and ``result`` block.
 """
 
-from ramet.kernel import cancelling, compat, descent, jobs, lanes, remote_errors, values
+from ramet.kernel import cancelling, circles, compat, descent, lanes, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.calls import COROUTINE
 from ramet.kernel.errors import CallTimeout, Error, NodeLostError, ServiceError
@@ -88,7 +88,7 @@ class Peer(object):
         """Raise DeadlockError if the lane is one that waits."""
         flow = lanes.flow_of(lane)
         if flow != lanes.ANY_FLOW:
-            jobs.check_cycle(chain, self.id, flow)
+            circles.check_cycle(chain, self.id, flow)
 
     def _address(self):
         # type: () -> int

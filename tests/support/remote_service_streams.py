@@ -77,6 +77,10 @@ class Source(object):
     def call_down(self, id, lane=None):
         return ramet.here().peer(id).options(lane=lane).call(one)
 
+    def noted_down(self, id):
+        LOG.append("asked")
+        return self.call_down(id)
+
     def rows_from_below(self, id):
         yield 0
         yield ramet.here().peer(id).call(one)
@@ -124,6 +128,14 @@ def ask(id, service, method, *args):
 def start_asking(lane, *args):
     """The same in another lane of this node, and wait for that."""
     return ramet.here().itself.options(lane=lane).start(ask, *args).result()
+
+
+def wait_when_asked(lane, id, below):
+    """The same, and wait for it only when the service is at its work: so it began when nobody waited."""
+    call = ramet.here().itself.options(lane=lane).start(ask, id, "source", "noted_down", below)
+    while "asked" not in ask(id, "source", "log"):
+        time.sleep(0.005)
+    return call.result()
 
 
 def call_main():

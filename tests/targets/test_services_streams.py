@@ -236,6 +236,9 @@ def test_a_service_that_calls_into_the_lane_that_waits_for_it(tree: ramet.Tree) 
     assert below.options(lane="x").call(remote_service_streams.ask, middle.id, "source", "start_down", below.id) == 1
     with pytest.raises(ramet.DeadlockError, match=cycle.replace("main -> ", "main -> node 2, lane x -> ", 1)):
         below.call(remote_service_streams.start_asking, "x", middle.id, "source", "call_down", below.id)
+    late = cycle.replace("main -> ", "main -> node 2, lane x -> ", 1).replace("call_down", "noted_down")
+    with pytest.raises(ramet.DeadlockError, match=late):
+        below.start(remote_service_streams.wait_when_asked, "x", middle.id, below.id).result(timeout=60)
     with pytest.raises(ramet.DeadlockError, match=cycle.replace("call_down", "rows_from_below")):
         below.call(remote_service_streams.read, middle.id, "source", "rows_from_below", below.id)
     waits_not = below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id, None, False)

@@ -81,6 +81,28 @@ def test_a_call_that_comes_while_its_cancel_is_looked_for_is_ended(monkeypatch: 
     assert (0, 5) not in node.calls.early, "it would hit no other call"
 
 
+@pytest.mark.parametrize(("module", "name", "at_work", "raised"), [
+    ("app.main", "run", True, True), ("app.main", "write", True, True), ("ramet.kernel.calls", "_enter", True, True),
+    ("ramet.kernel.output", "write", True, True),       # where a print waits, it holds nothing
+    ("ramet.kernel.links", "flush", True, False), ("ramet.kernel.core", "wait", True, False), ("app.main", "run", False, False),
+])  # fmt: skip
+def test_an_interrupt_is_raised_in_the_function_and_not_in_what_it_has_called_of_ramet(
+        monkeypatch: pytest.MonkeyPatch, module: str, name: str, at_work: bool, raised: bool) -> None:
+    """It would leave a lock held there, or half of a frame sent. What comes at such a place is sent again."""
+    node = OneNode(monkeypatch)
+    frame = SimpleNamespace(f_globals={"__name__": module}, f_code=SimpleNamespace(co_name=name), f_back=None)
+    node.calls.interrupted, node.calls.running = node.calls.current, at_work
+    if raised:
+        with pytest.raises(calls.Interrupt):
+            node.calls._on_signal(compat.signal.SIGURG, frame)
+        node.calls._on_signal(compat.signal.SIGURG, frame)      # once
+    else:
+        node.calls._on_signal(compat.signal.SIGURG, frame)
+        assert node.calls.interrupted is node.calls.current, "it is still to come"
+    node.calls.interrupted, node.calls.running = node.call(2), True
+    node.calls._on_signal(compat.signal.SIGURG, frame)      # for another call than the one that runs
+
+
 def test_what_the_call_before_has_left_is_not_counted_where_only_uptime_tells_the_time(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A process is started at 100.008 s, a call begins at 100.0085, and is cancelled at 100.009: /proc/uptime says 100.00."""

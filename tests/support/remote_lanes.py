@@ -31,6 +31,12 @@ def set_threads_max(count):
     return before
 
 
+def start_below(id, word):
+    """Start a call in lane ANY of a child, and don't wait for it."""
+    from support import remote
+    ramet.here().peer(id).options(lane=ramet.ANY).start(remote.append, word)
+
+
 def threads():
     return threading.active_count()
 

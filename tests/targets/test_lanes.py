@@ -64,6 +64,19 @@ def test_calls_beyond_the_limit_wait_and_hold_up_nothing(node: ramet.Node) -> No
     assert len({call.result(timeout=10) for call in held}) <= 3
 
 
+def test_callers_take_turns_in_lane_any(node: ramet.Node) -> None:
+    """Where there is no thread for each: one that makes many calls doesn't hold up another one's first."""
+    leaf = node.local()
+    gate, crowd = leaf.options(lane="gate"), leaf.options(lane=ramet.ANY)
+    gate.call(remote.pid)
+    leaf.call(remote_lanes.set_threads_max, 1)
+    held = crowd.start(remote_lanes.hold)
+    calls = [crowd.start(remote.append, n) for n in range(5)]
+    node.call(remote_lanes.start_below, leaf.id, "another's")
+    gate.call(remote_lanes.open_gate)
+    assert held.result(timeout=60) and calls[-1].result(timeout=60) == [0, "another's", 1, 2, 3, 4]
+
+
 def test_more_named_lanes_than_threads_take_turns(node: ramet.Node) -> None:
     node.options(lane="0").call(remote.pid)
     node.call(remote_lanes.set_threads_max, 2)

@@ -81,16 +81,18 @@ def test_a_call_that_comes_while_its_cancel_is_looked_for_is_ended(monkeypatch: 
     assert (0, 5) not in node.calls.early, "it would hit no other call"
 
 
-@pytest.mark.parametrize(("module", "name", "at_work", "raised"), [
-    ("app.main", "run", True, True), ("app.main", "write", True, True), ("ramet.kernel.calls", "_enter", True, True),
-    ("ramet.kernel.output", "write", True, True),       # where a print waits, it holds nothing
-    ("ramet.kernel.links", "flush", True, False), ("ramet.kernel.core", "wait", True, False), ("app.main", "run", False, False),
+@pytest.mark.parametrize(("file", "name", "at_work", "raised"), [
+    ("ramet:app/main.py", "run", True, True), ("ramet:app/main.py", "write", True, True),
+    ("ramet/kernel/calls.py", "_enter", True, True),
+    ("ramet/kernel/output.py", "write", True, True),        # where a print waits, it holds nothing
+    ("ramet/kernel/links.py", "flush", True, False), ("ramet/kernel/core.py", "wait", True, False),
+    ("<frozen importlib._bootstrap>", "_find_and_load", True, False), ("ramet:app/main.py", "run", False, False),
 ])  # fmt: skip
 def test_an_interrupt_is_raised_in_the_function_and_not_in_what_it_has_called_of_ramet(
-        monkeypatch: pytest.MonkeyPatch, module: str, name: str, at_work: bool, raised: bool) -> None:
+        monkeypatch: pytest.MonkeyPatch, file: str, name: str, at_work: bool, raised: bool) -> None:
     """It would leave a lock held there, or half of a frame sent. What comes at such a place is sent again."""
     node = OneNode(monkeypatch)
-    frame = SimpleNamespace(f_globals={"__name__": module}, f_code=SimpleNamespace(co_name=name), f_back=None)
+    frame = SimpleNamespace(f_code=SimpleNamespace(co_name=name, co_filename=file), f_back=None)
     node.calls.interrupted, node.calls.running = node.calls.current, at_work
     if raised:
         with pytest.raises(calls.Interrupt):

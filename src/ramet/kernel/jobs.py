@@ -15,7 +15,7 @@ up behind that. So it is sent only to the very frame that was seen to be none of
 import sys
 import time
 
-from ramet.kernel import compat, compat_late
+from ramet.kernel import compat, compat_late, swallowed
 from ramet.kernel.calls import Interrupt
 
 MYPY = False
@@ -127,45 +127,6 @@ class Job(object):
         raise Interrupt
 
 
-def notice_swallowed(calls):
-    # type: (Any) -> None
-    """Have it noticed when an interrupt of the main lane's function is swallowed: Python does that to what is raised in a
-    destructor, even at its entry. The function is interrupted again then. Python tells of it since 3.8; before, what is raised
-    while a ``__del__`` runs is taken for swallowed.
-    """
-    before = getattr(sys, "unraisablehook", None)
-    if before is None:
-        _look_out_for_destructors(calls)
-        return
-    if before is getattr(calls, "on_swallowed", None):
-        return
-
-    def on_swallowed(lost):
-        # type: (Any) -> None
-        if lost.exc_type is Interrupt and compat.thread_id() == compat.main_thread_id:
-            calls.job.swallowed = True
-        else:
-            before(lost)
-    calls.on_swallowed = sys.unraisablehook = on_swallowed
-
-
-def _look_out_for_destructors(calls):
-    # type: (Any) -> None
-    """Have the handler of the signal look whether a ``__del__`` runs. It calls ``urgent`` before it raises."""
-    before = compat.urgent
-    if before is getattr(calls, "on_urgent", None):
-        return
-
-    def on_urgent(frame):
-        # type: (Any) -> None
-        before(frame)
-        if calls.running and calls.current is calls.interrupted and getattr(calls, "job", None):
-            while frame is not None and frame.f_code.co_name != "__del__":
-                frame = frame.f_back
-            calls.job.swallowed = frame is not None
-    calls.on_urgent = compat.urgent = on_urgent
-
-
 class MainJob(Job):
     """The call that runs on the main lane now: its thread takes a signal, also out of blocking system calls."""
 
@@ -196,7 +157,7 @@ class MainJob(Job):
             if not self.asked:
                 self.asked = True
                 calls.interrupted = self.message
-                notice_swallowed(calls)
+                swallowed.notice(calls)
         if calls.running and not self.interrupted:
             frame = sys._current_frames().get(compat.main_thread_id)
             self.importing = frame is not None and compat_late.is_importing(frame)

@@ -74,7 +74,8 @@ def test_callers_take_turns_in_lane_any(node: ramet.Node) -> None:
     calls = [crowd.start(remote.append, n) for n in range(5)]
     node.call(remote_lanes.start_below, leaf.id, "another's")
     gate.call(remote_lanes.open_gate)
-    assert held.result(timeout=60) and calls[-1].result(timeout=60) == [0, "another's", 1, 2, 3, 4]
+    assert held.result(timeout=60)
+    assert calls[-1].result(timeout=60).index("another's") <= 1
 
 
 def test_more_named_lanes_than_threads_take_turns(node: ramet.Node) -> None:

@@ -137,6 +137,15 @@ class ShelteredCore(Core):
             self.waiters.append(compat.weak(waiter))
             return waiter
 
+    def let_go(self) -> None:
+        """Give back what threads have waited with, when all links are closed and the keeper has ended.
+
+        A thread may be waiting just now, or about to see that it needn't any longer: it keeps its own until then.
+        """
+        self.threads = compat.thread_local()
+        self.lent.clear()
+        self.waiters.clear()
+
     def on_frame(self, link: Any, header: Any, frame: bytes) -> None:
         """Deliver a frame, as ever. Those behind it in what was read must not be lost."""
         try:

@@ -231,7 +231,8 @@ class Tree(Grower):
             loop_late.stop(self._loop)
             self._keeper.join(1)
             if not self._keeper.is_alive():
-                loop_late.close(self._loop, self._core)
+                loop_late.close(self._loop)
+                self._core.let_go()
         self._gardener.desk.close()
         for node in list(self._nodes.values()):
             self._display.flush(node)

@@ -40,7 +40,9 @@ def close(loop, core=None):
     """Give its descriptors back, and those of threads that waited for a core's messages. Only when ``run`` has returned, all
     links are closed, and nobody waits.
     """
-    for fd in (loop.wake_r, loop.wake_w):
+    fds = loop.wake_r, loop.wake_w
+    loop.wake_r = loop.wake_w = -1      # who would wake it yet mustn't write to what may get their numbers
+    for fd in fds:
         os.close(fd)
     if loop.shareable:
         loop.poller.close()

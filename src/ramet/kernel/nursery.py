@@ -50,6 +50,7 @@ class Child(object):
         self.link = link
         self.growth = None  # type: Optional[Any]
         self.process = None  # type: Optional[Any]
+        self.cut = False        # it is to end: also if it has just come up, so that its growth can't be aborted any more
         self.steps = {}  # type: Dict[str, float]   # of its growth, and how long it took to get there, in seconds
         self.given = set()  # type: Set[Tuple[str, str]]      # (form, module): what it has from us
 
@@ -128,8 +129,7 @@ class Nursery(object):
             The link to it, which isn't open yet.
         """
         link = refusing.ChildLink(self.core, id, self._lost)
-        child = self.children[id] = Child(id, plan["name"], link)
-        self.losses.descendants.add(id, link, self.core.id)
+        child = Child(id, plan["name"], link)
 
         def started(form):
             # type: (str) -> bytes
@@ -148,6 +148,10 @@ class Nursery(object):
             link.bytes_out -= len(behind)
             link.open(fd_in, fd_out, data)
             done(None)
+            if child.cut and not process.lent:
+                self._end(child)
+            elif child.cut:     # it was kept before it was attached, and is kept
+                link.close("it was closed while it connected")
 
         def failed(error):
             # type: (Any) -> None
@@ -162,8 +166,18 @@ class Nursery(object):
             from ramet.kernel import coming_back
             kind = coming_back.Attachment
         child.growth = kind(self.core.loop, plan, self._payload, started, up, failed, on_question)
-        self.core.loop.call_soon(child.growth.start)
+        self.children[id] = child   # not before: who ends it, ends its growth
+        self.losses.descendants.add(id, link, self.core.id)
+        self.core.loop.call_soon(self._begin, child)
         return link
+
+    def _begin(self, child):
+        # type: (Child) -> None
+        """Start a child's program, unless all were to end meanwhile."""
+        if self.ended:
+            self._end(child)
+        else:
+            child.growth.start()    # type: ignore[union-attr]
 
     def run(self, id, plan, data, timeout_s, keep_bytes, done, on_question):
         # type: (int, Dict[str, Any], bytes, Any, int, Callable[[Any, Any], Any], Any) -> None
@@ -265,6 +279,7 @@ class Nursery(object):
 
     def _end(self, child):
         # type: (Child) -> None
+        child.cut = True
         if child.growth:
             child.growth.abort("it was closed while it connected")      # `failed` closes the link when all is cleaned up
         else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramet.connectors import CONNECT_TIMEOUT_S, check_name, local, make
 from ramet.kernel import template as kernel_template
-from ramet.kernel.errors import ConnectError, Error
+from ramet.kernel.errors import ClosedError, ConnectError, Error
 from ramet.retrying import Retry
 from ramet.shipping import TEMPLATE
 
@@ -50,6 +50,7 @@ class Templates:
         def made(call: Any) -> None:
             error = call.exception()
             if error is not None:
+                node._state.closing |= isinstance(error, ClosedError)
                 gardener.failed(node, _failure(plan["what"], error))
                 parent.kill()
                 return

@@ -26,6 +26,7 @@ from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.node import Node
 from ramet.retrying import Retry, may_pass
 from ramet.shipping import COMING_BACK, FOLLOWING, GROWING
+from ramet.told import steps_in
 
 if TYPE_CHECKING:
     from ramet.connecting import Spread
@@ -101,6 +102,7 @@ class Gardener:
     def _taken_up(self, node: Node) -> bool:
         """Whether a node may be started: from here on there is something to end. Else it was closed while it waited."""
         with self.lock:
+            node._state.closing |= node.parent is not None and node.parent._state.closing
             node._state.waits = node._state.closing
             return not (node._state.closing or node._state.ended)
 
@@ -344,8 +346,12 @@ class Gardener:
                 self.past_bytes[which] += getattr(link, which)
 
     def close(self, node: Node, kill: bool) -> None:
-        """End a node: by asking it, or by cutting its link."""
-        node._state.closing = True
+        """End a node: by asking it, or by cutting its link. It was the program that closed it, and what lies below it."""
+        closed = {node}
+        for other in list(self.nodes.values()):     # parents are older than their children
+            if other in closed or other.parent in closed:
+                closed.add(other)
+                other._state.closing = True
         with self.lock:
             waits = node._state.waits
         if waits:
@@ -385,14 +391,6 @@ class Gardener:
     def bytes_total(self, which: str) -> int:
         """Bytes over all links to children, those that are gone included."""
         return self.past_bytes[which] + sum(int(getattr(link, which)) for link in list(self.links.values()))
-
-
-def steps_in(told: Any) -> dict[str, float]:
-    """What a node tells of how it grew another one; it may be anything."""
-    if not isinstance(told, dict):
-        return {}
-    steps = ("start", "answer", "python", "kernel")
-    return {step: float(told[step]) for step in steps if isinstance(told.get(step), int | float)}
 
 
 def _above(node: Node) -> int:

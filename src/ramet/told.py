@@ -105,3 +105,11 @@ class Told:
             else:
                 self.core.reply(message, failures.pack(error), ERROR)
         child._state.connected.add_done_callback(connected)
+
+
+def steps_in(told: Any) -> dict[str, float]:
+    """What a node tells of how it grew another one; it may be anything."""
+    if not isinstance(told, dict):
+        return {}
+    steps = ("start", "answer", "python", "kernel")
+    return {step: float(told[step]) for step in steps if isinstance(told.get(step), int | float)}

@@ -216,3 +216,18 @@ def test_calls_that_are_sent_ahead_to_a_spare(tree: ramet.Tree) -> None:
     sizes = [7000] * 300 + [3_000_000, 20_000_000]
     calls = [fork.start(len, b"x" * size) for size in sizes]
     assert [call.result() for call in calls] == sizes
+
+
+def test_a_fork_whose_template_s_node_was_closed_meanwhile_says_so(tree: ramet.Tree, tmp_path: Path) -> None:
+    """It said that its template can't be made, as if something were wrong."""
+    hangs = tmp_path / "python"
+    hangs.write_text("#!/bin/sh\nexec sleep 1000\n")
+    hangs.chmod(0o755)
+    node = tree.local()
+    node.call(remote.add, 1, 2)
+    fork = node.fork(python=str(hangs))
+    call = fork.start(remote.add, 1, 2)
+    node.close()
+    with pytest.raises(ramet.ClosedError):
+        call.result(timeout=60)
+    assert isinstance(fork.error, ramet.ClosedError)

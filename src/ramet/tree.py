@@ -205,7 +205,8 @@ class Tree(Grower):
     def close(self) -> None:
         """End all nodes and wait for that, no longer than twice ``close_grace_s``. Idempotent.
 
-        Calls under way raise ``ClosedError``. In a process forked from the one that made the tree it does nothing.
+        Calls under way raise ``ClosedError``, and the tree's channels are closed. In a process forked from the one that made
+        the tree it does nothing.
         """
         if self._forgotten:     # before the lock: a thread that isn't here may hold it
             return
@@ -233,6 +234,7 @@ class Tree(Grower):
             if not self._keeper.is_alive():
                 loop_late.close(self._loop)
                 self._core.let_go()
+        self._channels.close()
         self._gardener.desk.close()
         for node in list(self._nodes.values()):
             self._display.flush(node)

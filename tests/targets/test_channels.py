@@ -14,6 +14,7 @@ import pytest
 
 import ramet
 from support import remote, remote_channels
+from support.eventually import until
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +274,26 @@ def test_a_one_way_tree() -> None:
             assert other.call(remote_channels.error_of, theirs, what) == "NodeLostError", what
         assert list(below.stream(range, 3)) == [0, 1, 2] and below.call(sum, iter(range(4))) == 6
         assert other.call(remote.add, 1) == 1
+
+
+@pytest.mark.parametrize("way", ["receive", "iterate", "send"])
+def test_a_tree_that_is_closed_closes_its_channels(way: str) -> None:
+    """Who waited for an item, or for room, waited for ever."""
+    found: list[object] = []
+    with ramet.Tree() as tree:
+        channel = tree.channel(1)
+        held = tree._channels.held[channel.number]
+        if way == "send":
+            channel.send("fills it")
+
+        def wait() -> None:
+            try:
+                found.append(list(channel) if way == "iterate" else channel.receive() if way == "receive" else channel.send(1))
+            except ramet.ClosedError as error:
+                found.append(type(error))
+        thread = threading.Thread(target=wait)
+        thread.start()
+        until(lambda: held.waiting, "it doesn't wait")
+    until(lambda: found, "it waits on")
+    thread.join()
+    assert found == [[] if way == "iterate" else ramet.ClosedError]

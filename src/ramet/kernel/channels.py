@@ -62,6 +62,12 @@ class Channels(object):
         held.on_over = lambda: self.held.pop(number, None)
         return Channel(self, self.core.id, number, token, size)
 
+    def close(self):
+        # type: () -> None
+        """Close all that are held here: nobody can be reached any more, so who waits for something is told."""
+        for held in list(self.held.values()):
+            held.close()
+
     def end(self, channel):
         # type: (Channel) -> Any
         """What a channel's operations are done with: what is held here, or this node's end of it."""

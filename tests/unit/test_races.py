@@ -1,0 +1,149 @@
+"""Races that real programs have met, each in the one order that did harm. Without processes."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet.kernel import compat, grow, loop_late, nursery
+from ramet.kernel.importer import ModuleCache
+from ramet.kernel.loop import Loop
+from ramet.shelter import ShelteredCore
+
+
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
+# ---------------------------------------------------------------------- a call's callback asks for its result
+
+def test_a_callback_of_a_call_has_its_result_whoever_reads_it() -> None:
+    """It waited for ever in a thread that reads the reply while it waits for another call's."""
+    core = SimpleNamespace(threads=SimpleNamespace(), loop=SimpleNamespace(thread=0), waiter=lambda: SimpleNamespace(thread=1),
+                           routes=SimpleNamespace(link_to=lambda _: None), wait=lambda *_: pytest.fail("it waits"))
+    call: ramet.Call[int] = ramet.Call(SimpleNamespace(id=1, name="n", _tree=SimpleNamespace(_core=core)), abs)  # type: ignore[arg-type]
+    got: list[Any] = []
+    call.add_done_callback(lambda done: got.extend([done.result(), done.exception(), call.outcome().value]))
+    assert call._settle(7)
+    assert got == [7, None, 7]
+
+
+# ---------------------------------------------------------------------- a tree is closed while a thread waits
+
+def test_who_waits_while_a_tree_lets_go_keeps_what_he_waits_with() -> None:
+    """Its pipe was closed under it: IndexError in place of ClosedError, or another's descriptor."""
+    loop = Loop(raise_it)
+    core = ShelteredCore(0, [], loop)
+    looked, go_on = threading.Event(), threading.Event()
+    answers, found = [False, True, True], list[bool]()
+
+    def ready() -> bool:
+        looked.set()
+        go_on.wait()
+        return answers.pop(0)
+    thread = threading.Thread(target=lambda: found.append(core.wait(ready, None)))
+    thread.start()
+    looked.wait()
+    waiter = core.waiters[0]()
+    loop_late.close(loop)
+    core.let_go()
+    waiter.wake()
+    del waiter
+    go_on.set()
+    thread.join()
+    assert found == [True] and not answers
+
+
+def test_a_loop_that_is_closed_writes_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(raise_it)
+    loop_late.close(loop)
+    written: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr("ramet.kernel.loop.os.write", lambda fd, _: written.append(fd))
+        loop.call_soon(bool)
+    assert written == [-1]
+
+
+# ---------------------------------------------------------------------- a child is ended just as it comes up
+
+class Grown:
+    """Stands for a growth: whoever aborts it comes too late, as when both are due in one turn of the keeper."""
+
+    made: list[Any] = []    # noqa: RUF012
+
+    def __init__(self, *args: Any) -> None:
+        _, _, _, _, self.on_up, self.on_failed, _ = args
+        self.steps: dict[str, float] = {}
+        self.done: list[str] = []
+        self.made.append(self)
+
+    def start(self) -> None:
+        self.done.append("started")
+
+    def abort(self, reason: str) -> None:
+        self.done.append("aborted")
+
+
+class Process:
+    """Stands for the child's."""
+
+    def __init__(self, lent: bool = False) -> None:
+        self.lent = lent
+        self.killed = False
+        self.pid = 1
+
+    def poll(self) -> int | None:
+        return 0
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def stderr_tail(self) -> str:
+        return ""
+
+
+@pytest.fixture
+def family(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(grow, "Growth", Grown)
+    monkeypatch.setattr(Grown, "made", [])
+    loop = Loop(raise_it)
+    core = ShelteredCore(0, [], loop)
+    made = nursery.Nursery(core, ModuleCache(), {"source": b""})
+    yield made, lambda: [loop.once() for _ in range(3) if loop.soon]
+    loop_late.close(loop)
+
+
+PLAN = {"name": "one", "shape": "socket", "what": "one"}
+
+
+@pytest.mark.parametrize("lent", [False, True], ids=["grown", "attached"])
+def test_a_child_that_comes_up_just_as_it_is_ended_is_ended(family: Any, lent: bool) -> None:
+    """It lived on, and nobody knew: 2 of 60 trees that were closed while a node connected left a node behind."""
+    made, turn = family
+    link = made.grow(1, PLAN, b"", lambda _: None)
+    turn()
+    growth, process = Grown.made[0], Process(lent)
+    made.end(1)
+    turn()
+    assert growth.done == ["started", "aborted"] and not link.dead
+    near, far = compat.pipe()
+    growth.on_up(process, near, far, b"")
+    assert link.dead and process.killed is not lent, "who was kept before is kept"
+    turn()
+    assert made.children == {}
+
+
+def test_a_child_that_comes_when_all_were_to_end_is_never_started(family: Any) -> None:
+    made, turn = family
+    over: list[bool] = []
+    made.end_all(lambda: over.append(True))
+    made.grow(1, PLAN, b"", lambda _: None)
+    turn()
+    assert Grown.made[0].done == ["aborted"]
+    Grown.made[0].on_failed(ramet.ConnectError("it was closed while it connected"))
+    turn()
+    assert made.children == {} and over

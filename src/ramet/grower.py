@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ramet import admitting
 from ramet.connecting import Connecting, Progress, Spread, Step, connect_all
 from ramet.connectors import Plan, check_plan, registry, spec
 from ramet.retrying import Retry, retry_from
@@ -228,8 +229,30 @@ class Grower:
         return self.grow("wsl", distribution, **options)
 
     def attach(self, target: str, **options: Any) -> Node:
-        """Come back to a node on the same machine and account that was detached, or kept: by its name, or its socket's path."""
+        """Come back to a node on the same machine and account that was detached, or kept, by its name, or its socket's path.
+        Or be the guest of a tree that admits one under that name."""
         return self.grow("attach", target, **options)
+
+    def admit(self, name: str, services: admitting.Services, **options: Any) -> Node:
+        """Let other programs of this account, on the machine of this node, ask services of this tree, and nothing else of it.
+
+        They come as guests, with ``ramet.attach(name)``, and ask ``.service(...)`` of what that returns. Waits until they can.
+
+        Args:
+            name: under which they find it: 1 to 64 of ``A-Z a-z 0-9 _ . @ : -``. Or the absolute path of a socket, in a folder
+                that only this account may enter.
+            services: names of services of this program; or a dict of name -> the node that serves it, or the tree.
+                Each must also allow the node that is returned: ``allow=door``, "anyone", or what else fits.
+            options: as of ``local()``, for the node that is grown for this.
+
+        Returns:
+            The door: the node that lets them in, and asks in their place. When it is closed, they are out.
+
+        Raises:
+            Error: the name is taken, or the socket's folder isn't safe. ConnectError: the node can't be grown.
+            TypeError, ValueError: no services, too many, or of another tree.
+        """
+        return admitting.admit(self, name, services, options)
 
     # ------------------------------------------------------------------ accounts
 

@@ -74,13 +74,13 @@ NATIVE_CODE = (*UNFORESEEN, "native")
 RARE = ("portable", "instances")
 # What makes functions and classes of what came by value.
 BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
-# What follows behind the first call, without a request; and what is sent before
-# it if its module imports one of these.
+# What follows behind the first call, without a request; and what is sent before it if its module imports one of these.
 FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "later", "logs", "failures")
-# What a node needs to outlive its program; its parent, to come back to it. What the user's methods call of the kernel's own.
+# What a node needs to outlive its program; its parent, to come back to it; a door. What the user's methods call of the kernel.
 HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "held")
 COMING_BACK = ("meeting", "coming_back")
-OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE, "held": HOLDING}
+OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE, "held": HOLDING,
+       "doors": (*FOLLOWING, *STREAMS, "text27", "descent", "proxies", "meeting", "doors")}
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

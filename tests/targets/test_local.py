@@ -308,6 +308,13 @@ def test_output_arrives_by_line_and_node(node: ramet.Node, output: Output) -> No
         output.wait_for("local", stream, line)
 
 
+def test_what_a_call_has_printed_goes_before_its_answer(node: ramet.Node, output: Output) -> None:
+    """Without the end of a line, too: what comes past Python's own buffer is behind it."""
+    node.call(remote.say, "begun by a call, ")
+    assert node.call(remote.shout_from_subprocess, "ended by a subprocess") == 0
+    output.wait_for("local", 1, "begun by a call, ended by a subprocess")
+
+
 def test_output_without_a_newline_is_shown_at_the_end(output: Output) -> None:
     with ramet.Tree(on_output=output) as tree:
         tree.local().call(remote.say, "the rest")

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ramet.kernel.credit import CreditQueue
 from ramet.kernel.flow import FairQueue
 from ramet.kernel.frames import CONTROL
 
@@ -25,10 +26,11 @@ def test_one_flow_waits_for_one_frame_of_another_at_most() -> None:
 
 
 def test_control_overtakes_everything() -> None:
-    queue = FairQueue()
-    queue.push((0, 1, 0), 0, b"data")
-    queue.push((0, 1, 0), CONTROL, b"control")
-    assert drain(queue) == [b"control", b"data"]
+    """Also where some of it is under credit."""
+    for queue in FairQueue(), CreditQueue(FairQueue(), lambda: 0.0, lambda link, flow: None):
+        queue.push((0, 1, 0), 0, b"data")
+        queue.push((0, 1, 0), CONTROL, b"control")
+        assert drain(queue) == [b"control", b"data"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 50))))

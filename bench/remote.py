@@ -11,6 +11,10 @@ def nothing(value: object = None) -> object:
     return value
 
 
+def answer(end: Any) -> None:
+    end.send(nothing())
+
+
 def blocks(many: int, size: int) -> Iterator[bytes]:
     item = b"x" * size
     for _ in range(many):

@@ -17,7 +17,7 @@ from measuring import Figure
 
 HERE = Path(__file__).parent
 NAMES = ("sizes", "start", "hundred", "calls", "streaming", "large", "with_django", "over_ssh", "far_connectors", "many_ssh",
-         "memory", "beside")
+         "memory", "forks", "beside")
 
 HEAD = """# Results
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 KEEPALIVE_S = 5.0
 LOST_AFTER_S = 30.0
-# From the last byte: it is seen at the next look, the looks without any are counted from then on.
-LATEST_S = KEEPALIVE_S * (1 + math.ceil(LOST_AFTER_S / KEEPALIVE_S))
+# From the last byte: it is seen at the next look, the looks without any are counted from then on. Other signs of life are only
+# asked for when no byte came: one from before, while it was busy, may be taken for new then, once.
+LATEST_S = KEEPALIVE_S * (2 + math.ceil(LOST_AFTER_S / KEEPALIVE_S))
 # The last byte may have come long before who sent it fell silent: it is asked at every other look, and answers after a while.
 EARLIEST_S = LOST_AFTER_S - 3 * KEEPALIVE_S
 SETTLE_S = LATEST_S + 4 * KEEPALIVE_S

@@ -107,6 +107,18 @@ def test_an_answer_for_one_node_only_is_no_answer_for_others() -> None:
     assert len(hop.asked) == 1
 
 
+def test_modules_that_were_for_a_child_that_is_lost_are_asked_for_again() -> None:
+    """Found by the simulator (seed 2117020103): an answer came, but its modules had been for the child that was lost."""
+    hop = Hop()
+    hop.request(2, ["cp311", ["big"], 2])
+    hop.request(3, ["cp311", ["big"], 3])
+    _, callback = hop.asked.pop(0)
+    callback(0, b"".join(map(bytes, values.encode([CLOSURE, {}]))))
+    assert [asked for asked, _ in hop.asked] == [["cp311", ["big"], 3]] and hop.records(3) == []
+    hop.answer([CLOSURE, {}])
+    assert hop.records(3) == CLOSURE and hop.replies[-1] == (3, [CLOSURE, {}], 0)
+
+
 def test_a_lost_parent_answers_all() -> None:
     hop = Hop()
     hop.request(2, ["cp311", ["big"], 2])

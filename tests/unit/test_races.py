@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet.kernel import compat, grow, loop_late, nursery
+from ramet.kernel import compat, grow, later, loop_late, nursery, start
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.shelter import ShelteredCore
@@ -147,3 +147,17 @@ def test_a_child_that_comes_when_all_were_to_end_is_never_started(family: Any) -
     Grown.made[0].on_failed(ramet.ConnectError("it was closed while it connected"))
     turn()
     assert made.children == {} and over
+
+
+# ---------------------------------------------------------------------- the first idle moment
+
+def test_a_node_gives_its_link_back_before_it_imports_its_second_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.7 has one lock for imports: another lane held it, and waited for a module that only the main lane could have read."""
+    done: list[str] = []
+    node = start.Self.__new__(start.Self)
+    parent = SimpleNamespace(give_back=lambda waiter: done.append(f"gave back {waiter}"))
+    node.calls = SimpleNamespace(on_idle=None, waiter="the link")  # type: ignore[assignment]
+    node.core = SimpleNamespace(wait=lambda *_: done.append("waited"))  # type: ignore[assignment]
+    monkeypatch.setattr(later, "begin", lambda _: done.append("began"))
+    node.on_idle(parent)
+    assert done == ["waited", "gave back the link", "began"]

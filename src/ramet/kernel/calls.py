@@ -50,7 +50,7 @@ class Calls(object):
 
     Args:
         context: makes the values.Context for what an authority sent.
-        on_idle: called on the main thread when there is nothing to do after a call.
+        on_idle: called on the main thread with the link to the parent when there is nothing to do after a call.
 
     Attributes:
         current: the message of the call on the main lane, ``options`` its options, ``began`` when it was taken.
@@ -144,7 +144,7 @@ class Calls(object):
                     parent.borrow(self.waiter)
                 parent.flush()
                 if self.served:
-                    self.on_idle()
+                    self.on_idle(parent)
                 core.wait(ready, parent)
             parent.give_back(self.waiter)       # the keeper looks after it while the call runs
             with self.lock:

@@ -67,7 +67,7 @@ def keep(target, wait_s, kernel):
     if node.nursery and (node.nursery.children or node.nursery.runs):
         raise Error("this node has children, which would end with the program: close them first, or detach them by themselves")
     if calls.on_idle is not bool:
-        node.on_idle()      # the second half: its part is here
+        node.on_idle(node.core.routes.parent)   # the second half: its part is here
     place = meeting.Place(target, True)
     try:
         sock, inode = meeting.listen(place)
@@ -340,8 +340,8 @@ class HeldNode(object):
         ours.tell(0, core.HELLO, start.facts())
         node.loop.call_soon(node.output.watch)
 
-    def on_idle(self):
-        # type: () -> None
+    def on_idle(self, _):
+        # type: (Any) -> None
         """The first call is answered: tell what is installed. The rest of the second half goes on since the node's start."""
         self.node.calls.on_idle = bool
         installed.tell()

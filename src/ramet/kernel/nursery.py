@@ -345,7 +345,7 @@ class Nursery(object):
         else:
             with self.passing:
                 answer = self.answers.get(key)
-                if answer and not all(self.cache.get(form, name) for name in answer[0]):
+                if answer and not self._has_all(key, answer):
                     answer = None
                 waiting = self.asked.get(key, [])
                 room = max(len(waiting), len(self.asked)) < WAITING_MAX
@@ -358,6 +358,12 @@ class Nursery(object):
                 self._refuse(message)
             elif waiting[0] is message:
                 self._ask(message, key)
+
+    def _has_all(self, key, answer):
+        # type: (str, Any) -> bool
+        """Whether what an answer names is here."""
+        form = key.partition("/")[0]
+        return all(self.cache.get(form, name) for name in answer[0])
 
     def _refuse(self, message):
         # type: (Message) -> None
@@ -377,10 +383,10 @@ class Nursery(object):
             self.core.reply(message, [body], CONTROL | flags & DEAD)
             for other in waiting:
                 if other is not message:
-                    if answer:
+                    if answer and self._has_all(key, answer):
                         self._answer(other, answer)
-                    else:
-                        self._ask(other, None)      # the answer depends on who asks
+                    else:       # the answer depends on who asks; or the modules were for one that was lost meanwhile
+                        self._ask(other, None)
         self.core.ask(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], answered, CONTROL)
 
     def _answer(self, message, answer):

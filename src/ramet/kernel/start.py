@@ -129,11 +129,12 @@ class Self(object):
         except ImportError:
             os._exit(0)     # the second half never came: nothing has happened here yet
 
-    def on_idle(self):
-        # type: () -> None
+    def on_idle(self, parent):
+        # type: (Any) -> None
         """The first call is answered: begin with the second half, which comes behind it."""
         self.calls.on_idle = bool
-        self.core.wait(lambda: self.cache.get(compat.form_tag(0), "ramet.kernel.later"), self.core.routes.parent, 1)
+        self.core.wait(lambda: self.cache.get(compat.form_tag(0), "ramet.kernel.later"), parent, 1)
+        parent.give_back(self.calls.waiter)     # who holds 2.7's import lock may wait for what comes on it
         from ramet.kernel import later
         later.begin(self)
 

@@ -35,8 +35,8 @@ def become(names):
         __import__("ramet.kernel." + name)
     for name in names:
         __import__(name)
-    node.on_idle()
-    node.calls.on_idle = lambda: serve(node)
+    node.on_idle(node.core.routes.parent)
+    node.calls.on_idle = lambda _: serve(node)
     return True
 
 

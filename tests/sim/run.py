@@ -90,7 +90,6 @@ class Run:
 
     def _down(self, world: World, node: Node, below: list[Node], b: int, c: int, d: int) -> None:
         """From a node into one below it: of its own right; or into any other, which is refused."""
-        node.listens()
         other = below[b % len(below)]
         if other is not node:
             world.call(other.id, c % 100, d % 30_000, 10, c % 2, node)

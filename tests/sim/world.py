@@ -315,7 +315,9 @@ class Node:
             self.core.handlers.update({CALL: self.calls.arrive, CANCEL: self.calls.cancel, GROW: self.on_grow,
                                        MODULES: self.on_modules, MODULE_REQUEST: lambda message: self.family().handle(message),
                                        KEEPALIVE: lambda message: silence.on_keepalive(self, message)})
-        self.core.handlers[PING] = self.on_ping
+        # Whoever is asked by siblings hears of their loss, as with services, channels and ``ramet.here()``: before they ask.
+        Losses(self.core)
+        self.core.handlers[PING] = lambda message: self.core.reply(message, [bytes(message.body)])
 
     def true_ancestors(self) -> list[int]:
         """Ids from the parent up: what it was born with can't change."""
@@ -330,15 +332,6 @@ class Node:
         if self.nursery is None:
             self.nursery = nursery.Nursery(self.core, self.cache, {}, self.world.on_lost if self.parent is None else None)
         return self.nursery
-
-    def listens(self) -> None:
-        """So that it hears of the loss of those that it talks to: what ``ramet.here()`` does, and all that answers siblings."""
-        if not self.core.descendants:
-            Losses(self.core)
-
-    def on_ping(self, message: Any) -> None:
-        self.listens()
-        self.core.reply(message, [bytes(message.body)])
 
     # ------------------------------------------------------------------ growing
 
@@ -677,7 +670,6 @@ class World:
 
     def ping(self, node: Node, dst: int, size: int) -> None:
         """Ask any node from any other."""
-        node.listens()
 
         def answered(flags: int, body: Any) -> None:
             require(flags & DEAD or values.decode(body) == b"p" * size, "a wrong answer")

@@ -72,14 +72,23 @@ def held(monkeypatch: pytest.MonkeyPatch, begun: threading.Event) -> list[Callab
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when a node has been told of all that is coming to it, and its request has been answered."""
+    """Set when a node has been told of all that is coming to it, and its request has been answered.
+
+    What a node has told of itself is acted on when its request is here, which follows: else modules could come between the two,
+    and it would have none to ask for.
+    """
     answered = threading.Event()
-    take = ramet.shipping.Shipper._next_request  # type: ignore[attr-defined]
+    shipper = ramet.shipping.Shipper  # type: ignore[attr-defined]
+    take, known = shipper._next_request, shipper.installed_known
+    told: list[tuple[Any, ramet.Node]] = []
 
     def taken(self: Any, *args: Any) -> None:
+        while told:
+            known(*told.pop(0))
         take(self, *args)
         answered.set()
-    monkeypatch.setattr(ramet.shipping.Shipper, "_next_request", taken)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shipper, "_next_request", taken)
+    monkeypatch.setattr(shipper, "installed_known", lambda self, node: told.append((self, node)))
     return answered
 
 

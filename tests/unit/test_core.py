@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -238,27 +239,35 @@ def test_who_asks_a_node_that_has_no_memory_for_it_hears_of_that(
 
 
 def test_credit_for_what_a_lost_node_never_took_comes_back_to_all_on_the_way(network: Network) -> None:
-    """Found by the simulator: who sent it heard of the loss; the node between counted it as under way for ever."""
+    """Found by the simulator: who sent it heard of the loss; the node between counted it as under way for ever.
+
+    Two are lost at once: the second link is dead when the loss of the first is told.
+    """
     root, middle, leaf = network.node(0, []), network.node(1, [0]), network.node(2, [1, 0])
     network.join(root, middle, 2)
     network.join(middle, leaf)
-    ends = socket.socketpair()
-    silent = network.link(root)
-    network.losses[0].descendants.add(3, silent, 0)
-    network.links.append(silent)
-    with ends[1]:       # nobody reads it
-        ends[0].setblocking(False)
-        fd = ends[0].detach()
-        silent.open(fd, fd)
+    with contextlib.ExitStack() as unread:
+        silent = []
+        for id in 3, 4:
+            ends = socket.socketpair()
+            unread.enter_context(ends[1])       # nobody reads it
+            ends[0].setblocking(False)
+            fd = ends[0].detach()
+            silent.append(network.link(root))
+            network.losses[0].descendants.add(id, silent[-1], 0)
+            silent[-1].open(fd, fd)
+        network.links += silent
         answers: list[int] = []
-        leaf.ask(3, CALL, values.encode("x" * 5_000_000), lambda flags, body: answers.append(flags))
+        for id in 3, 4:
+            leaf.ask(id, CALL, values.encode("x" * 5_000_000), lambda flags, body: answers.append(flags))
         on_the_way = [middle.longs().queue(middle.routes.parent), leaf.longs().queue(leaf.routes.parent)]
-        stuck = root.longs().queue(silent)
-        until(lambda: silent.armed and stuck.size, "it never stuck")
-        silent.close("the test says so")
-        until(lambda: answers, "the sender never heard of it")
+        stuck = [root.longs().queue(link) for link in silent]
+        until(lambda: all(link.armed for link in silent) and all(queue.size for queue in stuck), "it never stuck")
+        root.loop.call_soon(lambda: [link.close("the test says so") for link in silent])
+        until(lambda: len(answers) == 2, "the sender never heard of it")
         until(lambda: not any(queue.under_way or queue.flows for queue in on_the_way), "credit never came back")
-    assert answers[0] & DEAD
+        until(lambda: not any(link in root.longs().credited for link in silent), "a link that is gone is kept")
+    assert all(flags & DEAD for flags in answers)
 
 
 def test_what_cant_be_taken_from_a_link_closes_it(network: Network) -> None:

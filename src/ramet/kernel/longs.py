@@ -192,7 +192,7 @@ class Long(object):
             with link.writing:
                 queue.forget(ids)
             link.flush()
-            if link.dead:
+            if link.dead and not queue.flows:   # else it is lost with others, and its turn comes
                 self.credited.pop(link, None)
         for link in [link for link in self.neighbours if link.dead]:
             del self.neighbours[link]

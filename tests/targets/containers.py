@@ -218,8 +218,6 @@ class Buildah(Storage):
 
     def start(self) -> None:
         self.settings()
-        self.env["TMPDIR"] = f"{self.folder}/bundles"     # one that is killed leaves its bundle there
-        Path(self.env["TMPDIR"]).mkdir()
         self.use("from", "--name", "first", "scratch")
         self.use("copy", "-q", "first", str(self.image), "/")
         self.use("commit", "-q", "--rm", "first", "rmt-bb")

@@ -31,6 +31,7 @@ class Askers(object):
         loads: sender -> number and bytes of its requests that aren't answered.
         watches: sender -> the handle at which its loss is heard of.
         early: of CANCELs that came before what they cancel.
+        told: (source, reply handle) -> the chain of who waits for a request that no thread has looked at; see ``circles``.
         refused: requests that weren't admitted, or came when too many waited.
     """
 
@@ -45,6 +46,7 @@ class Askers(object):
         self.bytes = 0
         self.watches = {}  # type: Dict[int, int]
         self.early = {}  # type: Dict[Any, bool]
+        self.told = {}  # type: Dict[Any, Any]
         self.refused = 0
 
     def noted(self, message):
@@ -73,6 +75,7 @@ class Askers(object):
             key = message.src, message.reply_to
             if self.asked.get(key) is found:
                 del self.asked[key]
+                self.told.pop(key, None)
 
     def on_cancel(self, message):
         # type: (Message) -> None
@@ -84,10 +87,13 @@ class Askers(object):
             raise ProtocolError("malformed CANCEL")
         key = message.src, said[0]
         if said[1:]:
-            found = self.asked.get(key)
+            with self.changed:
+                found = self.asked.get(key)
+                if found is not None and not isinstance(found, requests.Request):
+                    self.told[key] = said[1]    # it is a request in a moment, and hears of it then
             if isinstance(found, requests.Request):
                 compat.start_thread(found.heard, (said[1],))
-            elif self.other_cancels:
+            elif found is None and self.other_cancels:
                 self.other_cancels(message)
             return
         with self.changed:
@@ -140,6 +146,7 @@ class Askers(object):
                 message, running = found, False
             if not running:
                 del self.asked[key]
+                self.told.pop(key, None)
         if running:
             found.end()
         else:

@@ -23,7 +23,7 @@ from ramet.kernel.frames import CONTROL
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, Iterable, List, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
     from ramet.kernel.flow import Flow
 
@@ -369,11 +369,15 @@ class CreditQueue(FairQueue):
             self._drop_if_done(waiting)
         return True
 
-    def forget(self, ids):
-        # type: (Iterable[int]) -> None
-        """Drop the flows from and to nodes that are gone, and take back their credit. What was to pass on counts as passed."""
+    def forget(self, ids, own=None):
+        # type: (Iterable[int], Optional[int]) -> None
+        """Drop the flows from and to nodes that are gone, and take back their credit. What was to pass on counts as passed.
+
+        Args:
+            own: on the link upwards: this node's id. What others send there to such nodes goes on: who is above answers it.
+        """
         gone = set(ids)
-        for key in [key for key in self.flows if key[0] in gone or key[1] in gone]:
+        for key in [key for key in self.flows if key[0] in gone or key[1] in gone and own in (None, key[0])]:
             waiting = self.flows.pop(key)
             for frame in waiting.frames:
                 if isinstance(frame, Passing):

@@ -190,7 +190,7 @@ class Long(object):
                 self.assembler.forget(id)
         for link, queue in list(self.credited.items()):     # not of all links: in a storm of losses each is told by itself
             with link.writing:
-                queue.forget(ids)
+                queue.forget(ids, self.core.id if link is self.core.routes.parent else None)
             link.flush()
             if link.dead and not queue.flows:   # else it is lost with others, and its turn comes
                 self.credited.pop(link, None)

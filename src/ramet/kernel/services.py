@@ -251,6 +251,9 @@ class Services(Askers):
         else:
             try:
                 with self.changed:
+                    chain = self.told.pop((message.src, message.reply_to), None)
+                    if chain:
+                        request.heard(chain)
                     self._check_cycle(request)
                     if self.asked.get((message.src, message.reply_to)) is message:     # else it was given up meanwhile
                         return request if self._may_begin(request, message) else None

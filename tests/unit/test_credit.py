@@ -204,6 +204,15 @@ def test_what_was_to_be_passed_on_to_the_dead_is_told_too(far: Far) -> None:
     assert len(far.passed) == 10 and not far.queue.flows and not far.queue.size
 
 
+def test_what_others_send_upwards_to_the_dead_goes_on(far: Far) -> None:
+    """Found by the simulator: a node on the way heard of the loss first, and dropped a call that nobody answered then."""
+    far.queue.push((9, 1, 0), 0, whole(0, 0, 1, 9, 9, 3, 7, [b"asked by node 9"]))
+    far.plain(b"of its own", dst=1)
+    far.queue.forget([1], own=0)
+    far.read()
+    assert far.got == {(9, 1, 0): [b"asked by node 9"]} and not far.queue.size
+
+
 def test_the_dead_give_their_credit_back(far: Far) -> None:
     for dst in (1, 2, 3):
         for flow in range(40):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ramet.kernel import askers, services, values
-from ramet.kernel.core import Message
+from ramet.kernel.core import CANCEL, Message
 from ramet.kernel.frames import ERROR
 from ramet.kernel.routing import Routes
 
@@ -109,6 +109,26 @@ def test_senders_take_turns(core: Core, ours: services.Services) -> None:
     core.wait(102)
     assert thing.ran.index("other") <= 3
     ours.threads -= services.THREADS_MAX - 1
+
+
+def test_a_chain_that_comes_before_a_thread_looks_at_the_request_is_heard(core: Core, ours: services.Services) -> None:
+    """It was lost: one circle of twenty behind started calls hung, under load."""
+    chains: list[Any] = []
+
+    class Chained:
+        def note(self) -> None:
+            chains.append(core.threads.job.chain[:-1])
+    ours.add("t", Chained(), "anyone")
+    ours.threads = services.THREADS_MAX     # no room for a thread: nobody looks at it
+    ask(ours, 1, "t", "note", src=4)
+    ask(ours, 2, "t", "note", src=4)
+    body = b"".join(values.encode([1, [[4, 0, ""]]]))
+    ours.on_cancel(Message(4, 4, CANCEL, 0, 0, "up", body))
+    assert ours.told
+    ours.threads = services.THREADS_MAX - 1
+    ask(ours, 3, "t", "note", src=4)
+    assert core.wait(3) == {1: [None], 2: [None], 3: [None]}
+    assert sorted(chains) == [[], [], [[4, 0, ""]]] and not ours.told
 
 
 def test_every_request_is_answered_once(core: Core, ours: services.Services) -> None:

@@ -109,3 +109,29 @@ def parent_id():
 
 def pid():
     return os.getpid()
+
+
+late = []
+
+
+def end_calls_late():
+    """Have the thread that ends this program's calls come late: when the next one's first call runs, or after a while."""
+    from ramet.kernel import later
+    cancel_all = later.cancel_all
+
+    def come_late(node):
+        end = time.time() + 2
+        while not late and time.time() < end:
+            time.sleep(0.01)
+        cancel_all(node)
+        late.append("done")
+    later.cancel_all = come_late
+
+
+def parent_id_when_late():
+    """The number of the node above; asked while that thread is at its work, if it hasn't done that."""
+    late.append("here")
+    end = time.time() + 2
+    while "done" not in late and time.time() < end:
+        time.sleep(0.01)
+    return parent_id()

@@ -305,6 +305,16 @@ def as_nobody(fn: object) -> None:
 
 
 @old_and_new
+def test_what_ends_the_last_programs_calls_leaves_the_next_ones_alone(path: Path, label: str) -> None:
+    """The thread that does it may be late: the next program's first call was ended, once in some thousand attachings."""
+    with outlived("detach", path, label):
+        with attach(path) as node:
+            node.call(remote_lasting.end_calls_late)
+        with attach(path) as node:
+            assert node.call(remote_lasting.parent_id_when_late) == 0
+
+
+@old_and_new
 def test_nobody_can_attach_before_the_last_program_is_forgotten(path: Path, label: str) -> None:
     """A call that can't be interrupted goes on when its program is gone."""
     os.mkfifo(f"{path}.fifo")

@@ -99,6 +99,7 @@ class HeldNode(object):
         self.since = 0.0        # when it had a program the last time
         self.leash = leash.Leash(wait_s)
         self.mains = []  # type: List[Any]
+        self.cancelling = False     # a thread is about to end what the last program has begun
 
     def run(self, message):
         # type: (Any) -> None
@@ -177,14 +178,27 @@ class HeldNode(object):
         watch = getattr(node, "watch", None)
         if watch:
             watch.over, node.watch = True, None
+        self.cancelling = True      # before the main thread looks whether all has settled
         node.calls.end()
-        compat.start_thread(later.cancel_all, (node,))
+        try:
+            compat.start_thread(self.cancel_all, ())
+        except Exception:
+            self.cancelling = False
+            raise
+
+    def cancel_all(self):
+        # type: () -> None
+        """End what the program has begun. The next one waits for that: its first call would be ended, too."""
+        try:
+            later.cancel_all(self.node)
+        finally:
+            self.cancelling = False
 
     def settled(self):
         # type: () -> bool
         """Whether nothing runs any more that the last program has begun."""
         calls, nursery = self.node.calls, self.node.nursery
-        return not (nursery and (nursery.children or nursery.runs) or calls.lanes and calls.lanes.running)
+        return not (self.cancelling or nursery and (nursery.children or nursery.runs) or calls.lanes and calls.lanes.running)
 
     def next_program(self):
         # type: () -> bool

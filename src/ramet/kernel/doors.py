@@ -59,12 +59,7 @@ def begin(target, services, kernel):
         descent.Losses(node.core)       # so that it hears of the loss of those that it asks
     for part in needed:
         __import__("ramet.kernel." + part)
-    place = meeting.Place(target, True)
-    try:
-        sock, inode = meeting.listen(place)
-    except BaseException:
-        place.close()
-        raise
+    place, sock, inode = meeting.listen_at(target)
     compat_late.at_exit(lambda: meeting.remove(place, inode))
     node.door = door = Door(node, sock, services, kernel)
     node.loop.call_soon(node.loop.watch, sock.fileno(), door.accept)

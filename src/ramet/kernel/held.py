@@ -68,12 +68,7 @@ def keep(target, wait_s, kernel):
         raise Error("this node has children, which would end with the program: close them first, or detach them by themselves")
     if calls.on_idle is not bool:
         node.on_idle(node.core.routes.parent)   # the second half: its part is here
-    place = meeting.Place(target, True)
-    try:
-        sock, inode = meeting.listen(place)
-    except BaseException:
-        place.close()
-        raise
+    place, sock, inode = meeting.listen_at(target)
     node.held = held = HeldNode(node, place, sock, inode, wait_s, kernel)
     held.run(calls.current)
 

@@ -149,6 +149,18 @@ class Locked(object):
         fcntl.flock(self.place.fd, fcntl.LOCK_UN)
 
 
+def listen_at(target):
+    # type: (str) -> Tuple[Place, Any, int]
+    """Listen at a name or an absolute path: the place, which is made, and what ``listen`` gives. Raises Error."""
+    place = Place(target, True)
+    try:
+        sock, inode = listen(place)
+    except BaseException:
+        place.close()
+        raise
+    return place, sock, inode
+
+
 def listen(place):
     # type: (Place) -> Any
     """Listen under the name. What is left there of a dead node is replaced.

@@ -54,6 +54,13 @@ def test_second_run_scans_and_packs_nothing(form: str, folder: Path, monkeypatch
     assert len(cache.files()) == 2, "one for the program's folder, one for the library"
 
 
+def test_first_run_reads_each_code_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, real = [], pack.code_of
+    monkeypatch.setattr(pack, "code_of", lambda found: read.append(found.name) or real(found))
+    closure, _ = run()
+    assert sorted(read) == sorted(closure.names)
+
+
 def test_run_that_needs_another_form_adds_to_what_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     binary, source = run(FORM), run("source")
     monkeypatch.setattr(pack, "packed", None)

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from ramet.kernel.importer import ABSENT
@@ -99,9 +99,13 @@ class ClosureFinder:
 
     Args:
         shelves: has the import statements of modules that were looked at in earlier runs.
+
+    Attributes:
+        codes: by name, the code that was read to find the newest closure; who packs a module takes it out.
     """
 
     def __init__(self, shelves: Shelves | None = None) -> None:
+        self.codes: dict[str, CodeType] = {}
         self._shelves = shelves or Shelves()
         self._found: dict[str, Found] = {}
         self._absent: dict[str, Found] = {}
@@ -129,6 +133,7 @@ class ClosureFinder:
 
     def _close(self, root: str) -> Closure:
         self._absent.clear()
+        self.codes.clear()
         seen: dict[str, Found] = {}
         standard: set[str] = set()
         asking: list[str] = []
@@ -236,6 +241,7 @@ class ClosureFinder:
         if entry.imports is None:
             code = pack.code_of(found)
             if code is not None:
+                self.codes[found.name] = code
                 entry.imports = scan.imports(code)
                 entry.learnt()
         return entry.imports

@@ -60,11 +60,12 @@ def record(found: Found, flags: int, data: bytes, wins: bool) -> Record:
     return made
 
 
-def packed(found: Found, form: str) -> tuple[int, bytes]:
+def packed(found: Found, form: str, code: CodeType | None = None) -> tuple[int, bytes]:
     """Pack a module's code.
 
     Args:
         form: "source", or the bytecode form that the node takes.
+        code: as ``code_of`` gave it, if the caller has it; it may be changed by this.
 
     Returns:
         Flags that say what the data is, of BYTECODE, NATIVE and ZIPPED; and the data.
@@ -77,7 +78,7 @@ def packed(found: Found, form: str) -> tuple[int, bytes]:
     if found.namespace:
         return 0, b""
     if form != "source" and form == BYTECODE_FORM:
-        code = code_of(found)
+        code = code or code_of(found)
         if code is not None:
             code = renamed(code, filename(found))
             return zipped(BYTECODE, marshal.dumps(slim.without_columns(code) if found.kind is Kind.LIBRARY else code))

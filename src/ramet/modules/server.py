@@ -278,7 +278,7 @@ class ModuleServer:
             return staging.packed(found, wins, self.policy.staged_bytes_max)
         entry = self._shelves.entry(found)
         if form not in entry.packed:
-            entry.packed[form] = pack.packed(found, form)
+            entry.packed[form] = pack.packed(found, form, self._finder.codes.pop(found.name, None))
             entry.learnt()
         return entry.packed[form]
 

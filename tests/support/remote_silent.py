@@ -38,3 +38,9 @@ def pids():
     """This process's, and its guardian's."""
     from ramet.kernel import guardian
     return [os.getpid(), guardian.life[2]]
+
+
+def hang_at_the_end():
+    """Let this process not end by itself."""
+    import atexit
+    atexit.register(time.sleep, 1000)

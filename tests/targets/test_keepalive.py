@@ -10,6 +10,7 @@ import queue
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,15 +127,28 @@ def test_a_program_that_is_stopped_is_left_by_its_nodes() -> None:
             program.kill()
 
 
-def test_a_stopped_guardian_hinders_nobody() -> None:
+@pytest.mark.parametrize("before", [remote.pid, remote_silent.hang_at_the_end])
+def test_a_stopped_guardian_hinders_nobody(before: Callable[[], object]) -> None:
+    """Nor does it stay, even if the node doesn't end by itself."""
     news = News()
     with ramet.Tree(on_unresponsive=news, **TIMES) as tree:
         node = tree.local()
         pid, guardian = node.call(remote_silent.pids)
-        node.call(remote.pid)
+        node.call(before)
         os.kill(guardian, signal.SIGSTOP)
         assert node.call(remote.add, 1, 2) == 3
         node.close()
+        assert all_end(pid, guardian)
+
+
+def test_a_stopped_guardian_does_not_keep_a_node_whose_main_lane_fails() -> None:
+    with ramet.Tree() as tree:
+        node = tree.local()
+        pid, guardian = node.call(remote_silent.pids)
+        os.kill(guardian, signal.SIGSTOP)
+        with pytest.raises(ramet.NodeLostError):
+            for _ in range(100):
+                node.call(remote.break_main_lane)
         assert all_end(pid, guardian)
 
 

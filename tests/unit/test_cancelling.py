@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ramet.kernel import calls, cancelling, compat, offspring, values
+from ramet.kernel import calls, cancelling, compat, guardian, offspring, values
 from ramet.kernel.core import CALL, CANCEL, Message
 
 
@@ -113,3 +113,8 @@ def test_what_the_call_before_has_left_is_not_counted_where_only_uptime_tells_th
     monkeypatch.setattr(offspring.os, "sysconf", {"SC_CLK_TCK": 100}.__getitem__)
     (tmp_path / "uptime").write_text("100.00 90.00\n")
     assert offspring._ticks(0.0005) + 1 > 10000, "born in the same step as the call before's"
+
+
+def test_the_guardian_is_no_call_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guardian, "life", [10, 11, 4242, bool])
+    assert offspring._of_ramet() == {4242}

@@ -21,6 +21,8 @@ def finish(forwarder, end):
 
     Descriptors 1 and 2 can't be written to after this.
     """
+    wake_guardian()
+
     def send_all():
         # type: () -> None
         forwarder.sent -= 1 << 60       # all that is left is sent, shown or not. Only the keeper writes this
@@ -72,6 +74,15 @@ def tell_guardian(word):
         pass    # somebody has killed it; this is a forked child
 
 
+def wake_guardian():
+    # type: () -> None
+    """Let the guardian go on if it was stopped: the last output goes through it, it ends what the node can't. Any thread."""
+    try:
+        os.kill(guardian.life[2], compat.signal.SIGCONT)
+    except (OSError, IndexError):
+        pass    # somebody has killed it; this is a forked child
+
+
 def leave():
     # type: () -> None
     """End the guardian, since the node is about to end by itself, and wait for it and for children that have ended."""
@@ -81,7 +92,6 @@ def leave():
         tell_guardian(os.getpid())
     try:
         os.close(guardian.life[1])      # which it takes for our end
-        os.kill(guardian.life[2], compat.signal.SIGCONT)    # if somebody has stopped it
         os.waitpid(guardian.life[2], 0)
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

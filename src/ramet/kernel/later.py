@@ -70,6 +70,7 @@ def end(node):
     """Let the node's children end, then its calls; the main thread then leaves ``serve``. On the keeper."""
     grace_s = node.config.get("close_grace_s", limits.close_grace_s)
     node.loop.call_later(grace_s, os._exit, 1)
+    ending.wake_guardian()
     node.config["ends_at"] = compat.monotonic() + grace_s
 
     def end_calls():

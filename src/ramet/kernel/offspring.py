@@ -181,7 +181,7 @@ def _waited_for(task):
 def _of_ramet():
     # type: () -> Set[int]
     """The processes that belong to the node, not to a call: its guardian, its children."""
-    found = set(guardian.life[1:2])
+    found = set(guardian.life[2:3])
     node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
     for child in list(node.nursery.children.values()) if node and node.nursery else ():
         process = child.process or getattr(child.growth, "process", None)

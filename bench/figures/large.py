@@ -21,34 +21,54 @@ SIZE = 100 << 20
 ROUNDS = 7
 
 
-def bare() -> Callable[[bytes], float]:
-    """Another process that reads so many bytes into memory of their own, from a socketpair. Returns what sends them to it.
+class Bare:
+    """Another process, which reads so many bytes from a socketpair into memory of their own, or makes and sends as many.
 
-    That gives the processor time of the other side.
+    Both ways give the processor time of the other side.
     """
-    near, far = socket.socketpair()
-    if os.fork() == 0:
-        near.close()
-        while True:
-            began = time.process_time()
-            room = io.BytesIO(bytes(SIZE)).getbuffer()
-            at = 0
-            while at < SIZE:
-                count = far.recv_into(room[at:at + (1 << 18)])
-                if not count:
-                    os._exit(0)
-                at += count
-            far.send(struct.pack("d", time.process_time() - began))
-    far.close()
 
-    def send(data: bytes) -> float:
-        near.sendall(data)
-        return float(struct.unpack("d", near.recv(8))[0])
-    return send
+    def __init__(self) -> None:
+        self.socket, far = socket.socketpair()
+        if os.fork() == 0:
+            self.socket.close()
+            while True:
+                asked = far.recv(1)
+                if not asked:
+                    os._exit(0)
+                began = time.process_time()
+                if asked == b"a":
+                    received(far)
+                else:
+                    far.sendall(b"x" * SIZE)
+                far.sendall(struct.pack("d", time.process_time() - began))
+        far.close()
+
+    def argument(self, data: bytes) -> float:
+        self.socket.sendall(b"a")
+        self.socket.sendall(data)
+        return self._time()
+
+    def result(self) -> float:
+        self.socket.sendall(b"r")
+        received(self.socket)
+        return self._time()
+
+    def _time(self) -> float:
+        return float(struct.unpack("d", self.socket.recv(8, socket.MSG_WAITALL))[0])
+
+
+def received(link: socket.socket) -> memoryview:
+    room = io.BytesIO(bytes(SIZE)).getbuffer()
+    at = 0
+    while at < SIZE:
+        count = link.recv_into(room[at : min(at + (1 << 18), SIZE)])
+        assert count, "the other side ended"
+        at += count
+    return room
 
 
 def run() -> Iterator[Figure]:
-    to_bare = bare()    # before there are threads
+    bare = Bare()       # before there are threads
     data = b"x" * SIZE     # other bytes are more than 128 MB in Mitogen, and refused
     with ramet.Tree() as tree, mitogen_router() as router:
         node, context = tree.local(), mitogen_local(router)
@@ -59,16 +79,14 @@ def run() -> Iterator[Figure]:
         def mitogens(fn: Callable[..., object], *args: object) -> tuple[float, float]:
             return measured(lambda: context.call(fn, *args), lambda: context.call(remote.cpu))
 
-        def bares() -> tuple[float, float]:
+        def bares(way: Callable[[], float]) -> tuple[float, float]:
             there = [0.0]
-
-            def work() -> None:
-                there.append(there[0] + to_bare(data))
-            return measured(work, lambda: there[-1])
+            return measured(lambda: there.append(way()), lambda: there[-1])
         sides = {
             "argument": {"Mitogen": lambda: mitogens(remote.size_of, data), "ramet": lambda: ours(remote.size_of, data),
-                         "socketpair": bares},
-            "result": {"Mitogen": lambda: mitogens(remote.given, SIZE), "ramet": lambda: ours(remote.given, SIZE)},
+                         "socketpair": lambda: bares(lambda: bare.argument(data))},
+            "result": {"Mitogen": lambda: mitogens(remote.given, SIZE), "ramet": lambda: ours(remote.given, SIZE),
+                       "socketpair": lambda: bares(bare.result)},
         }
         try:
             for what, contenders in sides.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import statistics
 import sys
 import time
@@ -11,6 +9,7 @@ from collections.abc import Callable
 
 import execnet
 
+import bare
 import peers
 import ramet
 import remote
@@ -37,13 +36,7 @@ def trip(once: Callable[[], object]) -> Callable[[], float]:
 
 def ping_pong() -> Callable[[], object]:
     """One byte there and back over a socketpair, between two processes."""
-    near, far = socket.socketpair()
-    if os.fork() == 0:
-        near.close()
-        while data := far.recv(1):
-            far.send(data)
-        os._exit(0)
-    far.close()
+    near = bare.process(lambda link, asked: link.sendall(asked))
     return lambda: near.send(b"x") and near.recv(1)
 
 

@@ -6,12 +6,12 @@ On a machine that does other things, too, processor time is the one to compare.
 from __future__ import annotations
 
 import io
-import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 
+import bare
 import ramet
 import remote
 from measuring import Figure, compare, watch
@@ -22,26 +22,22 @@ ROUNDS = 7
 
 
 class Bare:
-    """Another process, which reads so many bytes from a socketpair into memory of their own, or makes and sends as many.
+    """A bare process that reads so many bytes into memory of their own, or makes and sends as many.
 
     Both ways give the processor time of the other side.
     """
 
     def __init__(self) -> None:
-        self.socket, far = socket.socketpair()
-        if os.fork() == 0:
-            self.socket.close()
-            while True:
-                asked = far.recv(1)
-                if not asked:
-                    os._exit(0)
-                began = time.process_time()
-                if asked == b"a":
-                    received(far)
-                else:
-                    far.sendall(b"x" * SIZE)
-                far.sendall(struct.pack("d", time.process_time() - began))
-        far.close()
+        self.socket = bare.process(self.answer)
+
+    @staticmethod
+    def answer(link: socket.socket, asked: bytes) -> None:
+        began = time.process_time()
+        if asked == b"a":
+            received(link)
+        else:
+            link.sendall(b"x" * SIZE)
+        link.sendall(struct.pack("d", time.process_time() - began))
 
     def argument(self, data: bytes) -> float:
         self.socket.sendall(b"a")
@@ -68,7 +64,7 @@ def received(link: socket.socket) -> memoryview:
 
 
 def run() -> Iterator[Figure]:
-    bare = Bare()       # before there are threads
+    floor = Bare()      # before there are threads
     data = b"x" * SIZE     # other bytes are more than 128 MB in Mitogen, and refused
     with ramet.Tree() as tree, mitogen_router() as router:
         node, context = tree.local(), mitogen_local(router)
@@ -84,9 +80,9 @@ def run() -> Iterator[Figure]:
             return measured(lambda: there.append(way()), lambda: there[-1])
         sides = {
             "argument": {"Mitogen": lambda: mitogens(remote.size_of, data), "ramet": lambda: ours(remote.size_of, data),
-                         "socketpair": lambda: bares(lambda: bare.argument(data))},
+                         "socketpair": lambda: bares(lambda: floor.argument(data))},
             "result": {"Mitogen": lambda: mitogens(remote.given, SIZE), "ramet": lambda: ours(remote.given, SIZE),
-                       "socketpair": lambda: bares(bare.result)},
+                       "socketpair": lambda: bares(floor.result)},
         }
         try:
             for what, contenders in sides.items():

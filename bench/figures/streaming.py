@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable, Iterator
 
 import execnet
 
+import bare
 import ramet
 import remote
 from measuring import Figure, compare, watch
@@ -17,9 +20,28 @@ ECHOES = 10_000
 EXECNET_SEND = "many, size = channel.receive()\nitem = b'x' * size\nfor _ in range(many): channel.send(item)"
 
 
+SHAPE = struct.Struct(">II")
+
+
+def send_blocks(link: socket.socket, _: bytes) -> None:
+    """What a bare process does: a length and an item, again and again."""
+    many, size = SHAPE.unpack(link.recv(SHAPE.size, socket.MSG_WAITALL))
+    item = b"x" * size
+    for _ in range(many):
+        link.sendmsg([size.to_bytes(4, "big"), item])
+
+
+def received_blocks(link: socket.socket, many: int, size: int) -> Iterator[bytes]:
+    link.sendall(b"s" + SHAPE.pack(many, size))
+    with link.makefile("rb", 1 << 17) as file:
+        for _ in range(many):
+            yield file.read(int.from_bytes(file.read(4), "big"))
+
+
 def run() -> Iterator[Figure]:
     import mitogen.core
 
+    floor = bare.process(send_blocks)
     with ramet.Tree() as tree, mitogen_router() as router:
         node = tree.local()
         context = mitogen_local(router)
@@ -51,8 +73,13 @@ def run() -> Iterator[Figure]:
                         channel.send((many, size))
                         assert sum(1 for _ in channel) == many
                     return rate(w.seconds)
+
+                def bares(many: int = many, size: int = size) -> float:
+                    with watch() as w:
+                        assert sum(map(len, received_blocks(floor, many, size))) == many * size
+                    return rate(w.seconds)
                 figure = Figure(f"stream of {size // 1024} KB items", "MB/s", "Mitogen", aim)
-                yield compare(figure, {"Mitogen": mitogens, "ramet": ours, "execnet": execnets}, 5)
+                yield compare(figure, {"Mitogen": mitogens, "ramet": ours, "execnet": execnets, "socketpair": bares}, 5)
 
             def echo_rate(send: Callable[[int], object], receive: Callable[[], object]) -> float:
                 with watch() as w:

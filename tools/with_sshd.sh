@@ -57,11 +57,12 @@ SetEnv HOME=$dir
 C
     "$sshd" -D -f "$dir/sshd_config" -E "$dir/log" < /dev/null &
     sshd_pid=$!
-    for _ in {1..100}; do
+    for _ in {1..3000}; do      # a minute, on a busy machine
       if [ -s "$dir/pid" ]; then break 2; fi
-      kill -0 $sshd_pid 2> /dev/null || break    # the port was taken
+      kill -0 $sshd_pid 2> /dev/null || continue 2    # the port was taken
       sleep .02
     done
+    break
   done
   [ -s "$dir/pid" ] || return 1
   cat > "$dir/ssh_config" << C

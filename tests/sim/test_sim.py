@@ -88,7 +88,7 @@ def test_a_fault_is_found_and_made_small(fault: Any, monkeypatch: pytest.MonkeyP
             break
     else:
         raise AssertionError("no run of 200 has found it")
-    few = shrunk(seed, ops, 10.0)
+    few = shrunk(seed, ops)
     assert attempt(seed, few) is not None
     assert len(few) < len(ops)
 

@@ -32,7 +32,7 @@ def install():
     sys.modules["ramet"] = package
 
 
-def run(python, code, args=(), timeout=60):
+def run(python, code, args=(), timeout=150):
     # type: (str, str, tuple[str, ...] | list[str], float) -> str
     """Run code on another interpreter with the kernel importable, and give what it wrote to stdout. Modern Python only.
 

@@ -10,11 +10,16 @@ from pathlib import Path
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
-    """Write source files, by their paths below a folder; their texts are dedented."""
+    """Write source files, by their paths below a folder; their texts are dedented. They can be imported at once.
+
+    The import system remembers what is in a folder, and looks again when the folder's time has changed: not when it did so
+    within the same tick of the clock.
+    """
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
+    importlib.invalidate_caches()
     return folder
 
 

@@ -19,6 +19,7 @@ from ramet.bootstrap import cache, loader, packing, slim
 from ramet.kernel import compat, stub
 from ramet.kernel.importer import BYTECODE, ZIPPED, content
 from support import source
+from support.eventually import until
 
 
 @pytest.fixture(autouse=True)
@@ -232,18 +233,22 @@ def test_cache_that_is_off_is_neither_written_nor_read(own_cache: Path, monkeypa
     assert [path.name for path in own_cache.iterdir()] == [name]
 
 
-def test_programs_that_write_the_same_file_at_once(own_cache: Path) -> None:
+def test_programs_that_write_the_same_file_at_once(own_cache: Path, tmp_path: Path) -> None:
     """Each reader sees one of the texts whole, whatever the writers do."""
     name, texts = cache.name_of("contested"), [bytes([number]) * 200_000 for number in range(4)]
-    script = ("import sys; from ramet.bootstrap import cache\n"
-              "for _ in range(40): cache.put(sys.argv[1], bytes([int(sys.argv[2])]) * 200_000)")  # fmt: skip
+    script = ("import os, sys; from ramet.bootstrap import cache\n"
+              "while not os.path.exists(sys.argv[3]): cache.put(sys.argv[1], bytes([int(sys.argv[2])]) * 200_000)")  # fmt: skip
     env = {**os.environ, "PYTHONPATH": str(source.TOP / "src")}
-    writers = [subprocess.Popen([sys.executable, "-c", script, name, str(number)], env=env) for number in range(4)]
+    enough = tmp_path / "enough"
+    writers = [subprocess.Popen([sys.executable, "-c", script, name, str(number), str(enough)], env=env) for number in range(4)]
     seen = set()
-    while any(writer.poll() is None for writer in writers):
-        seen.add(cache.get(name))
-    assert [writer.returncode for writer in writers] == [0] * 4
-    assert cache.get(name) in texts and seen <= {None, *texts} and len(seen) > 1
+    try:
+        until(lambda: seen.add(cache.get(name)) or seen >= set(texts), "not all of them write")
+    finally:
+        enough.touch()
+        ended = [writer.wait() for writer in writers]
+    assert ended == [0] * 4
+    assert cache.get(name) in texts and seen <= {None, *texts}
     assert [path.name for path in own_cache.iterdir()] == [name], "nothing half-written is left"
 
 

@@ -18,7 +18,7 @@ from ramet.kernel.fragments import Assembler, whole
 from ramet.kernel.frames import CONTROL
 from ramet.kernel.links import Link
 from ramet.kernel.loop import Loop
-from support.eventually import until
+from support.eventually import HANGS_S, until
 
 
 class Network:
@@ -65,7 +65,7 @@ class Network:
             link.close("the test is over")
         for loop, thread in self.loops:
             loop.call_later(0.05, loop_late.stop, loop)
-            thread.join(5)
+            thread.join(HANGS_S)
             assert not thread.is_alive()
         for node in self.cores:
             loop_late.close(node.loop, node)
@@ -114,7 +114,7 @@ def test_many_threads_at_once(chain: tuple[Core, Core, Core]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(HANGS_S)
     assert sorted(map(tuple, results)) == [(n, i) for n in range(8) for i in range(50)]  # type: ignore[call-overload]
 
 
@@ -145,10 +145,9 @@ def test_a_loss_ends_every_wait_and_is_told_to_all_who_talked(network: Network) 
         done.release()
     for node in (root, right):
         node.ask(1, CALL, values.encode("?"), answered)
-    while not network.losses[0].descendants.talkers.get(1):
-        threading.Event().wait(0.01)
+    until(lambda: network.losses[0].descendants.talkers.get(1), "what a sibling asks doesn't come by")
     link.close("the cable was cut")
-    assert done.acquire(timeout=5) and done.acquire(timeout=5)
+    assert done.acquire(timeout=HANGS_S) and done.acquire(timeout=HANGS_S)
     assert [(flags & DEAD, bytes(body)) for flags, body in got] == [(DEAD, b"the cable was cut")] * 2
     assert root.pending == {} and right.pending == {} and root.routes.down.keys() == {2}
 
@@ -204,10 +203,9 @@ def test_a_reply_counts_only_from_who_was_asked(network: Network) -> None:
     forge(link, handle=handle, flags=DEAD)
     assert ask(root, 1, "after the forgeries") == "after the forgeries"
     assert got == []
-    while not waiting:
-        threading.Event().wait(0.01)
+    until(lambda: waiting, "it wasn't asked")
     good.reply(waiting[0], values.encode("true"))
-    assert done.wait(5) and values.decode(got[0]) == "true"
+    assert done.wait(HANGS_S) and values.decode(got[0]) == "true"
 
 
 def test_garbage_closes_the_link_and_nothing_else(network: Network) -> None:
@@ -215,8 +213,7 @@ def test_garbage_closes_the_link_and_nothing_else(network: Network) -> None:
     link, other = network.join(root, bad)
     network.join(root, good)
     os.write(other.fd_out, b"HTTP/1.1 400 Bad Request, and so on and so on")
-    while 1 in root.routes.down:
-        threading.Event().wait(0.01)
+    until(lambda: 1 not in root.routes.down, "it isn't lost")
     assert link.dead
     assert ask(root, 2, "alive") == "alive"
 
@@ -313,7 +310,7 @@ def test_frames_wait_for_a_link_that_is_not_open_yet(network: Network) -> None:
         end.setblocking(False)
         fd = end.detach()
         one.open(fd, fd)
-    assert done.wait(5) and values.decode(got[0]) == "early"
+    assert done.wait(HANGS_S) and values.decode(got[0]) == "early"
 
 
 def test_the_well_known_handles_are_below_the_free_ones() -> None:

@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from support import leaks
+from support.eventually import until
 
 pytest_plugins = ["pytester"]
 
@@ -79,8 +79,8 @@ def test_grandchild_is_seen_also_when_its_parent_is_gone(orphan: bool) -> None:
     if orphan:
         child.stdin.close()
         child.wait()
-    while not Path(f"/proc/{grandchild}/cmdline").read_bytes():     # Popen returns a moment before exec has put it there
-        time.sleep(0.001)
+    # Popen returns a moment before exec has put it there, behind the command line.
+    until(lambda: Path(f"/proc/{grandchild}/environ").read_bytes(), "it has no environment")
     left = leaks.leaked(before, settle_s=0)
     leaks.end(left)
     child.stdin.close()
@@ -101,6 +101,8 @@ def test_zombie_is_said_to_be_one() -> None:
 
 OUTER = """
 import os, pytest
+from support import leaks
+leaks.SETTLE_S = 0.5
 def test_leaks(): os.pipe()
 def test_clean(): pass
 def test_skipped_for_no_good_reason(): pytest.skip("no time")

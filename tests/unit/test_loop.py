@@ -15,6 +15,7 @@ import pytest
 from ramet.kernel import loop as loop_module
 from ramet.kernel import loop_late
 from ramet.kernel.loop import Loop, Select
+from support.eventually import HANGS_S
 
 
 class ModelQueue:
@@ -92,7 +93,7 @@ def running(make: Callable[[], Loop]) -> Iterator[Loop]:
     thread.start()
     yield loop
     loop_late.stop(loop)
-    thread.join(5)
+    thread.join(HANGS_S)
     assert not thread.is_alive()
     loop_late.close(loop)
 
@@ -116,7 +117,7 @@ def test_what_can_be_read_is_read(running: Loop, pair: tuple[socket.socket, sock
     running.watch(ours.fileno(), read)
     for word in (b"one", b"two"):
         theirs.send(word)
-        assert there.acquire(timeout=5)
+        assert there.acquire(timeout=HANGS_S)
     running.forget(ours.fileno())
     theirs.send(b"three")
     assert not there.acquire(timeout=0.05)
@@ -133,7 +134,7 @@ def test_a_hang_up_is_seen(running: Loop, pair: tuple[socket.socket, socket.sock
             seen.set()
     running.watch(ours.fileno(), read)
     theirs.close()
-    assert seen.wait(5)
+    assert seen.wait(HANGS_S)
 
 
 def test_writing_waits_for_room(running: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -154,7 +155,7 @@ def test_writing_waits_for_room(running: Loop, pair: tuple[socket.socket, socket
     assert not room.wait(0.05)
     while full:
         full -= len(theirs.recv(1 << 20))
-    assert room.wait(5)
+    assert room.wait(HANGS_S)
     running.forget(ours.fileno())
 
 
@@ -198,11 +199,11 @@ def test_a_paused_descriptor_is_left_alone(running: Loop, pair: tuple[socket.soc
     running.pause(ours.fileno(), True)
     turned = threading.Event()
     running.call_soon(turned.set)       # poll and select see it only when they are called again
-    assert turned.wait(5)
+    assert turned.wait(HANGS_S)
     theirs.send(b"for another reader")
     assert not there.acquire(timeout=0.05)
     running.pause(ours.fileno(), False)
-    assert there.acquire(timeout=5)
+    assert there.acquire(timeout=HANGS_S)
     running.forget(ours.fileno())
 
 
@@ -210,14 +211,17 @@ def test_times_are_kept_in_order(running: Loop) -> None:
     done = threading.Event()
     order: list[str] = []
 
-    def arrange() -> None:      # on the keeper: nothing of it is due before all of it is arranged
+    def arrange() -> None:      # on the keeper; time stands still, so nothing of it is due before the first is done
+        clock, began = running.now, running.now()
+        running.now = lambda: began
         running.call_later(0.4, order.append, "third")
         running.call_later(0.2, order.append, "second")
         running.call_later(0.3, order.append, "never").cancel()
         running.call_later(0.6, done.set)
         running.call_soon(order.append, "first")
+        running.call_soon(setattr, running, "now", clock)
     running.call_soon(arrange)
-    assert done.wait(5)
+    assert done.wait(HANGS_S)
     assert order == ["first", "second", "third"]
 
 

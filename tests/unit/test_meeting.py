@@ -13,6 +13,7 @@ import pytest
 from ramet.kernel import meeting
 from ramet.kernel.errors import Error
 from support import needs
+from support.eventually import HANGS_S
 
 NOBODY = 65534
 
@@ -169,6 +170,7 @@ def test_of_many_that_want_a_name_at_once_one_gets_it(folder: Path, monkeypatch:
             seen.wait(0.5)      # for another one who sees the same: there is none, as long as the lock does what it is for
         return found
     monkeypatch.setattr(meeting, "_is_stale", slowly)
+    monkeypatch.setattr(meeting, "lock_within_s", float(HANGS_S))     # eight of them, one after the other
 
     def want() -> None:
         place = meeting.Place(str(folder / "build"), True)

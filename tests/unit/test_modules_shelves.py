@@ -73,7 +73,7 @@ def test_an_edit_is_seen(keep: str, folder: Path) -> None:
     run("source")
     old = path.stat()
     text = TEXT.replace("first", "other") if keep != "nothing" else "import other"
-    (folder / "other.py").write_text("")
+    sources.write(folder, {"other.py": ""})
     while path.stat().st_ctime_ns == old.st_ctime_ns:   # it has changed when the clock has ticked
         path.write_text(text)
         if keep == "size and time":

@@ -24,6 +24,7 @@ from ramet.kernel.dialogue import Dialogue
 from ramet.kernel.hidden import Hidden
 from ramet.secret_groups import Group, Question
 from ramet.secrets import Secret, secret
+from support.eventually import HANGS_S
 
 TEXT = "tr0ub4dor&3"
 
@@ -296,7 +297,7 @@ def test_the_user_is_asked_without_an_echo(tty: int) -> None:
     said = until(tty, b"the password: ")
     assert not echoes(tty)
     os.write(tty, b"s3cret\n")
-    thread.join(10)
+    thread.join(HANGS_S)
     assert got == [b"s3cret"] and echoes(tty)
     os.set_blocking(tty, False)
     assert b"s3cret" not in said + os.read(tty, 1000)
@@ -316,7 +317,7 @@ def test_a_question_that_nobody_waits_for_is_given_up_and_the_terminal_put_right
     thread.start()
     until(tty, b"the password: ")
     waits.clear()
-    thread.join(10)
+    thread.join(HANGS_S)
     assert "nobody waits" in str(failed[0]) and echoes(tty)
 
 

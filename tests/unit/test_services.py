@@ -12,6 +12,7 @@ from ramet.kernel import askers, services, values
 from ramet.kernel.core import CANCEL, Message
 from ramet.kernel.frames import ERROR
 from ramet.kernel.routing import Routes
+from support.eventually import HANGS_S, until
 
 
 class Core:
@@ -38,7 +39,7 @@ class Core:
 
     def wait(self, count: int) -> dict[int, list[Any]]:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.replies) >= count, 30), self.replies
+            assert self.changed.wait_for(lambda: len(self.replies) >= count, HANGS_S), self.replies
             return self.replies
 
 
@@ -55,7 +56,7 @@ class Thing:
 
     def hold(self, tag: Any) -> Any:
         self.ran.append(tag)
-        assert self.gate.wait(30)
+        assert self.gate.wait(HANGS_S)
         return tag
 
 
@@ -71,7 +72,7 @@ def ours(core: Core) -> Iterator[services.Services]:
     made.close()
     for thread in threading.enumerate():
         if thread.name == "ramet-service":
-            thread.join(10)
+            thread.join(HANGS_S)
 
 
 def ask(ours: services.Services, number: int, *request: Any, src: int = 0, authority: int | None = None) -> None:
@@ -100,8 +101,7 @@ def test_senders_take_turns(core: Core, ours: services.Services) -> None:
     ours.add("t", thing, "anyone", threads=1)
     ours.threads = services.THREADS_MAX - 1     # room for one thread
     ask(ours, 1, "t", "hold", "first", src=4)
-    while not thing.ran:
-        pass
+    until(lambda: thing.ran, "it doesn't begin")
     for n in range(100):
         ask(ours, 10 + n, "t", "run", n, src=4)
     ask(ours, 200, "t", "run", "other", src=5)
@@ -155,8 +155,7 @@ def test_what_waits_is_refused_when_the_service_is_withdrawn(core: Core, ours: s
     ours.add("t", thing, "anyone", threads=1, shared=["hold"])
     for n in range(10):
         ask(ours, n, "t", "hold", n % 2)
-    while sum(len(request.askers) for request in list(ours.served["t"].twins.values())) < 10:
-        pass
+    until(lambda: sum(len(request.askers) for request in list(ours.served["t"].twins.values())) == 10, "not all of them wait")
     ours.remove("t")
     refused = {n: said for n, said in core.wait(5).items() if "no service" in str(said)}
     assert len(refused) == 5
@@ -169,6 +168,7 @@ def test_too_much_of_one_sender_is_refused_and_others_are_not(core: Core, ours: 
     ours.add("t", thing, "anyone", threads=2)
     for n in range(askers.REQUESTS_MAX + 20):
         ask(ours, n, "t", "hold", n, src=4)
+    until(lambda: len(thing.ran) == 2, "its threads aren't taken")      # else what comes next may be run before it is refused
     assert len([1 for said in core.wait(20).values() if "too many" in said[0]]) == 20
     ask(ours, 1000, "t", "run", "x" * askers.BYTES_MAX, src=5)        # one alone may be as large as it likes
     ask(ours, 1001, "t", "run", 1, src=5)

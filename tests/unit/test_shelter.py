@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from ramet import shelter
 from ramet.kernel.links import Waiter
 from ramet.shelter import sheltered
+from support.eventually import HANGS_S
 
 
 @pytest.fixture(autouse=True)
@@ -68,16 +70,32 @@ def test_what_a_program_s_own_handler_raises_waits_too(number: int) -> None:
     assert steps == ["done"] and signal.getsignal(number) is handler
 
 
-def test_while_it_waits_for_messages_a_signal_is_handled_at_once() -> None:
-    waiter = Waiter()
-    sender = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+def test_while_it_waits_for_messages_a_signal_is_handled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelter, "PATIENCE_S", float("inf"))    # what isn't handled at once is held back for good
+    waiter, come = Waiter(), threading.Event()
+    main = threading.main_thread().ident or 0
+
+    def once(*_: Any) -> None:
+        if not come.is_set():
+            come.set()
+            raise KeyboardInterrupt
+
+    def press() -> None:    # when it waits; and again: what comes just before the system call is seen at the next signal only
+        while not come.wait(0.05):
+            if sys._current_frames()[main].f_code is Waiter.wait.__code__:
+                signal.pthread_kill(main, signal.SIGINT)
+    signal.signal(signal.SIGINT, once)
+    sender = threading.Thread(target=press)
+    waited: list[bool] = []
     try:
-        sender.start()
         with pytest.raises(KeyboardInterrupt):
-            sheltered(lambda: waiter.wait(60))()
+            sender.start()
+            sheltered(lambda: waited.append(bool(waiter.wait(HANGS_S))))()
     finally:
+        come.set()
         sender.join()
         waiter.close()
+    assert not waited
 
 
 def test_a_handler_that_is_set_in_a_section_stays() -> None:
@@ -129,7 +147,7 @@ def test_in_a_destructor_it_comes_afterwards() -> None:
         __del__: Callable[[Any], None] = sheltered(lambda self: signal.raise_signal(signal.SIGALRM), destructor=True)
     thing = Thing()
     del thing
-    assert come.wait(60)
+    assert come.wait(HANGS_S)
 
 
 def test_values_and_errors_pass() -> None:

@@ -308,7 +308,7 @@ def test_what_the_standard_library_gives() -> None:
     ctx = Context(False, lambda module, name: getattr(sys.modules[module], name))
     got = codec.decode(b"".join(codec.encode(found)), ctx)
     assert list(map(type, got)) == list(map(type, found))
-    assert got[:6] == found[:6] and got[0].st_mtime_ns == os.stat("/").st_mtime_ns
+    assert got[:6] == found[:6] and got[0].st_mtime_ns == found[0].st_mtime_ns
     assert vars(got[6]) == vars(found[6])
     assert (got[7].args, got[7].stage, got[7].seen) == (("text",), "resolve", "seen")
 

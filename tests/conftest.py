@@ -45,7 +45,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)     # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Quick tests first. A file below targets/ stays in one process: its servers are started once."""
+    """Quick tests first. A file below targets/ stays in one process: its servers are started once. So do all tests of a group
+    of their own, whatever file they are in: there is one of what they need (doas.conf), and who waited for it would be out of
+    time."""
     here = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:
@@ -57,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     else:
         items.sort(key=place)
     for item in items:
-        if place(item) == _ORDER.index("targets"):
+        if place(item) == _ORDER.index("targets") and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 

@@ -21,14 +21,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from support import leaks, needs
+from support.eventually import HANGS_S
 
 HOST = "127.0.0.1"
-_UP_S = 10.0
 _numbers = itertools.count()
 
 _SERVER = """\
@@ -68,12 +68,25 @@ def _run(*argv: str, stdin: str = "") -> str:
     return done.stdout
 
 
+def hold_port() -> socket.socket:
+    """A port of the loopback where nobody listens: ``getsockname()[1]``. As long as this socket is open, the system gives it to
+    nobody who asks for any port, nor for a connection; but who asks for this very one, as servers do, may listen there."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)      # so that servers may, which set it, too
+    held.bind((HOST, 0))
+    return held
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of the loopback where nobody listens, for as long as this lasts."""
+    with hold_port() as held:
+        yield held.getsockname()[1]
+
+
 def free_port() -> int:
-    """A port of the loopback where nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
+    """A port of the loopback where nobody listens now: another process may, a moment later."""
+    with closed_port() as port:
         return port
 
 
@@ -101,7 +114,8 @@ class Sshd:
         self.root = os.geteuid() == 0
         self.folder = Path(tempfile.mkdtemp(prefix="ramet-sshd-"))
         self.folder.chmod(0o755)    # the account must be able to read authorized_keys
-        self.port = free_port()
+        self._port = hold_port()
+        self.port = self._port.getsockname()[1]
         self.client = self.folder / "ssh_config"
         self.user = f"rmt{os.getpid() % 100_000}x{next(_numbers)}" if self.root else _run("id", "-un").strip()
         self.password = secrets.token_hex(8) if self.root else None
@@ -134,6 +148,7 @@ class Sshd:
         if self.pam is not None:
             self._service.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._port.close()
 
     def _end_sessions(self) -> None:
         """Those that are still there: first the account's own part of each, then sshd's ends by itself and is waited for."""
@@ -164,7 +179,7 @@ class Sshd:
         self.key("id")
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + _UP_S
+        deadline = time.monotonic() + HANGS_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1) as probe:
                 if probe.recv(4) == b"SSH-":

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ramet.cli import app, doctor
 from support import needs
-from targets.sshd import HOST, Sshd, free_port
+from targets.sshd import HOST, Sshd, closed_port
 
 
 def examined(spec: str, *options: str) -> tuple[int, dict[str, Any]]:
@@ -60,7 +60,8 @@ FAILING = [
 
 @pytest.mark.parametrize(("spec", "stage", "cause"), FAILING, ids=[stage + str(at) for at, (_, stage, _) in enumerate(FAILING)])
 def test_a_stage_that_fails_is_named(spec: str, stage: str, cause: str) -> None:
-    status, said = examined(spec.format(port=free_port()))
+    with closed_port() as port:
+        status, said = examined(spec.format(port=port))
     hop = said["hops"][-1]
     assert (status, said["ok"], hop["ok"]) == (1, False, False)
     found = verdicts(hop)

@@ -5,6 +5,7 @@ makes it): run0 came with systemd 256. That root isn't changed: what is written 
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -70,8 +71,8 @@ class Booted(Target):
                  "--private-network", f"--machine={self.machine}", f"--hostname={NAME}", f"--bind={inner}:/srv/{INNER}",
                  *(f"--bind-ro={root}:{WITHIN / root.name}" for root in sorted({root for _, root, _ in pythons.in_roots()}))],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)  # fmt: skip
-        wait_for(self._has_leader, 20, "systemd-nspawn starts: " + (self.folder / "log").read_text()[-1000:])
-        wait_for(self._is_up, 60, "the machine boots: " + (self.folder / "log").read_text()[-1000:])
+        wait_for(self._has_leader, "systemd-nspawn starts: " + (self.folder / "log").read_text()[-1000:])
+        wait_for(self._is_up, "the machine boots: " + (self.folder / "log").read_text()[-1000:])
         self.inside("systemctl", "start", "polkit.service")     # else it is started by the test that first needs it
 
     def _has_leader(self) -> bool:
@@ -84,6 +85,9 @@ class Booted(Target):
 
     def _is_up(self) -> bool:
         self._has_leader()      # anew: systemd-nspawn's first child is another one, which starts it
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(f"/proc/{self.leader}/ns/pid") == os.readlink("/proc/self/ns/pid"):
+                return False        # that one, which is still in this machine: which may be up, too
         return self.leader > 0 and self.inside("systemctl", "is-active", "multi-user.target", check=False).strip() == "active"
 
     def inside(self, *argv: str, check: bool = True) -> str:
@@ -97,7 +101,7 @@ class Booted(Target):
                     "systemd-nspawn", "-D", f"/srv/{INNER}", f"--machine={INNER}", "--boot", "--private-network",
                     "--console=pipe", "--keep-unit", f"--bind-ro={WITHIN}")  # fmt: skip
         up = ("systemctl", "-M", INNER, "is-active", "multi-user.target")
-        wait_for(lambda: self.inside(*up, check=False).strip() == "active", 60, "the inner machine boots")
+        wait_for(lambda: self.inside(*up, check=False).strip() == "active", "the inner machine boots")
 
     def end_inner(self) -> None:
         """Have it go down; that takes a moment."""

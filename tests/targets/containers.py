@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from support import needs
+from support.eventually import HANGS_S
 
 APPLETS = "sh ls cat id sleep env uname mkdir printf true tty"
 #: Debian's own programs first: others of the same names may lie in /usr/local.
@@ -35,12 +36,12 @@ def run(*argv: str, stdin: bytes | None = None, env: dict[str, str] | None = Non
     return done.stdout.decode(errors="replace")
 
 
-def wait_for(done: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
+def wait_for(done: Callable[[], Any], what: str) -> None:
+    """Wait until something is so. Each look may start a program, so there aren't as many as in ``eventually.until``."""
+    end = time.monotonic() + HANGS_S
     while not done():
         if time.monotonic() > end:
-            raise RuntimeError(f"not within {seconds:g} s: {what}")
+            raise RuntimeError(f"not within {HANGS_S} s: {what}")
         time.sleep(0.05)
 
 
@@ -71,7 +72,7 @@ def nodes_in(space: str) -> list[str]:
     return [line for line in found if "(ramet:" in line]
 
 
-def gone(left: Callable[[], Any], seconds: float = 15) -> bool:
+def gone(left: Callable[[], Any], seconds: float = HANGS_S) -> bool:
     """Whether what there is becomes nothing in time."""
     end = time.monotonic() + seconds
     while left() and time.monotonic() < end:
@@ -128,8 +129,8 @@ class Target:
             self.stop()
         finally:
             # podman cleans up in the background after each container, and would make and mount the folder anew.
-            wait_for(lambda: not self._in_use(), 20, f"no program works in {self.folder}")
-            wait_for(self._removed, 10, f"nothing is mounted below {self.folder}, and it is gone")
+            wait_for(lambda: not self._in_use(), f"no program works in {self.folder}")
+            wait_for(self._removed, f"nothing is mounted below {self.folder}, and it is gone")
 
     def _in_use(self) -> bool:
         """Whether a program has the folder in its command line."""
@@ -242,7 +243,7 @@ class Docker(Target):
                  f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid", "--iptables=false", "--ip6tables=false",
                  "--bridge=none", "--ip-forward=false", "--userland-proxy=false"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": PATH})  # fmt: skip
-        wait_for(lambda: not subprocess.run(["docker", "-H", self.host, "info"], capture_output=True).returncode, 30,
+        wait_for(lambda: not subprocess.run(["docker", "-H", self.host, "info"], capture_output=True).returncode,
                  "dockerd answers: " + str(self.folder / "log"))
         self.use("import", "-", "rmt-bb", stdin=self.tar())
         for name, usr in self.lent.items():
@@ -257,7 +258,11 @@ class Docker(Target):
             for id in self.use("ps", "-aq").split():
                 self.use("rm", "-f", id)
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        try:
+            self.process.wait(HANGS_S)
+        finally:
+            self.process.kill()     # harmless, if it has ended
+            self.process.wait()
 
 
 class Lxc(Target):

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 
 from support import needs
+from support.eventually import HANGS_S
 from targets.containers import PATH, Target, run, wait_for
 
 # No network is configured, so there is no bridge and no firewall rule; and nothing looks for newer images.
@@ -80,11 +81,11 @@ class Daemon(Target):
                 self.use("delete", "-f", instance, check=False)
             self.admin_call("shutdown", "--timeout", "15", check=False)     # unmounts what it has mounted
         try:
-            self.process.wait(20)
+            self.process.wait(HANGS_S)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
-        wait_for(lambda: not self._in_use(), 20, f"no program works in {self.folder}")
+        wait_for(lambda: not self._in_use(), f"no program works in {self.folder}")
 
 
 class Lxd(Daemon):

@@ -62,6 +62,8 @@ class Kind:
             run("lxc-stop", "-P", str(self.target.path), "-n", container, "-k")
         else:
             self.target.use(*_ENDING[self.name][0].split(), container)
+        if self.name in ("podman", "docker"):
+            self.target.use("wait", container)      # `kill` sends a signal: a moment later it is known that nothing runs there
 
     def begin(self, container: str) -> None:
         """Start it again."""

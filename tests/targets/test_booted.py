@@ -129,7 +129,7 @@ def test_killed_in_mid_call(tree: Tree, machine: Booted, connector: str) -> None
     call = node.start(time.sleep, 600)
     node.kill()
     with pytest.raises((ClosedError, NodeLostError)):
-        call.result(30)
+        call.result(60)
     assert gone(lambda: [line for line in nodes_in(space) if "(ramet:within)" not in line])
     assert gone(machine.units)
 

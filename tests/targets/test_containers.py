@@ -121,7 +121,7 @@ def test_killed_in_mid_call(tree: Tree, kind: Kind) -> None:
     call = node.start(time.sleep, 60)
     node.kill()
     with pytest.raises((ClosedError, NodeLostError)):
-        call.result(20)
+        call.result(60)
     assert gone(lambda: nodes_in(space))
 
 
@@ -191,20 +191,20 @@ def test_a_container_of_its_own(tree: Tree, kind: Kind) -> None:
         assert len(kind.all() - before) == 1
         assert node.local().call(remote.from_own_module) == remote.from_own_module()
         node.close()
-        assert gone(lambda: kind.all() - before, 30)
+        assert gone(lambda: kind.all() - before)
     killed = kind.grow(tree, None, **kind.own())
     call = killed.wait(60).start(time.sleep, 600)
     killed.kill()
     with pytest.raises((ClosedError, NodeLostError)):
         call.result(30)
-    assert gone(lambda: kind.all() - before, 30)
+    assert gone(lambda: kind.all() - before)
     with pytest.raises(ConnectError, match="no such image") as caught:
         nothing = "rmt-nothing" if kind.name in ("lxd", "incus") else "localhost/rmt-nothing"
         kind.grow(tree, None, **{**kind.own(), "image": nothing}).wait(60)
     assert caught.value.stage == "start"
     with pytest.raises(PythonNotFoundError):
         kind.grow(tree, None, **{**kind.own(), "python": "/no/such/python"}).wait(60)
-    assert gone(lambda: kind.all() - before, 30)
+    assert gone(lambda: kind.all() - before)
 
 
 @with_images
@@ -221,7 +221,7 @@ def test_the_controller_of_a_container_is_killed(kind: Kind) -> None:
     assert len(kind.all() - before) == 1
     controller.kill()
     controller.wait()
-    assert gone(lambda: kind.all() - before, 30)
+    assert gone(lambda: kind.all() - before)
 
 
 @with_processes
@@ -342,9 +342,9 @@ def test_nspawn_killed_in_mid_call(tree: Tree, root: Path) -> None:
         node.kill()
         with pytest.raises((ClosedError, NodeLostError)):
             call.result(60)
-        assert gone(lambda space=space: nodes_in(space), 60)  # type: ignore[misc]
+        assert gone(lambda space=space: nodes_in(space))  # type: ignore[misc]
         assert gone(lambda: [line for line in run("ps", "-eo", "args").splitlines()
-                             if "systemd-nspawn" in line.partition(" ")[0] and str(root) in line], 60)
+                             if "systemd-nspawn" in line.partition(" ")[0] and str(root) in line])
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", None])

@@ -7,11 +7,11 @@ from collections.abc import Callable
 HANGS_S = 60
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = HANGS_S) -> None:
-    """Look again and again, until the condition holds. Fails with ``what`` when it doesn't."""
+def until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = HANGS_S) -> None:
+    """Look again and again, until the condition holds. Fails with ``what``, or what that says then, when it doesn't."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, what
+        assert time.monotonic() < end, what() if callable(what) else what
         time.sleep(0.005)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from ramet import Node, NodeLostError
 from support import remote
+from support.eventually import until
 
 
 def _table() -> dict[int, tuple[int, str]]:
@@ -57,8 +58,9 @@ def check_ending(grow: Callable[..., Node]) -> None:
     for call in calls:
         with pytest.raises(NodeLostError):
             call.result(60)
-    end = time.monotonic() + 60
-    while left := there & set(_table()):
-        assert time.monotonic() < end, f"left behind: {[_table().get(pid) for pid in left]}"
-        time.sleep(0.05)
-    assert not [called for _, called in _table().values() if f"(ramet:{name}" in called]
+    left: list[tuple[int, str]] = []
+
+    def all_gone() -> bool:
+        left[:] = [found for pid, found in _table().items() if pid in there or f"(ramet:{name}" in found[1]]
+        return not left
+    until(all_gone, lambda: f"left behind: {left}")

@@ -8,11 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
+from support.eventually import all_end, is_gone
 from support.source import TOP
 from targets import forking_programs
 
@@ -55,19 +54,7 @@ def test_no_descriptor_that_keeps_a_node_alive_is_kept() -> None:
 def test_a_daemon_that_was_forked_outlives_the_program_and_no_node_does() -> None:
     daemon, _, nodes = program("daemon")[0].partition(" ")
     try:
-        end = time.monotonic() + LONG_S
-        for pid in ast.literal_eval(nodes):
-            while _runs(pid) and time.monotonic() < end:
-                time.sleep(0.02)
-            assert not _runs(pid)
-        assert _runs(int(daemon))
+        assert all_end(*ast.literal_eval(nodes)) and not is_gone(int(daemon))
     finally:
         with contextlib.suppress(OSError):
             os.kill(int(daemon), signal.SIGKILL)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

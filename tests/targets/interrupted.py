@@ -26,23 +26,27 @@ class Presser:
         self.times = times
         self.over = False
         self.lost = 0
-        self.working = threading.Event()
-        self.arrived = threading.Event()
+        self.working = self.arrived = False     # no Events: a lock of one could be kept, if what is pressed came in it
         self.main = threading.main_thread().ident
         self.thread = threading.Thread(target=self.run)
 
     def run(self):
         for _ in range(self.times):
-            self.working.wait(LONG_S)
-            self.working.clear()
+            self.wait_for("working", LONG_S)
             time.sleep(self.random.random() ** 3 * 0.02)
-            self.arrived.clear()
+            self.arrived = False
             for _ in range(4):
                 signal.pthread_kill(self.main, signal.SIGINT)
-                if self.arrived.wait(LONG_S / 4):
+                if self.wait_for("arrived", LONG_S / 4):
                     break
                 self.lost += 1
         self.over = True
+
+    def wait_for(self, name, seconds):
+        end = time.monotonic() + seconds
+        while not getattr(self, name) and time.monotonic() < end:
+            time.sleep(0.0005)
+        return getattr(self, name)
 
     def work(self, do):
         """Do it again and again, until all is over."""
@@ -50,11 +54,12 @@ class Presser:
         while True:
             try:
                 while not self.over:
-                    self.working.set()
+                    self.working = True
                     do()
                 break
             except KeyboardInterrupt:
-                self.arrived.set()
+                self.working = False        # first: else the next one could come before we are in the `try` again
+                self.arrived = True
         self.thread.join()
 
 

@@ -39,15 +39,25 @@ def branch() -> Iterator[tuple[ramet.Tree, ramet.Node, ramet.Node, int]]:
 
 
 def fill(leaf: ramet.Node, why: str = "doesn't read them fast enough", item: bytes = ITEM) -> None:
-    """Make casts until one isn't sent any more."""
+    """Make casts until one isn't sent any more; not only since the node between hasn't come to read what it will take."""
     impatient = leaf.options(timeout=0.05)
     for _ in range(3 * WAITING_BYTES_MAX // max(len(item), 1000)):
+        for_good = is_stopped(leaf)
         try:
             impatient.cast(remote_bulk.size_of, item)
         except ramet.CallTimeout as error:
             assert why in str(error)
-            return
+            if for_good:
+                return
     raise AssertionError("there is no bound")
+
+
+def is_stopped(leaf: ramet.Node) -> bool:
+    """Whether the node between wants no more of it, or it isn't connected."""
+    link = leaf._tree._core.routes.link_to(leaf.id)
+    if link is None or not leaf._state.open:
+        return True
+    return any(getattr(flow, "stopped", False) for key, flow in list(link.queue.flows.items()) if key[1] == leaf.id)
 
 
 def waiting(tree: ramet.Tree, node: ramet.Node) -> int:

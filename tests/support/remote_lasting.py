@@ -55,10 +55,10 @@ def go_on():
     done.wait()
 
 
-def write_much(path, mb):
-    """Write from a thread that belongs to no call, and make a file when it is done."""
+def write_much(path, first, mb):
+    """Write from a thread that belongs to no call, when there is the first file, and make the other one when it is done."""
     def run():
-        while not ended:
+        while not os.path.exists(first):
             time.sleep(0.01)
         for _ in range(mb):
             sys.stdout.write(("x" * 1023 + "\n") * 1024)
@@ -67,10 +67,6 @@ def write_much(path, mb):
     thread = threading.Thread(target=run)
     thread.daemon = True
     thread.start()
-
-
-def begin_writing():
-    ended.append("now")
 
 
 def read(path):

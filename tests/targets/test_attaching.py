@@ -415,10 +415,10 @@ def test_what_cant_be_detached(path: Path) -> None:
 def test_output_of_a_node_without_a_program_is_bounded(path: Path, tmp_path: Path) -> None:
     """It is kept as far as it fits, then dropped and counted: who writes isn't held up for ever, and memory doesn't grow."""
     with outlived("detach", path):
-        done = tmp_path / "done"
+        done, left = tmp_path / "done", tmp_path / "left"
         with attach(path) as node:
-            node.call(remote_lasting.write_much, str(done), 8)
-            node.call(remote_lasting.begin_writing)
+            node.call(remote_lasting.write_much, str(done), str(left), 8)
+        left.touch()        # else this program might take all of it
         until(done.exists, "who writes waits for a program")
         told = threading.Event()
         seen = [0]

@@ -22,9 +22,9 @@ import ramet
 def run_sleep(path):
     """A subprocess, whose number it notes."""
     process = subprocess.Popen(["sleep", "1000"])
-    with open(path, "w") as file:
-        file.write(str(process.pid))
     try:
+        with open(path, "w") as file:
+            file.write(str(process.pid))
         process.wait()
     finally:
         process.wait()      # it gets SIGTERM when the call is ended: nothing is left of it

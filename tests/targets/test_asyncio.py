@@ -6,14 +6,15 @@ import contextlib
 import importlib
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ramet
-from support import needs, remote, remote_async
+from support import needs, remote, remote_async, remote_hostile
+from support.eventually import HANGS_S
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 
@@ -45,7 +46,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Main], None]:
 
 async def ended(node: ramet.Node) -> None:
     """Wait until the node's main lane is free: until what ran there has ended."""
-    assert await asyncio.wait_for(node.start(remote.add, 1), 20) == 1
+    assert await asyncio.wait_for(node.start(remote.add, 1), HANGS_S) == 1
 
 
 def test_a_tree_in_a_loop(run: Callable[[Main], None]) -> None:
@@ -116,9 +117,9 @@ def test_no_thread_for_each_call(tree: ramet.Tree) -> None:
         before = threading.active_count()
         calls = [asyncio.ensure_future(asyncio.wait_for(node.options(lane="a").start(remote.add, n), None)) for n in range(300)]
         await asyncio.sleep(0)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before       # one of what was there before may end
         assert await asyncio.gather(*calls) == list(range(300))
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
 
     asyncio.run(main())
 
@@ -160,26 +161,23 @@ def test_a_call_of_one_loop_is_awaited_in_another_and_by_a_thread(tree: ramet.Tr
     assert asyncio.run(wait()) == 42 and asyncio.run(wait()) == 42 and call.result() == 42
 
 
-def test_the_loop_is_free_while_nodes_connect_and_work(tree: ramet.Tree) -> None:
-    """Its longest pause is told by the loop itself: far below what connecting takes."""
+def test_the_loop_is_free_while_nodes_connect_and_work(tree: ramet.Tree, tmp_path: Path) -> None:
+    """What they wait for is done by the loop meanwhile: if it were held up, this would hang."""
+    gates = [tmp_path / name for name in ("connect", "work")]
+    held_back = ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done; exec "$@"', str(gates[0])]
+
     async def main() -> None:
-        ticks = [time.monotonic()]
-        stop = asyncio.Event()
-
-        async def tick() -> None:
-            while not stop.is_set():
-                await asyncio.sleep(0.001)
-                ticks.append(time.monotonic())
-
-        ticker = asyncio.ensure_future(tick())
-        nodes = await asyncio.gather(*(wait(tree.local()) for _ in range(4)))
-        await asyncio.gather(*(node.start(remote.sleep, 0.2) for node in nodes))
-        stop.set()
-        await ticker
-        assert len(ticks) > 20, "the loop hardly ran"
+        growing = [tree.command(held_back, python=[sys.executable]) for _ in range(2)]
+        nodes = await asyncio.gather(*(wait(node) for node in growing), opened(gates[0]))
+        await asyncio.gather(*(node.start(remote_hostile.until, str(gates[1])) for node in nodes if node), opened(gates[1]))
 
     async def wait(node: ramet.Node) -> ramet.Node:
         return await node
+
+    async def opened(gate: Path) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        gate.touch()
 
     asyncio.run(main())
 

@@ -72,7 +72,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(argv: Sequence[str], sent: bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run a command line with these bytes on its stdin, then the end of it."""
     options.setdefault("env", environment())
-    return subprocess.run(argv, input=sent, capture_output=True, timeout=30, **options)
+    return subprocess.run(argv, input=sent, capture_output=True, timeout=120, **options)
 
 
 def boot(argv: Sequence[str], form: str = "source", **options: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def send_range(channel, first, count):
 
 
 def receive(channel, many):
-    return [channel.receive(timeout=20) for _ in range(many)]
+    return [channel.receive(timeout=60) for _ in range(many)]
 
 
 def receive_all(channel):
@@ -33,7 +33,7 @@ def receive_all(channel):
 
 def receive_and_drop(channel, many):
     """Takes some items, and lets the channel go."""
-    return [channel.receive(timeout=20) for _ in range(many)]
+    return [channel.receive(timeout=60) for _ in range(many)]
 
 
 def make(size=10):
@@ -60,8 +60,8 @@ def is_channel(thing):
 def error_of(channel, what):
     try:
         if what == "receive":
-            channel.receive(timeout=20)
-        end = time.time() + 20
+            channel.receive(timeout=60)
+        end = time.time() + 60
         while time.time() < end:    # who holds it hasn't heard of the first one when that is on its way
             channel.send(1)
             time.sleep(0.01)

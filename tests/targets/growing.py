@@ -16,6 +16,7 @@ from typing import Any
 from ramet.kernel import loop_late, stub
 from ramet.kernel.grow import Growth
 from ramet.kernel.loop import Loop
+from support.eventually import HANGS_S
 
 _ECHO = rb"""
 os.write(1, b"\nRAMET2\n")
@@ -89,7 +90,7 @@ class Outcome:
         self.took_s += time.monotonic()
         self.over.set()
 
-    def wait(self, seconds: float = 40) -> Outcome:
+    def wait(self, seconds: float = 150) -> Outcome:
         assert self.over.wait(seconds), "neither up nor failed"
         return self
 
@@ -110,7 +111,7 @@ class Outcome:
         for fd in self.fds:
             os.close(fd)
         self.process.on_exit(lambda code: (status.append(code), self.exited.set()))
-        assert self.exited.wait(10), "it runs on"
+        assert self.exited.wait(HANGS_S), "it runs on"
         return status[0]
 
 
@@ -129,7 +130,7 @@ def grow_elsewhere(python: str, plans: list[dict[str, Any]], less: bool = False)
     env["LC_ALL"] = "C"
     argv = [python, str(script), *(["less"] if less else [])]
     sent = json.dumps(job, default=lambda secret: secret.reveal()).encode()
-    done = subprocess.run(argv, input=sent, env=env, capture_output=True, timeout=50)
+    done = subprocess.run(argv, input=sent, env=env, capture_output=True, timeout=150)
     assert done.returncode == 0, done.stderr.decode()
     *became, last = json.loads(done.stdout)
     assert last == {"fds": 0}

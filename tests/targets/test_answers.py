@@ -236,12 +236,12 @@ def test_a_tree_that_closes_ends_the_question(tmp_path: Path) -> None:
     one = Secret.ask("the hosts' password", how=how)
     with Tree() as tree:
         node = asking(tree, "a", tmp_path / "log", one)
-        assert asked.wait(30)
+        assert asked.wait(60)
     with pytest.raises(Error):
-        node.wait(5)
+        node.wait(60)
     for thread in threading.enumerate():
         if thread.name == "ramet-asking":
-            thread.join(10)
+            thread.join(60)
     assert wanted == ["no more"] and lines(tmp_path / "log") == []
 
 
@@ -267,16 +267,16 @@ def test_a_node_gets_no_secret_that_is_not_for_it(tree: Tree, tmp_path: Path) ->
     """It asks for those of others, of what has grown, under other names, too often; in odd forms, too."""
     middle, thief = tree.local(python=sys.executable), tree.local(python=sys.executable)
     waits = threading.Event()
-    growing = asking(middle, "growing", tmp_path / "log", lambda: waits.wait(30) and RIGHT)
+    growing = asking(middle, "growing", tmp_path / "log", lambda: waits.wait(150) and RIGHT)
     grown = asking(middle, "grown", tmp_path / "log", lambda: RIGHT).wait(30)
     ids, names = [growing.id, grown.id, middle.id, thief.id, 0, 99, -1], ["pw", "password", "host key", ""]
-    assert set(thief.options(timeout=30).call(remote_answers.ask_for, ids, names)) == {None}
-    assert set(middle.options(timeout=30).call(remote_answers.ask_for, [grown.id, thief.id], names)) == {None}
+    assert set(thief.options(timeout=90).call(remote_answers.ask_for, ids, names)) == {None}
+    assert set(middle.options(timeout=90).call(remote_answers.ask_for, [grown.id, thief.id], names)) == {None}
     it = growing.id
     bodies: list[Any] = [None, 7, [], [it], [it, "pw", 1], [str(it), "pw", 1, ""], [it, ["pw"], 1, ""], [[it], "pw", 1, ""],
                          [it, "pw", 1, b""], [1 << 80, "pw", 1, ""], {"id": it}]
-    assert set(thief.options(timeout=30).call(remote_answers.send, bodies)) <= {None, "dead"}
-    assert set(middle.options(timeout=30).call(remote_answers.send, bodies)) <= {None, "dead"}
+    assert set(thief.options(timeout=90).call(remote_answers.send, bodies)) <= {None, "dead"}
+    assert set(middle.options(timeout=90).call(remote_answers.send, bodies)) <= {None, "dead"}
     refused = tree.stats()["refused"]
     assert refused >= len(ids) * len(names)
     waits.set()
@@ -291,8 +291,8 @@ def test_a_grower_is_given_a_secret_as_often_as_its_dialogue_may_type_it(tree: T
     never = middle.command(["sh", "-c", "sleep 60"], terminal=True, rules=RULES, secrets={"pw": lambda: f"code-{next(codes)}"})
     middle.call(remote.add, 1)
     thief = tree.local(python=sys.executable)
-    assert thief.options(timeout=30).call(remote_answers.ask_for, [never.id], ["pw"]) == [None], "it doesn't grow that node"
-    assert middle.options(timeout=30).call(remote_answers.ask_for, [never.id], ["pw"], 5) == [b"code-0", None, None, None, None]
+    assert thief.options(timeout=90).call(remote_answers.ask_for, [never.id], ["pw"]) == [None], "it doesn't grow that node"
+    assert middle.options(timeout=90).call(remote_answers.ask_for, [never.id], ["pw"], 5) == [b"code-0", None, None, None, None]
     assert next(codes) == 1
     never.close()
 
@@ -311,8 +311,8 @@ def test_a_nodes_wish_has_nothing_of_the_programs(tree: Tree, tmp_path: Path, mo
 def test_a_node_that_dies_while_the_user_is_asked(tree: Tree, tmp_path: Path) -> None:
     middle = tree.local(python=sys.executable)
     asked, answer = threading.Event(), threading.Event()
-    node = asking(middle, "a", tmp_path / "log", lambda: asked.set() or (answer.wait(30) and RIGHT))
-    assert asked.wait(30)
+    node = asking(middle, "a", tmp_path / "log", lambda: asked.set() or (answer.wait(150) and RIGHT))
+    assert asked.wait(60)
     os.kill(middle.facts["pid"], signal.SIGKILL)
     with pytest.raises(Error):
         node.wait(30)

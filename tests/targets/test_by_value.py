@@ -12,7 +12,6 @@ import itertools
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import pytest
 import ramet
 from ramet.modules import by_value, pickling
 from support import needs, remote, remote_classes, remote_code
+from support.eventually import until
 
 ELSEWHERE = ["2.7", "3.6", "3.8", "3.13"]
 FACTOR = 3
@@ -40,15 +40,15 @@ def grown() -> Iterator[ramet.Tree]:
 
 @pytest.fixture(scope="module")
 def same(grown: ramet.Tree) -> ramet.Node:
-    return grown.local().wait(20)
+    return grown.local().wait(60)
 
 
 @pytest.fixture(scope="module", params=["same", *ELSEWHERE])
 def anywhere(request: pytest.FixtureRequest, grown: ramet.Tree) -> ramet.Node:
     """A node that takes our bytecode, and ones that don't."""
     if request.param == "same":
-        return grown.local().wait(20)
-    return grown.local(python=needs.python(request.param)).wait(20)
+        return grown.local().wait(60)
+    return grown.local(python=needs.python(request.param)).wait(60)
 
 
 # ---------------------------------------------------------------------- functions, on every Python
@@ -57,7 +57,7 @@ def anywhere(request: pytest.FixtureRequest, grown: ramet.Tree) -> ramet.Node:
 def test_a_lambda(anywhere: ramet.Node) -> None:
     assert anywhere.call(lambda: 1) == 1
     assert anywhere.call(lambda number, base=40: base + number, 2) == 42
-    pid = anywhere.start(lambda: os.getpid()).result(10)
+    pid = anywhere.start(lambda: os.getpid()).result(60)
     assert pid == anywhere.facts["pid"]
 
 
@@ -186,7 +186,7 @@ def test_what_has_no_source_goes_to_the_same_bytecode_only(tree: ramet.Tree, sam
     old = tree.local(python=needs.python("3.8"))
     with pytest.raises(ramet.ValueNotPortableError, match="typed can't go to another Python than .*its source isn't"):
         old.call(space["typed"], 1)
-    old.wait(20)
+    old.wait(60)
     with pytest.raises(ramet.ValueNotPortableError, match="typed can't go to another Python than .*its source isn't"):
         old.call(space["typed"], 1)
     with pytest.raises(ramet.ValueNotPortableError, match="Typed can't go to another Python than .*its source isn't known"):
@@ -195,7 +195,7 @@ def test_what_has_no_source_goes_to_the_same_bytecode_only(tree: ramet.Tree, sam
 
 
 def test_captured_by_source_it_is_named(tree: ramet.Tree) -> None:
-    node = tree.local(python=needs.python("3.8")).wait(20)
+    node = tree.local(python=needs.python("3.8")).wait(60)
     lock = threading.Lock()
     with pytest.raises(ramet.ValueNotPortableError, match="closure variable 'lock' of <lambda>: a _thread.lock can't travel"):
         node.call(lambda: lock)
@@ -204,7 +204,7 @@ def test_captured_by_source_it_is_named(tree: ramet.Tree) -> None:
 
 
 def test_source_that_was_edited_is_not_taken(tree: ramet.Tree, tmp_path: Path) -> None:
-    node = tree.local(python=needs.python("3.8")).wait(20)
+    node = tree.local(python=needs.python("3.8")).wait(60)
     file = tmp_path / "edited.py"
     file.write_text("work = lambda: 'old'\n")
     space: dict[str, Any] = {}
@@ -273,7 +273,7 @@ def test_through_another_node(tree: ramet.Tree) -> None:
 
     grandchild = tree.local().local()
     assert type(grandchild.call(remote.echo, Point(1))) is Point        # both forms were sent: its Python isn't known yet
-    grandchild.wait(20)
+    grandchild.wait(60)
     assert [type(grandchild.call(Point, n)) for n in range(4)] == [Point] * 4
     requests = tree.stats()["module_requests"]
     assert tree.local(python=needs.python("2.7")).local().call(lambda x: x + FACTOR, 1) == 4
@@ -371,7 +371,7 @@ def test_no_request_and_no_second_pickle(monkeypatch: pytest.MonkeyPatch) -> Non
         node = tree.local()
         assert node.call(lambda n: (n, held[0].x, FACTOR), 1) == (1, 3, 3)
         assert tree._shipper.requests == 0
-        node.wait(20)
+        node.wait(60)
         del made[:]
         sent = tree.stats()["bytes_out"]
         assert list(tree.map(lambda x: x * FACTOR, range(2000), [node])) == [x * 3 for x in range(2000)]
@@ -399,7 +399,7 @@ def test_a_call_that_was_refused_leaves_nothing_behind(tree: ramet.Tree) -> None
     """The second time it would be kept over there; but then a module that it needs may not go."""
     def work() -> int:
         return int(remote.add(1))
-    node = tree.local().wait(20)
+    node = tree.local().wait(60)
     assert node.call(work) == 1
     tree.modules.forbid("support.remote")
     for _ in range(3):
@@ -412,7 +412,7 @@ def test_a_node_keeps_no_more_than_so_much(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(by_value, "SEEN_MAX", 4)
     fns = [eval(f"lambda: {n}") for n in range(8)]
     with ramet.Tree() as tree:
-        node = tree.local().wait(20)
+        node = tree.local().wait(60)
         for _ in range(3):
             for fn in fns[:2]:
                 node.call(fn)
@@ -429,11 +429,7 @@ def test_functions_are_not_kept_alive_here(same: ramet.Node) -> None:
     assert same.call(recursive, 3) == 0
     gone = weakref.ref(recursive)
     del recursive
-    deadline = time.monotonic() + 10
-    while gone() is not None and time.monotonic() < deadline:
-        gc.collect()
-        time.sleep(0.01)
-    assert gone() is None
+    until(lambda: gc.collect() >= 0 and gone() is None, "it is kept alive")
 
 
 @pytest.mark.parametrize(("captured", "said"), [

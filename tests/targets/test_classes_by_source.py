@@ -47,7 +47,7 @@ def anywhere(request: pytest.FixtureRequest, grown: ramet.Tree) -> ramet.Node:
 def other(tree: ramet.Tree, label: str) -> ramet.Node:
     if sys.version.startswith(label + "."):
         needs.lacking(f"a controller of another version than {label}")
-    return tree.local(python=needs.python(label)).wait(20)
+    return tree.local(python=needs.python(label)).wait(60)
 
 
 # ---------------------------------------------------------------------- every Python
@@ -368,5 +368,5 @@ def test_given_by_an_option(label: str, tmp_path: Path) -> None:
         needs.lacking(f"a controller of another version than {label}")
     env = {**os.environ, "PYTHONPATH": str(TOP / "src")}
     done = subprocess.run([sys.executable, "-c", PROGRAM, needs.python(label)], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, env=env, cwd=tmp_path, timeout=60)
+                          text=True, env=env, cwd=tmp_path, timeout=150)
     assert done.stdout.splitlines() == ["True True", "MineError (1,)"] and not done.stderr, (done.stdout, done.stderr)

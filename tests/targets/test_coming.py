@@ -105,7 +105,7 @@ def test_a_node_waits_for_what_is_coming(own: ModuleType, held: list[Callable[[]
     with ramet.Tree() as tree:
         node = tree.local(python=BARE)
         call = node.start(own.total)
-        assert asked.wait(30)
+        assert asked.wait(60)
         before = tree.stats()["modules_sent"]
         assert not call.done() and ("cp%d%d" % sys.version_info[:2], f"chain.p{PARTS - 1}") not in node._state.has
         assert run(held) >= PARTS // coming.PIECE_MODULES - 1
@@ -121,7 +121,7 @@ def test_what_is_coming_is_sent_before_anything_else(own: ModuleType, held: list
     """The keeper never takes another step: another node's call brings the first one what it waits for."""
     with ramet.Tree() as tree:
         call = tree.local(python=BARE).start(own.total)
-        assert asked.wait(30)
+        assert asked.wait(60)
         node = tree.local(python=BARE)
         assert node.call(own.total) == PARTS
         assert call.result(60) == PARTS
@@ -133,7 +133,7 @@ def test_what_can_not_be_packed_after_all_is_told(own: ModuleType, held: list[Ca
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     with ramet.Tree() as tree:
         call = tree.local(python=BARE).start(own.total)
-        assert asked.wait(30)
+        assert asked.wait(60)
 
         def fail(*_: Any) -> None:
             raise OSError("the disk is gone")
@@ -148,7 +148,7 @@ def test_a_node_that_is_lost_gets_nothing_more(own: ModuleType, held: list[Calla
     with ramet.Tree() as tree:
         node = tree.local(python=BARE)
         call = node.start(own.total)
-        assert asked.wait(30)
+        assert asked.wait(60)
         node.kill()
         with pytest.raises(ramet.ClosedError):
             call.result(60)

@@ -85,7 +85,7 @@ def test_none_that_fits_tells_what_was_tried_and_seen(tree: Tree, folder: Path) 
 
 def test_an_environment_by_its_folder(tree: Tree, tmp_path: Path) -> None:
     place = tmp_path / "venv of mine"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True, timeout=150)
     for node in (tree.local(python=place), tree.command(["env"], python=str(place)), tree.local().local(python=str(place))):
         assert node.facts["prefix"] == str(place)
     with pytest.raises(PythonNotFoundError, match="interpreter .*gone was found over there; tried: .*gone/bin/python"):

@@ -46,7 +46,7 @@ def test_what_a_page_shows_works(snippet: Snippet, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{TOP / 'src'}", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run([sys.executable, snippet.name], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=50)
+                          capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, f"{snippet.program}\n{done.stdout}\n{done.stderr}"
     if snippet.output is not None:
         assert matches(snippet.output, done.stdout), f"the page says\n{snippet.output}\nit was\n{done.stdout}\n{done.stderr}"

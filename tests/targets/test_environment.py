@@ -19,6 +19,7 @@ import pytest
 
 import ramet
 from support import booting, needs, pythons, remote, remote_small
+from support.eventually import HANGS_S
 from support.source import TOP
 
 each_python = pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
@@ -66,7 +67,7 @@ class Heard:
 
     def wait_for(self, text: str) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: text in self.lines, 10), self.lines
+            assert self.changed.wait_for(lambda: text in self.lines, HANGS_S), self.lines
 
 
 @pytest.fixture
@@ -257,7 +258,7 @@ def controller(tmp_path: Path, before: str, count: int = 2, **env: str) -> tuple
     environment = booting.environment(**env)
     environment["PYTHONPATH"] = os.pathsep.join([str(TOP / "src"), str(TOP / "tests")])
     line = before.replace("PROGRAM", f"{sys.executable} {script}")
-    done = subprocess.run(["sh", "-c", line], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    done = subprocess.run(["sh", "-c", line], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=150)
     assert done.returncode == 0, done
     return ast.literal_eval(result.read_text()), (done.stdout + done.stderr).decode()
 
@@ -306,7 +307,7 @@ if __name__ == "__main__":
 """)
     env = booting.environment(PYTHONPATH=os.pathsep.join([str(TOP / "src"), str(TOP / "tests")]))
     done = subprocess.run(["sh", "-c", f"ulimit -n 64; exec {sys.executable} {script}"], env=env, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=30)  # fmt: skip
+                          capture_output=True, text=True, timeout=150)  # fmt: skip
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert 0 < int(done.stdout) < 60
 

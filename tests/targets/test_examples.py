@@ -31,7 +31,7 @@ def printed(path: Path, *args: str, env: dict[str, str] | None = None) -> str:
     environment = {**os.environ, "PYTHONPATH": str(TOP / "src"), "PYTHONIOENCODING": "utf-8", **(env or {})}
     typed = "# %%" in path.read_text()
     done = subprocess.run([sys.executable, *(["-"] if typed else [str(path)]), *args], env=environment, text=True,
-                          input=path.read_text() if typed else "", capture_output=True, timeout=100)
+                          input=path.read_text() if typed else "", capture_output=True, timeout=150)
     assert done.returncode == 0 and not done.stderr, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -53,7 +53,7 @@ def test_the_one_about_containers(name: str) -> None:
 
 
 def test_without_a_word_it_explains_itself() -> None:
-    done = subprocess.run([sys.executable, str(TOP / "examples/containers.py")], capture_output=True, text=True, timeout=100,
+    done = subprocess.run([sys.executable, str(TOP / "examples/containers.py")], capture_output=True, text=True, timeout=150,
                           env={**os.environ, "PYTHONPATH": str(TOP / "src")})
     assert done.returncode == 1 and "docker:web" in done.stderr
 

@@ -28,8 +28,8 @@ def test_a_module_that_cannot_be_shipped_for_an_unforeseen_reason(monkeypatch: p
             growing = tree.local()
             growing.cast(remote_small.work)
             pending = growing.start(remote_small.work)
-            for call in (lambda: up.call(remote_small.work), lambda: pending.result(20)):
+            for call in (lambda: up.call(remote_small.work), lambda: pending.result(60)):
                 with pytest.raises(KeyError):
                     call()
-            growing.wait(20)
+            growing.wait(60)
         assert (up.call(remote_part.answer), growing.call(remote_part.answer)) == (42, 42)

@@ -188,7 +188,7 @@ def test_a_payload_that_takes_long_to_swallow() -> None:
 
 def test_a_hundred_at_once() -> None:
     with Keeper() as keeper:
-        outcomes = [Outcome(keeper.loop, local.plan(name=f"n{number}")) for number in range(100)]
+        outcomes = [Outcome(keeper.loop, local.plan(name=f"n{number}", connect_timeout_s=150)) for number in range(100)]
         for outcome in outcomes:
             assert outcome.wait().error is None, outcome.error
             assert outcome.echo() == b"hello"
@@ -287,18 +287,22 @@ def test_timeout(program: str) -> None:
     outcome = grow(command.plan(["sh", "-c", program], connect_timeout_s=0.3))
     assert outcome.error.stage == "start"
     assert "within 0.3 s" in str(outcome.error)
-    assert outcome.took_s < 20      # not the program's 60
+    assert outcome.took_s < 50      # not the program's 60
 
 
 def test_timeout_of_the_kernel() -> None:
-    program = r"printf '\nRAMET1 30b07f0 c\n'; sleep 60"
-    assert failure(command.plan(["sh", "-c", program], connect_timeout_s=2), ConnectError, "bootstrap")
+    program = r"printf '\nRAMET1 30b07f0 c\n'; sleep 1000"
+    for timeout_s in (2, 20):       # on a busy machine it may say nothing in two seconds
+        outcome = grow(command.plan(["sh", "-c", program], connect_timeout_s=timeout_s))
+        if outcome.error.stage != "start":
+            break
+    assert type(outcome.error) is ConnectError and outcome.error.stage == "bootstrap", outcome.error
 
 
 def test_output_closed_but_running() -> None:
     outcome = grow(command.plan(["sh", "-c", "echo bye; exec >&-; exec sleep 60"]))
     assert "runs on" in str(outcome.error)
-    assert outcome.took_s < 20      # not the program's 60
+    assert outcome.took_s < 50      # not the program's 60
 
 
 def test_killed_from_outside() -> None:

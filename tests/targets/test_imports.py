@@ -83,7 +83,7 @@ def test_threads_import_what_was_not_foreseen(folder: Path, tree: ramet.Tree) ->
     main = function("work")
     nodes = [tree.local(python=python(label)) for label in ("same", "3.13")]
     calls = [node.options(lane=ramet.ANY).start(main, n % 6) for n in range(24) for node in nodes]
-    assert [call.result(timeout=30) for call in calls] == [n % 6 for n in range(24) for _ in nodes]
+    assert [call.result(timeout=90) for call in calls] == [n % 6 for n in range(24) for _ in nodes]
     assert tree.stats()["module_requests"] <= 2 * 7, "one for each name and node"
 
 
@@ -270,7 +270,7 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_node_that_asks_for_files_by_odd_names(tree: ramet.Tree, caplog: pytest.LogCaptureFixture) -> None:
     node = tree.local(python=sys.executable)
     with caplog.at_level(logging.INFO, "ramet"):
-        assert node.options(timeout=20).call(ask, ODD) == [len(ODD), []]
+        assert node.options(timeout=90).call(ask, ODD) == [len(ODD), []]
     told = refusals(caplog)
     assert "'/etc/passwd'" in told[0] and "isn't a module's name" in told[0] and len(told) <= 5
     assert all(len(line) < 500 for line in told), "whatever a node sends, a line of the log is a line"
@@ -281,7 +281,7 @@ def test_a_node_that_asks_for_what_no_call_needs(folder: Path, tree: ramet.Tree,
     sources.write(folder, {"site-packages/private_lib.py": "KEY = 1\n"})
     node = tree.local(python=sys.executable)
     with caplog.at_level(logging.INFO, "ramet"):
-        assert node.options(timeout=20).call(ask, ["private_lib"]) == [1, []]
+        assert node.options(timeout=90).call(ask, ["private_lib"]) == [1, []]
     told = refusals(caplog)
     assert len(told) == 1 and "isn't needed by any function" in told[0] and "'private_lib'" in told[0]
     assert "Node %d doesn't get it on request" % node.id in tree.modules.explain("private_lib", node.id)
@@ -294,6 +294,6 @@ def test_a_node_that_asks_without_end_gets_a_short_log(tree: ramet.Tree, caplog:
     node = tree.local(python=sys.executable)
     names = [f"/odd/{n}" for n in range(500)]
     with caplog.at_level(logging.INFO, "ramet"):
-        assert node.options(timeout=40).call(ask, names) == [500, []]
+        assert node.options(timeout=90).call(ask, names) == [500, []]
     assert 1 <= len(refusals(caplog)) <= 10
     assert node.call(remote.add, 1) == 1

@@ -12,6 +12,7 @@ import pytest
 import ramet
 from ramet.kernel import streams
 from support import remote_async_streams, remote_streams
+from support.eventually import HANGS_S, until
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ class Source:
                 self.made += 1
                 yield n
                 if self.gate is not None:
-                    self.gate.wait(20)
+                    self.gate.wait(HANGS_S)
         except GeneratorExit:
             self.how = "exit"
             raise
@@ -71,18 +72,14 @@ class Source:
 
 def no_feeds(tree: ramet.Tree) -> None:
     """Wait until the threads that ran iterators have let go of them."""
-    for _ in range(1_000):
-        if not tree._streams.feeds:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(tree._streams.feeds)
+    until(lambda: not tree._streams.feeds, lambda: str(tree._streams.feeds))
 
 
 @pytest.mark.parametrize("many", [0, 1, 5_000])
 def test_a_generator_is_an_iterator_over_there(node: ramet.Node, many: int) -> None:
     source = Source(many)
     assert node.call(remote_streams.total, source.items()) == sum(range(many))
-    assert source.ended.wait(10)
+    assert source.ended.wait(HANGS_S)
     assert source.thread == "ramet-input"
 
 
@@ -103,11 +100,11 @@ def test_what_is_not_asked_for_is_not_made(node: ramet.Node) -> None:
     node.call(remote_streams.wait_for, "read one")
     assert 0 < source.made < 3_000
     node.options(lane="gate").call(remote_streams.open_gate)
-    assert call.result(20) == 0
-    assert source.ended.wait(10) and source.how == "exit", "the call is over, so the generator is closed"
+    assert call.result(HANGS_S) == 0
+    assert source.ended.wait(HANGS_S) and source.how == "exit", "the call is over, so the generator is closed"
     held = Source(1_000_000)
     assert node.call(remote_streams.keep, held.items()) == 0
-    assert held.ended.wait(10) and held.how == "exit", "whoever holds it over there"
+    assert held.ended.wait(HANGS_S) and held.how == "exit", "whoever holds it over there"
     untouched = Source(5)
     assert node.call(remote_streams.never_read, untouched.items()) == "nothing"
     assert untouched.made == 0
@@ -129,7 +126,7 @@ def test_an_item_that_cannot_travel(node: ramet.Node) -> None:
 def test_closing_it_there_closes_it_here(node: ramet.Node) -> None:
     source = Source(1_000_000)
     assert node.call(remote_streams.close_after, source.items(), 3) == [0, 1, 2]
-    assert source.ended.wait(10) and source.how == "exit"
+    assert source.ended.wait(HANGS_S) and source.how == "exit"
 
 
 def test_a_lost_node_closes_it() -> None:
@@ -140,8 +137,8 @@ def test_a_lost_node_closes_it() -> None:
         node.call(remote_streams.wait_for, "read one")
         node.kill()
         with pytest.raises((ramet.NodeLostError, ramet.ClosedError)):
-            call.result(20)
-        assert source.ended.wait(10)
+            call.result(HANGS_S)
+        assert source.ended.wait(HANGS_S)
         no_feeds(tree)
 
 
@@ -152,7 +149,7 @@ def test_asynchronous_iterators_both_ways(node: ramet.Node) -> None:
         assert await node.start(remote_async_streams.collect, Source(100).items()) == list(range(100))
         source = Source(1_000_000)
         assert await node.start(remote_async_streams.first_of, source.items_async(), 3) == [0, 1, 2]
-        assert await asyncio.to_thread(source.ended.wait, 10)
+        assert await asyncio.to_thread(source.ended.wait, HANGS_S)
         with pytest.raises(ValueError, match="at 3"):
             await node.start(remote_async_streams.collect, Source(5, 3).items_async())
     asyncio.run(main())
@@ -162,12 +159,12 @@ def test_a_wait_that_is_given_up_there_loses_no_item(node: ramet.Node) -> None:
     gate = threading.Event()
 
     def slow() -> Iterator[int]:
-        gate.wait(20)
+        gate.wait(HANGS_S)
         yield 1
         yield 2
     call = node.start(remote_async_streams.gave_up, slow())
     threading.Timer(0.2, gate.set).start()
-    assert call.result(20) == [1, 2]
+    assert call.result(HANGS_S) == [1, 2]
 
 
 def test_what_is_refused(node: ramet.Node) -> None:
@@ -200,7 +197,7 @@ def test_credit_of_another_node_is_refused_and_counted() -> None:
         node.call(forge_credit, number, -1, 0, 1, 1)
         assert tree.stats()["refused"] == 4
         node.options(lane="gate").call(remote_streams.open_gate)
-        assert call.result(20) == 0
+        assert call.result(HANGS_S) == 0
 
 
 def send_reference(_: Any = None) -> Any:

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 HANGS_S = 60
+
+T = TypeVar("T")
 
 
 def until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = HANGS_S) -> None:
@@ -13,6 +16,21 @@ def until(condition: Callable[[], object], what: str | Callable[[], str], second
     while not condition():
         assert time.monotonic() < end, what() if callable(what) else what
         time.sleep(0.005)
+
+
+def in_time(attempt: Callable[[float], T], enough: Callable[[T], object], seconds: float) -> T:
+    """What becomes of an attempt that ends after so many seconds, in which something has to have come first.
+
+    On a busy machine it may not have: then there is more time in the next attempt.
+
+    Args:
+        enough: whether it has come, as the attempt's result shows. Of the last one, the caller finds out by itself.
+    """
+    while True:
+        found = attempt(seconds)
+        if enough(found) or seconds > HANGS_S / 4:
+            return found
+        seconds *= 4
 
 
 def is_gone(pid: int) -> bool:

@@ -9,12 +9,19 @@ import ramet
 
 GATE = threading.Event()
 TOLD = []
+HELD = []
 
 
-def hold():
+def hold(seconds=60):
     """Wait until somebody opens the gate."""
-    GATE.wait(60)
+    HELD.append(threading.current_thread().ident)
+    GATE.wait(seconds)
     return threading.current_thread().ident
+
+
+def held():
+    """Whether somebody waits there, or has."""
+    return bool(HELD)
 
 
 def open_gate():

@@ -28,6 +28,14 @@ def watches():
     return hasattr(start.node, "watch")
 
 
+def has_idled():
+    """Whether this node has begun with the second half of its life, as it does when it is idle for the first time."""
+    import sys
+
+    from ramet.kernel import guardian
+    return "ramet.kernel.later" in sys.modules and (len(guardian.life) > 3 or not sys.platform.startswith("linux"))
+
+
 def tell(dst, handle, value):
     """Send any node any message."""
     from ramet.kernel import start

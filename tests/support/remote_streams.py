@@ -50,7 +50,7 @@ def log():
     return list(LOG)
 
 
-def wait_for(entry, seconds=20):
+def wait_for(entry, seconds=60):
     """Wait until that is in the log."""
     end = time.time() + seconds
     while entry not in LOG:

@@ -10,7 +10,8 @@ import sys
 import time
 
 import ramet
-from support import remote
+from support import remote, remote_silent
+from support.eventually import until
 
 
 def flood():
@@ -35,8 +36,7 @@ def grow(tree, name, ssh):
 def begin(nodes, doing):
     """Set all nodes at it. Gives their calls."""
     for node in nodes:
-        node.call(remote.pid)
-    time.sleep(0.2)         # they have been idle once
+        until(lambda node=node: node.call(remote_silent.has_idled), "it has been idle once")
     fn, *args = DOING[doing] or (remote.pid,)
     calls = [node.start(fn, *args) for node in reversed(nodes)]     # one that hangs can't pass a call on
     if doing in ("idle", "raise", "subprocess"):
@@ -59,12 +59,12 @@ def main():
         say.write("growing\n")
         nodes = grow(tree, name, ssh)
         if doing == "connect":
-            time.sleep(60)
+            time.sleep(1000)
         calls = begin(nodes, doing)
         say.write("ready\n")
         if doing == "raise":
             raise ZeroDivisionError
-        time.sleep(60)
+        time.sleep(1000)
         del calls
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import ramet
 from support import needs, pythons, remote_bulk
+from support.eventually import HANGS_S
 
 MB = 1_000_000
 
@@ -67,7 +68,7 @@ def test_a_stopped_leaf_fills_neither_the_controller_nor_the_node_before_it() ->
             growth = memory(pids[0]) - before[0], memory(os.getpid()) - before[1]
             assert max(growth) < 8000, growth       # the windows, and what the allocators keep of the calls beside
             assert not call.done()
-        assert call.result(60) == len(payload)
+        assert call.result(HANGS_S) == len(payload)
 
 
 def test_a_stopped_leaf_does_not_fill_the_node_before_it_with_small_messages_either() -> None:
@@ -81,7 +82,7 @@ def test_a_stopped_leaf_does_not_fill_the_node_before_it_with_small_messages_eit
             for _ in range(20):
                 assert other.call(remote_bulk.size_of, b"y" * 1000) == 1000
             assert memory(pids[0]) - before < 8000
-        assert [call.result(60) for call in calls] == [100_000, 8_000] * 140
+        assert [call.result(HANGS_S) for call in calls] == [100_000, 8_000] * 140
         assert tree.stats()["refused"] == 0
 
 
@@ -97,7 +98,7 @@ def test_nor_with_small_messages_alone() -> None:
             for _ in range(20):
                 assert middle.call(remote_bulk.size_of, b"y" * 1000) == 1000
             assert memory(pids[0]) - before < 8000
-        assert {call.result(60) for call in calls} == {8_000}
+        assert {call.result(HANGS_S) for call in calls} == {8_000}
 
 
 def test_a_leaf_that_is_lost_in_the_midst_of_a_long_message_leaves_nothing_behind() -> None:
@@ -113,7 +114,7 @@ def test_a_leaf_that_is_lost_in_the_midst_of_a_long_message_leaves_nothing_behin
                 time.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
             with pytest.raises(ramet.NodeLostError):
-                call.result(30)
+                call.result(HANGS_S)
         assert other.call(remote_bulk.size_of, payload) == len(payload)
         link = tree._core.routes.link_to(middle.id)
         assert link.queue.flows == {} and link.queue.size == 0 and link.queue.under_way == 0
@@ -125,7 +126,7 @@ def test_results_of_many_lanes_at_once_come_whole_and_calls_beside_them_soon() -
         node = tree.local()
         node.call(remote_bulk.size_of, b"")
         calls = [node.options(lane=f"lane {n}").start(remote_bulk.made, 5 * MB) for n in range(100)]
-        assert [len(call.result(60)) for call in calls] == [5 * MB] * 100
+        assert [len(call.result(HANGS_S)) for call in calls] == [5 * MB] * 100
         assert tree._core.refused == 0
 
 
@@ -176,7 +177,7 @@ def test_calls_from_many_threads_beside_long_messages() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(HANGS_S)
         assert failures == []
         assert tree.stats()["refused"] == 0
 

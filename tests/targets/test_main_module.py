@@ -17,6 +17,7 @@ import pytest
 
 import ramet
 from support import needs, sources
+from support.eventually import HANGS_S
 from support.source import TOP
 
 ENV = {**os.environ, "PYTHONPATH": str(TOP / "src"), "PYTHON_BASIC_REPL": "1", "TERM": "dumb"}
@@ -56,7 +57,7 @@ if __name__ == "__main__":
 
 
 def run(*argv: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *argv], cwd=cwd, env=ENV, text=True, capture_output=True, timeout=50, **options)
+    return subprocess.run([sys.executable, *argv], cwd=cwd, env=ENV, text=True, capture_output=True, timeout=120, **options)
 
 
 def check(*argv: str, cwd: Path, **options: Any) -> None:
@@ -124,7 +125,7 @@ def test_a_zipapp_that_holds_ramet_and_all_it_needs(tmp_path: Path, compiled: bo
         archive = tmp_path / "program.pyz"
         zipapp.create_archive(program, archive)
     done = subprocess.run([sys.executable, "-I", "-S", archive, needs.python("3.8")], cwd=tmp_path, text=True,
-                          capture_output=True, timeout=50)  # fmt: skip
+                          capture_output=True, timeout=120)  # fmt: skip
     if compiled:
         assert "the source of ramet." in done.stderr and "keep ramet's .py files" in done.stderr
     else:
@@ -230,7 +231,7 @@ def test_typed_at_the_prompt(tmp_path: Path, script: bool) -> None:
 def prompted(fd: int, end: Any) -> str:
     """What a terminal shows until it ends so; "" at its end."""
     seen = b""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_S
     while time.monotonic() < deadline:
         if not select.select([fd], [], [], 1)[0]:
             continue

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -15,6 +14,7 @@ import pytest
 
 import ramet
 from support import remote
+from support.eventually import HANGS_S, until
 from targets.sshd import HOST, Sshd, free_port
 
 CONFIG = """\
@@ -50,12 +50,14 @@ def sshd() -> Iterator[Sshd]:
 @pytest.fixture
 def config(sshd: Sshd, tmp_path: Path) -> Iterator[Path]:
     """A client configuration with hosts of every kind. One of them takes connections, and then says nothing."""
-    with socket.socket() as silent:
+    with socket.socket() as silent, socket.socket() as closed:
         silent.bind((HOST, 0))
         silent.listen(50)
+        closed.bind((HOST, 0))      # nobody listens, and nobody else can
         path = tmp_path / "many_hosts"
-        path.write_text(CONFIG.format(host=HOST, port=sshd.port, folder=sshd.folder, closed=free_port(), user=sshd.user,
-                                      silent=silent.getsockname()[1]) + sshd.client.read_text())
+        ports = {name: at.getsockname()[1] for name, at in (("silent", silent), ("closed", closed))}
+        path.write_text(CONFIG.format(host=HOST, port=sshd.port, folder=sshd.folder, user=sshd.user, **ports)
+                        + sshd.client.read_text())
         yield path
 
 
@@ -65,8 +67,7 @@ def spec(name: str, config: Path, more: str = "") -> str:
 
 def test_fifty_hosts_of_every_kind(config: Path) -> None:
     kinds = {"good": 38, "refused": 4, "silent": 3, "unknown": 3, "wrong": 2}
-    patience = {"silent": "&connect_timeout_s=3", "good": "&connect_timeout_s=90"}
-    targets = [spec(f"{kind}{number}", config, patience.get(kind, ""))
+    targets = [spec(f"{kind}{number}", config, f"&connect_timeout_s={3 if kind == 'silent' else 90}")
                for kind, count in kinds.items() for number in range(count)]
     targets = targets[::3] + targets[1::3] + targets[2::3]
     progress: list[int] = []
@@ -81,11 +82,11 @@ def test_fifty_hosts_of_every_kind(config: Path) -> None:
             kind = name.rstrip("0123456789")
             if kind == "good":
                 assert outcome.value == node, outcome.error
-                assert calls[name].result(60) == 42
+                assert calls[name].result(HANGS_S) == 42
                 continue
             error = outcome.error
             assert type(error) is (ramet.AuthenticationError if kind == "wrong" else ramet.ConnectError), error
-            assert type(calls[name].exception(10)) is type(error)
+            assert type(calls[name].exception(HANGS_S)) is type(error)
             assert {"refused": "nobody listens", "silent": "within 3 s", "unknown": "no host of the name",
                     "wrong": "took none of the keys"}[kind] in str(error).replace("no answer from", "within 3 s from")
             tries += [kind] * (1 + node._state.tried)
@@ -97,20 +98,19 @@ def test_fifty_hosts_of_every_kind(config: Path) -> None:
 @contextlib.contextmanager
 def narrow(sshd: Sshd, tmp_path: Path) -> Iterator[dict[str, object]]:
     """The same server, but it drops every connection while three aren't logged in yet. Gives options of ``ssh`` for it."""
-    port = free_port()
-    text = (sshd.folder / "sshd_config").read_text()
-    path = tmp_path / "sshd_config"
-    path.write_text(text.replace(f"Port {sshd.port}", f"Port {port}").replace("MaxStartups 300:30:500", "MaxStartups 3:100:3"))
-    assert "3:100:3" in path.read_text()
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen([sshd.program, "-D", "-e", "-f", str(path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    text = (sshd.folder / "sshd_config").read_text().replace("MaxStartups 300:30:500", "MaxStartups 3:100:3")
+    assert "3:100:3" in text
+    path, log = tmp_path / "sshd_config", tmp_path / "log"
+    for _ in range(5):      # somebody else may take the port in between
+        port = free_port()
+        path.write_text(text.replace(f"Port {sshd.port}", f"Port {port}"))
+        with log.open("wb") as file:
+            argv = [sshd.program, "-D", "-e", "-f", str(path)]
+            server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        until(lambda server=server: "Server listening on" in log.read_text() or server.poll() is not None, "it isn't up")
+        if server.poll() is None:
+            break
     try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1) as probe:
-                if probe.recv(4) == b"SSH-":
-                    break
-            time.sleep(0.02)
         yield {**sshd.by_key(python="python3", connect_timeout_s=90), "port": port}
     finally:
         server.terminate()
@@ -154,14 +154,11 @@ def test_the_user_s_own_connection_sharing_is_used(sshd: Sshd, config: Path, sho
     shared.write_text(f"ControlPath {short}/%C\nControlMaster auto\nControlPersist 2\n" + config.read_text())
     before = sshd.log().count("Accepted publickey")
     with ramet.Tree() as tree:
-        first = tree.connect(spec("good1", shared)).wait(60)
-        more = tree.connect_all([spec("good1", shared)] * 4, None).result(60)
+        first = tree.connect(spec("good1", shared)).wait(HANGS_S)
+        more = tree.connect_all([spec("good1", shared)] * 4, None).result(HANGS_S)
         assert len({node.call(os.getpid) for node in [first, *more]}) == 5
         assert sshd.log().count("Accepted publickey") - before == 1
         first.close()
         assert [node.call(remote.add, 1, 1) for node in more] == [2] * 4
     # It is the user's to say how long that connection lasts: here for two seconds.
-    deadline = time.monotonic() + 20
-    while any(short.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(short.iterdir())
+    until(lambda: not any(short.iterdir()), "it stays")

@@ -14,6 +14,7 @@ import pytest
 
 import ramet
 from support import needs, sources
+from support.eventually import HANGS_S, until
 from targets.test_footprint import traced, written
 
 SAME = "{}.{}".format(*sys.version_info[:2])
@@ -152,11 +153,7 @@ def test_on_a_new_node_one_request_brings_module_and_native_code(tree: ramet.Tre
 
 
 def wait_for_installed(node: ramet.Node) -> None:
-    import time
-
-    end = time.monotonic() + 10
-    while node._state.installed is None and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: node._state.installed is not None, "it hasn't told what it has")
 
 
 def test_a_grandchild_gets_it_from_its_parent(tree: ramet.Tree, folder: Path) -> None:
@@ -185,7 +182,7 @@ def test_other_lanes_and_threads(tree: ramet.Tree, folder: Path) -> None:
         """})
     node = bare(tree)
     calls = [node.options(lane=ramet.ANY).start(importlib.import_module("many").many) for _ in range(4)]
-    assert [call.result(timeout=50) for call in calls] == [8] * 4
+    assert [call.result(timeout=HANGS_S) for call in calls] == [8] * 4
 
 
 def test_no_file_but_memory_files_is_made(tree: ramet.Tree, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

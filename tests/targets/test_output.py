@@ -10,7 +10,7 @@ import pytest
 
 import ramet
 from ramet.kernel import limits
-from support import pythons, remote_output
+from support import eventually, pythons, remote_output
 
 # What is under way at most: the window, what was read at once, what lies in the node's own pipes and the guardian.
 BOUND = limits.output_bytes_max + 65536 + 4 * 65536 + 65536
@@ -39,9 +39,8 @@ def gate() -> Iterator[Gate]:
 
 
 def until(ready: Callable[[], object]) -> None:
-    """Calls, one after the other, until something is so. The test's own timeout ends what never is."""
-    while not ready():
-        pass
+    """Calls, one after the other, until something is so. With a pause between them: their replies count as what has come."""
+    eventually.until(ready, "it never is", 150)
 
 
 @pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
@@ -54,7 +53,7 @@ def test_a_flood_that_nobody_shows_waits_and_nothing_else_does(gate: Gate, pytho
         call = leaf.options(lane="flood").start(remote_output.write_lines, LINES)
         until(lambda: leaf.call(remote_output.waits))
         assert middle.call(remote_output.nothing) is None
-        assert not call.done() and gate.entered.is_set()
+        assert not call.done() and gate.entered.wait(eventually.HANGS_S)
         sent, shown = leaf.call(remote_output.output_counts)
         assert shown == 0 and sent <= limits.output_bytes_max + 65536 + 200
         assert tree.stats()["bytes_in"] - before < BOUND
@@ -69,7 +68,7 @@ def test_who_logs_more_than_is_shown_waits(gate: Gate, python: str, caplog: pyte
     with caplog.at_level(logging.INFO, "ramet.node"), ramet.Tree(on_output=gate) as tree:
         leaf = tree.local().local(python=python)
         leaf.call(remote_output.say, "held up by this line\n")
-        assert gate.entered.wait(60)
+        assert gate.entered.wait(eventually.HANGS_S)
         call = leaf.options(lane="flood").start(remote_output.log_lines, 3000)
         until(lambda: leaf.call(remote_output.log_waits))
         sent, shown = leaf.call(remote_output.log_counts)
@@ -86,7 +85,7 @@ def test_a_call_that_waits_to_log_can_be_cancelled(gate: Gate, lane: str) -> Non
     with ramet.Tree(on_output=gate) as tree:
         node = tree.local()
         node.call(remote_output.say, "held up by this line\n")
-        assert gate.entered.wait(60)
+        assert gate.entered.wait(eventually.HANGS_S)
         call = (node if lane == "main" else node.options(lane=lane)).start(remote_output.log_lines, 1_000_000)
         until(lambda: node.options(lane="other").call(remote_output.log_waits))
         call.cancel()

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ramet
 from support import needs, pythons, remote
-from support.eventually import all_end
+from support.eventually import all_end, in_time
 
 EVERY = pythons.labels([label for label, _ in pythons.interpreters()])
 
@@ -68,10 +69,16 @@ print('end', end='')
     assert seen == [(1, "0"), (1, "1"), (1, "2"), (1, "end")] and process.returncode == 0
 
 
-def test_lines_of_both_streams(node: ramet.Node) -> None:
+def test_lines_of_both_streams(node: ramet.Node, tmp_path: Path) -> None:
+    """Each is written when the one before it was told, so that they have an order."""
     seen: list[tuple[int, str]] = []
-    script = "echo one; sleep 0.1; echo two >&2; sleep 0.1; printf three"
-    done = node.run(script, shell=True, on_output=lambda *line: seen.append(line))
+
+    def on_output(stream: int, line: str) -> None:
+        seen.append((stream, line))
+        (tmp_path / line).touch()
+    wait = f'await() {{ while [ ! -e "{tmp_path}/$1" ]; do sleep 0.01; done; }}'
+    script = f"{wait}; echo one; await one; echo two >&2; await two; printf three"
+    done = node.run(script, shell=True, on_output=on_output)
     assert seen == [(1, "one"), (2, "two"), (1, "three")] and done.stdout == done.stderr == ""
 
 
@@ -87,8 +94,12 @@ def test_a_timeout_ends_it_and_all_that_it_has_started(tree: ramet.Tree, python:
     node = tree.local(python=needs.python(python))
     assert node.run(["true"]).returncode == 0       # all that it needs is there: the time counts from the call's start
     script = f"(trap '' TERM; sleep 1000 & echo $! > {tmp_path}/inner; wait) & echo $! > {tmp_path}/outer; sleep 1000"
-    with pytest.raises(ramet.CallTimeout):
-        node.run(script, shell=True, timeout=2)
+
+    def written(seconds: float) -> bool:
+        with pytest.raises(ramet.CallTimeout):
+            node.run(script, shell=True, timeout=seconds)
+        return all((tmp_path / name).exists() and (tmp_path / name).read_text() for name in ("inner", "outer"))
+    assert in_time(written, bool, 2)
     for name in "inner", "outer":
         assert all_end(int((tmp_path / name).read_text())), name
     assert node.run(["echo", "on"]).stdout == "on\n" and node.call(remote.add, 1) == 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 import collections
 import hashlib
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from ramet.bootstrap import packing
 from ramet.kernel.core import MODULES, Core
 from ramet.shelter import ShelteredCore
 from support import needs, remote, sources
+from support.eventually import HANGS_S, until
 from targets.test_round_trips import Flights
 
 PARTS = 60
@@ -201,9 +201,7 @@ def test_nothing_goes_twice_over_a_link(own: ModuleType, monkeypatch: pytest.Mon
     with ramet.Tree() as tree:
         hop = tree.local(python=BARE)
         assert hop.call(remote.add, 1) == 1
-        deadline = time.monotonic() + 20
-        while hop._state.installed is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: hop._state.installed is not None, "it hasn't told what it has")
         assert hop.call(own.total) == PARTS
         assert hop.options(lane="other").call(own.lazily, "biglib.late.two") == 42
         nodes = [hop.local(python=BARE) for _ in range(3)]
@@ -238,7 +236,7 @@ def test_no_node_gets_a_module_in_two_forms_and_a_link_carries_it_twice_only_for
         hop = tree.local(python=BARE)
         assert hop.call(own.total) == PARTS
         assert (crossed(ours), crossed("source")) == (PARTS + 1, 0)
-        known = hop.local(python=BARE).wait(20)
+        known = hop.local(python=BARE).wait(HANGS_S)
         assert known.call(own.total) == PARTS
         assert (crossed(ours), crossed("source")) == (PARTS + 1, 0), "it is known, and gets what the hop has"
         unknown = [hop.local(python=[sys.executable, "-S", "-B"]) for _ in range(2)]
@@ -248,7 +246,7 @@ def test_no_node_gets_a_module_in_two_forms_and_a_link_carries_it_twice_only_for
             other = hop.local(python=[needs.python(label), "-S"])
             assert other.call(own.total) == PARTS
         again = hop.local(python=[sys.executable, "-S", "-B"])
-        assert again.call(own.total) == PARTS and other.local(python=BARE).wait(20).call(own.total) == PARTS
+        assert again.call(own.total) == PARTS and other.local(python=BARE).wait(HANGS_S).call(own.total) == PARTS
         assert (crossed(ours), crossed("source")) == (PARTS + 1, PARTS + 1)
     assert meant and [key for key, forms in meant.items() if len(forms) > 1] == []
 

@@ -10,6 +10,7 @@ import pytest
 
 import ramet
 from support import needs, pythons, remote, remote_services
+from support.eventually import HANGS_S
 from support.remote_services import Shelf
 
 
@@ -111,7 +112,7 @@ def test_equal_requests_run_once(tree: ramet.Tree) -> None:
     while not shelf.running():
         pass
     node.call(remote_services.open_gate)
-    assert [call.result(20) for call in calls] == [1] * 20
+    assert [call.result(HANGS_S) for call in calls] == [1] * 20
     assert shelf.running() == 1
     assert shelf.slow(1) == 2, "what comes after it has ended runs anew"
 
@@ -121,7 +122,7 @@ def test_requests_of_one_lane_run_in_order_and_others_beside(tree: ramet.Tree) -
     shelf = node.serve("shelf", Shelf, allow="anyone", lanes={"ordered": "a"}, threads=4)
     calls = [shelf.ordered.start(n) for n in range(10)]
     for call in calls:
-        call.result(20)
+        call.result(HANGS_S)
     assert shelf.what_ran() == [(what, n) for n in range(10) for what in ("begin", "end")]
 
 
@@ -134,17 +135,17 @@ def test_a_service_that_is_busy_holds_up_nobody_else(tree: ramet.Tree) -> None:
         pass
     assert free.find("tea") == 3 and free.running() == 2 and node.call(remote.add, 1) == 1
     node.call(remote_services.open_gate)
-    assert sorted(call.result(20) for call in calls)[-1] == 50
+    assert sorted(call.result(HANGS_S) for call in calls)[-1] == 50
 
 
 def test_who_asks_too_much_is_told_so(tree: ramet.Tree) -> None:
     node = tree.local()
     shelf = node.serve("shelf", Shelf, allow="anyone", threads=1)
     calls = [shelf.slow.start(n) for n in range(400)]
-    errors = [call.exception(20) for call in calls[256:]]
+    errors = [call.exception(HANGS_S) for call in calls[256:]]
     assert all(isinstance(error, ramet.ServiceError) and "too many" in str(error) for error in errors)
     node.call(remote_services.open_gate)
-    assert all(call.exception(20) is None for call in calls[:256])
+    assert all(call.exception(HANGS_S) is None for call in calls[:256])
 
 
 def test_a_server_that_is_lost(tree: ramet.Tree) -> None:
@@ -156,8 +157,8 @@ def test_a_server_that_is_lost(tree: ramet.Tree) -> None:
         pass
     node.kill()
     with pytest.raises(ramet.Error):
-        call.result(20)
-    assert waiting.result(20).startswith("NodeLostError")
+        call.result(HANGS_S)
+    assert waiting.result(HANGS_S).startswith("NodeLostError")
 
 
 def test_a_one_way_tree() -> None:

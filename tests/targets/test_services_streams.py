@@ -10,8 +10,8 @@ import pytest
 
 import ramet
 from ramet.kernel import streams
-from support import needs, pythons, remote, remote_cancel, remote_service_async, remote_service_streams
-from support.eventually import until
+from support import needs, pythons, remote, remote_cancel, remote_service_async, remote_service_streams, remote_streams
+from support.eventually import HANGS_S, in_time, until
 from support.remote_service_streams import Source
 
 EVERY = pythons.labels([label for label, _ in pythons.interpreters()])
@@ -190,7 +190,7 @@ def test_its_server_is_lost(tree: ramet.Tree) -> None:
     with pytest.raises(ramet.ClosedError):
         for _ in stream:
             pass
-    got, why = there.result(20)
+    got, why = there.result(HANGS_S)
     assert got == list(range(len(got))) and why.startswith("NodeLostError")
 
 
@@ -238,7 +238,7 @@ def test_a_service_that_calls_into_the_lane_that_waits_for_it(tree: ramet.Tree) 
         below.call(remote_service_streams.start_asking, "x", middle.id, "source", "call_down", below.id)
     late = cycle.replace("main -> ", "main -> node 2, lane x -> ", 1).replace("call_down", "noted_down")
     with pytest.raises(ramet.DeadlockError, match=late):
-        below.start(remote_service_streams.wait_when_asked, "x", middle.id, below.id).result(timeout=60)
+        below.start(remote_service_streams.wait_when_asked, "x", middle.id, below.id).result(timeout=HANGS_S)
     with pytest.raises(ramet.DeadlockError, match=cycle.replace("call_down", "rows_from_below")):
         below.call(remote_service_streams.read, middle.id, "source", "rows_from_below", below.id)
     waits_not = below.call(remote_service_streams.ask, middle.id, "source", "start_down", below.id, None, False)
@@ -323,7 +323,7 @@ def test_what_the_program_yields(tree: ramet.Tree) -> None:
     program.went_on.clear()
     call = node.options(lane="reads").start(remote_service_streams.read, 0, "program", "rows", 1 << 40)
     until(lambda: tree.stats()["messages_in"] > 100, "nothing comes")
-    assert call.cancel() and program.went_on.wait(20), "the generator is closed when its reader's call is cancelled"
+    assert call.cancel() and program.went_on.wait(HANGS_S), "the generator is closed when its reader's call is cancelled"
     program.went_on.clear()
     node.options(lane="reads").start(remote_service_streams.read, 0, "program", "rows", 1 << 40)
     node.kill()
@@ -335,14 +335,15 @@ def test_the_program_is_not_interrupted_but_what_it_has_called_is(tree: ramet.Tr
     asker, worker = tree.local(), tree.local()
     program = Program(worker)
     tree.serve("program", program, allow="subtree")
-    seconds = 0.5 if how == "timed out" else 60
+    worker.options(lane="long").call(remote_service_streams.clear)      # what a call there needs is there: its time is short
+    seconds = 3 if how == "timed out" else 600
     call = asker.options(lane="a").start(remote_service_streams.ask_within, seconds, 0, "program", "long")
     worker.call(remote_service_streams.wait_for, ["begun", "below"])
     if how == "cancelled":
         call.cancel()
     elif how == "lost":
         asker.kill()
-    assert program.went_on.wait(20)
+    assert program.went_on.wait(HANGS_S)
     assert isinstance(program.found[0], ramet.CallCancelled | ramet.CallTimeout)
     worker.call(remote_service_streams.wait_for, ["ended", "below"])
 
@@ -352,9 +353,14 @@ def test_a_method_s_calls_have_the_time_that_its_asker_has_left(tree: ramet.Tree
     below = middle.local()
     source = middle.serve("source", Source, allow="anyone")
     assert source.log() == []
-    with pytest.raises(ramet.CallTimeout):
-        middle.options(timeout=0.5).service("source").time_left(below.id)
-    below.options(lane="watch").call(remote_service_streams.wait_for, ["ended", "below"])
+    watch = below.options(lane="watch")
+
+    def begun(seconds: float) -> bool:
+        with pytest.raises(ramet.CallTimeout):
+            middle.options(timeout=seconds).service("source").time_left(below.id)
+        return ["begun", "below"] in watch.call(remote_streams.log)
+    assert in_time(begun, bool, 0.5)
+    watch.call(remote_service_streams.wait_for, ["ended", "below"])
 
 
 # ---------------------------------------------------------------------- asynchronous methods

@@ -89,8 +89,8 @@ def late():
 WAIT_FOR_TERM = """signal.signal(signal.SIGTERM, lambda *_: sys.exit(8))
     threading.Timer(0.2, os.kill, (os.getpid(), 15)).start()
     node.call(remote.sleep, 1000)"""
-WAIT_FOR_ALARM = """signal.signal(signal.SIGALRM, lambda *_: sys.exit(9)); signal.setitimer(signal.ITIMER_REAL, 0.2)
-    list(node.stream(iter, [1]))
+WAIT_FOR_ALARM = """list(node.stream(iter, [1]))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(9)); signal.setitimer(signal.ITIMER_REAL, 0.2)
     node.call(remote.sleep, 1000)"""
 
 

@@ -12,8 +12,9 @@ import pytest
 from ramet.connectors import ssh
 from ramet.kernel.errors import AuthenticationError, ClosedError, ConnectError, HostKeyError, PythonNotFoundError
 from support import leaks, needs
+from support.eventually import HANGS_S, in_time, until
 from targets.growing import Keeper, Outcome, grow, grow_elsewhere, payload
-from targets.sshd import HOST, Sshd, free_port
+from targets.sshd import HOST, Sshd
 
 
 def up(**options: Any) -> Outcome:
@@ -100,9 +101,12 @@ def test_no_code_is_seen_over_there(sshd: Sshd) -> None:
     with Keeper() as keeper:
         outcome = Outcome(keeper.loop, ssh.plan(HOST, **sshd.by_key(name="plain-sight"))).wait()
         assert outcome.error is None, outcome.error
-        there = [process for process in leaks.processes() if "ssh" not in process.command]
-        assert [process.command for process in there if "(ramet:plain-sight)" in process.command]
-        assert [process.command for process in there if "dup2" in process.command] == []
+
+        def there(word: str) -> list[str]:
+            commands = [process.command for process in leaks.processes()]
+            return [command for command in commands if "ssh" not in command and word in command]
+        assert there("(ramet:plain-sight)")
+        until(lambda: not there("dup2"), "the first stage stays")
         outcome.close()
 
 
@@ -149,9 +153,11 @@ def test_from_nodes_of_other_pythons(sshd: Sshd, label: str) -> None:
 
 
 def test_wrong_password(sshd: Sshd) -> None:
+    before = sshd.log()
     error = failure(AuthenticationError, "authenticate", **sshd.by_password(password="wr0ng-word"))
     assert "the password was refused" in str(error)
-    assert sshd.log().count("Failed password") + sshd.log().count("authentication failure") < 6
+    log = sshd.log()[len(before):]
+    assert log.count("Failed password") + log.count("authentication failure") < 6
 
 
 def test_no_password_given(sshd: Sshd) -> None:
@@ -201,15 +207,17 @@ def test_unknown_host_name() -> None:
 
 
 def test_refused_port() -> None:
-    error = failure(ConnectError, "start", port=free_port())
+    with socket.socket() as closed:
+        closed.bind((HOST, 0))      # nobody listens, and nobody else can
+        error = failure(ConnectError, "start", port=closed.getsockname()[1])
     assert "nobody listens" in str(error)
 
 
 def test_something_else_than_sshd_listens() -> None:
     with socket.create_server((HOST, 0)) as server:
-        server.settimeout(10)
+        server.settimeout(HANGS_S)
         with Keeper() as keeper:
-            plan = ssh.plan(HOST, port=server.getsockname()[1], connect_timeout_s=20)
+            plan = ssh.plan(HOST, port=server.getsockname()[1], connect_timeout_s=HANGS_S)
             outcome = Outcome(keeper.loop, plan)
             peer, _ = server.accept()
             peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -266,8 +274,10 @@ def failure_of_garbage(sshd: Sshd, key: Any, **options: Any) -> ConnectError:
 
 def test_garbage_and_silence(sshd: Sshd) -> None:
     key = sshd.key("silence", command="echo This is a menu; cat >/dev/null")
-    error = failure_of_garbage(sshd, key, connect_timeout_s=3)
-    assert "This is a menu" in str(error)
+    says = "This is a menu"
+    said = in_time(lambda seconds: str(grow(ssh.plan(HOST, **sshd.by_key(key, connect_timeout_s=seconds))).error),
+                   lambda text: says in text, 3)
+    assert says in said and "stage: bootstrap" in said
 
 
 def test_account_without_a_shell(sshd: Sshd) -> None:
@@ -300,11 +310,9 @@ def test_ssh_killed_while_it_connects(sshd: Sshd) -> None:
     key = sshd.key("slow", command="echo one moment; cat >/dev/null")
     with Keeper() as keeper:
         outcome = Outcome(keeper.loop, ssh.plan(HOST, **sshd.by_key(key)))
-        deadline = time.monotonic() + 20
-        while b"moment" not in outcome.growth.said.data + outcome.growth.received and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: b"moment" in outcome.growth.said.data + outcome.growth.received, "it isn't connected")
         os.kill(outcome.growth.process.pid, 9)
-        error = outcome.wait(5).error
+        error = outcome.wait().error
     assert type(error) is ConnectError
     assert "ended by signal 9" in str(error)
 

@@ -18,7 +18,7 @@ import pytest
 from ramet import AuthenticationError, ConnectError, Node, NodeLostError, Tree
 from ramet.testing import check_connector
 from support import leaks, needs, remote
-from support.eventually import all_end
+from support.eventually import HANGS_S, all_end, in_time, until
 from support.watch import Watch
 from targets.ending import check_ending
 from targets.second_factor import SecondFactor
@@ -28,7 +28,7 @@ from targets.sshd import HOST, Sshd
 def failure(node: Node, kind: type[ConnectError], stage: str) -> str:
     """The text of the error that a node ends with."""
     with pytest.raises(ConnectError) as caught:
-        node.wait(60)
+        node.wait(HANGS_S)
     said = str(caught.value)
     assert type(caught.value) is kind, said
     assert caught.value.stage == stage, said
@@ -85,8 +85,10 @@ def test_the_passphrase_is_not_for_the_host(tree: Tree, tmp_path: Path) -> None:
     factor = SecondFactor(tmp_path)
     for prompt in ("Enter passphrase for key '/home/me/.ssh/id': ", "\\nEnter passphrase for key '/home/me/.ssh/id': "):
         with Sshd(pam=factor.service(prompt)) as sshd:
-            options = sshd.by_password(passphrase="open sesame", connect_timeout_s=3)
-            said = failure(tree.ssh(HOST, **options), ConnectError, "start")
+            options = sshd.by_password(passphrase="open sesame")
+            said = in_time(lambda seconds, options=options: failure(tree.ssh(HOST, **options, connect_timeout_s=seconds),
+                                                                    ConnectError, "start"),
+                           lambda text: "Enter passphrase" in text, 3)
             assert "it asks what there is no answer to" in said
             assert "Enter passphrase" in said
             # nothing was typed at all: sshd would have refused it
@@ -159,8 +161,10 @@ def test_a_forced_command(tree: Tree, command: str, kind: type[ConnectError], st
 
 def test_a_forced_command_that_reads_and_says_nothing(tree: Tree, sshd: Sshd) -> None:
     key = sshd.key("cat", command="cat")
-    said = failure(tree.ssh(HOST, **sshd.by_key(key, connect_timeout_s=1.5)), ConnectError, "start")
-    assert "no interpreter answered within 1.5 s" in said
+    said = in_time(
+        lambda seconds: failure(tree.ssh(HOST, **sshd.by_key(key, connect_timeout_s=seconds)), ConnectError, "start"),
+        lambda text: "no interpreter answered within" in text, 1.5)
+    assert re.search(r"no interpreter answered within \d", said)
     assert "connect_timeout_s=" in said
     assert "ForceCommand" in said
 
@@ -175,14 +179,14 @@ def test_too_many_that_have_not_logged_in(tree: Tree) -> None:
     with Sshd(["MaxStartups 1"]) as sshd:
         with contextlib.ExitStack() as stack:
             # until one is let in: the look whether sshd is up may still count
-            _until(lambda: stack.enter_context(_connected(sshd.port)).recv(4) == b"SSH-")
+            until(lambda: stack.enter_context(_connected(sshd.port)).recv(4) == b"SSH-", "nobody is let in")
             said = failure(tree.ssh(HOST, **sshd.by_key()), ConnectError, "start")
             assert "takes no more connections now" in said and "MaxStartups" in said
 
 
 @contextlib.contextmanager
 def _connected(port: int) -> Iterator[socket.socket]:
-    with socket.create_connection((HOST, port), 5) as there:
+    with socket.create_connection((HOST, port), HANGS_S) as there:
         yield there
 
 
@@ -222,6 +226,7 @@ def test_a_wrong_password_is_sent_once(tree: Tree, method: str) -> None:
             said = failure(tree.ssh(HOST, **options), AuthenticationError, "authenticate")
         assert watch.found == []
         assert "the password was refused" in said
+        until(lambda: "[preauth]" in sshd.log(), "the connection's end isn't told")     # its last word
         assert sshd.log().count("Failed password") + sshd.log().count("Failed keyboard-interactive") == 1, sshd.log()
 
 
@@ -229,7 +234,7 @@ def test_the_watch_sees_what_is_there() -> None:
     with Watch(["s3cret-in-argv", "s3cret-in-environ"]) as watch:
         env = {**os.environ, "SHOWN": "s3cret-in-environ"}
         with subprocess.Popen(["sh", "-c", "read x; exit 0", "s3cret-in-argv"], stdin=subprocess.PIPE, env=env) as shown:
-            _until(lambda: {what for pid, what in watch.found if pid == shown.pid} == {"cmdline", "environ"})
+            until(lambda: {what for pid, what in watch.found if pid == shown.pid} == {"cmdline", "environ"}, "it isn't seen")
             assert shown.stdin
             shown.stdin.close()
 
@@ -250,7 +255,7 @@ class Shared:
     def __exit__(self, *_: object) -> None:
         ended = subprocess.run(["ssh", "-o", f"ControlPath={self.path}", "-O", "exit", "x"], capture_output=True)
         assert ended.returncode == 0, ended.stderr
-        _until(lambda: not self.path.exists())  # ssh answers first, and takes the socket away then
+        until(lambda: not self.path.exists(), "its socket stays")   # ssh answers first, and takes the socket away then
 
 
 def test_a_shared_connection(sshd: Sshd) -> None:
@@ -258,7 +263,7 @@ def test_a_shared_connection(sshd: Sshd) -> None:
     with Shared(sshd, "shared") as shared:
         with Tree() as tree:
             nodes = [tree.ssh(HOST, **more(sshd.by_password(), *shared.words))]
-            nodes[0].wait(60)
+            nodes[0].wait(HANGS_S)
             before = sshd.log().count("Accepted")
             nodes += [tree.ssh(HOST, **more(sshd.by_password(), *shared.words)) for _ in range(3)]
             # batch mode, and no key: nothing but the shared connection lets it in
@@ -280,7 +285,7 @@ def test_a_shared_connection_as_a_connector(sshd: Sshd) -> None:
 
 def test_a_shared_connection_that_takes_no_more(tree: Tree) -> None:
     with Sshd(["MaxSessions 1"]) as sshd, Shared(sshd, "full") as shared:
-        first = tree.ssh(HOST, **more(sshd.by_password(), *shared.words)).wait(60)
+        first = tree.ssh(HOST, **more(sshd.by_password(), *shared.words)).wait(HANGS_S)
         said = failure(tree.ssh(HOST, **more(sshd.by_password(password=None), *shared.words)), ConnectError, "start")
         assert "allows no more sessions on the shared connection" in said
         assert "MaxSessions" in said
@@ -294,13 +299,13 @@ def test_a_shared_connection_that_is_cut(tree: Tree, sshd: Sshd) -> None:
     argv = ["ssh", "-F", str(sshd.client), "-i", str(sshd.folder / "id"), "-p", str(sshd.port), "-N", "-M", "-S", str(path),
             f"{sshd.user}@{HOST}"]  # fmt: skip
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as shared:
-        _until(path.exists)
+        until(path.exists, "it isn't up")
         node = tree.ssh(HOST, **more(sshd.by_key(), "-S", str(path)))
         node.call(os.getpid)
-        call = node.start(time.sleep, 60)
+        call = node.start(time.sleep, 1000)
         shared.kill()
         with pytest.raises(NodeLostError):
-            call.result(30)
+            call.result(HANGS_S)
     path.unlink()       # killed, it leaves its socket; ssh makes a new connection then
     assert tree.ssh(HOST, **more(sshd.by_key(), "-S", str(path))).call(remote.add, 1, 1) == 2
 
@@ -397,9 +402,10 @@ def test_an_agent(tree: Tree, sshd: Sshd) -> None:
     socket_path = sshd.folder / "agent"
     with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL) as agent:
         try:
-            _until(socket_path.exists)
             env = {**os.environ, "SSH_AUTH_SOCK": str(socket_path)}
-            subprocess.run(["ssh-add", "-q", str(key)], env=env, check=True, stdin=subprocess.DEVNULL)
+            add = ["ssh-add", "-q", str(key)]
+            until(lambda: not subprocess.run(add, env=env, stdin=subprocess.DEVNULL, capture_output=True).returncode,
+                  "the agent takes no key")
             key.unlink()
             options = {key: value for key, value in sshd.by_key().items() if key != "identity_file"}
             node = tree.ssh(HOST, **more(options, "-o", f"IdentityAgent={socket_path}", "-o", "IdentitiesOnly=no"))
@@ -415,13 +421,16 @@ def test_an_agent(tree: Tree, sshd: Sshd) -> None:
 def test_the_host_ends_the_session_in_mid_call(tree: Tree, sshd: Sshd, sent: signal.Signals) -> None:
     node = tree.ssh(HOST, **sshd.by_key())
     pid = node.call(os.getpid)
-    call = node.start(time.sleep, 60)
-    sessions = [process for process in leaks.processes() if f"sshd: {sshd.user}@notty" in process.command]
-    assert sessions
-    for session in sessions:
-        os.kill(session.pid, sent)
+    call = node.start(time.sleep, 1000)
+
+    def sessions() -> list[leaks.Process]:
+        return [process for process in leaks.processes() if f"sshd: {sshd.user}@notty" in process.command]
+    until(sessions, "no session shows its account")
+    for session in sessions():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(session.pid, sent)
     with pytest.raises(NodeLostError):
-        call.result(30)
+        call.result(HANGS_S)
     assert all_end(pid)     # and nothing is left over there
 
 
@@ -447,13 +456,10 @@ def test_nothing_is_left_on_the_host(sshd: Sshd) -> None:
         assert files() == before
     assert all_end(*pids)
     assert files() == before
-    own = subprocess.run(["ps", "-o", "stat=,ppid=,args=", "-u", sshd.user], capture_output=True, text=True).stdout.splitlines()
+    ps = ["ps", "-o", "stat=,ppid=,args=", "-u", sshd.user]
     ended = re.compile(r"Z\S*\s+1\s")      # what the machine's first process takes its time to wait for
-    assert [line for line in own if not ended.match(line) and "sshd" not in line] == []
 
-
-def _until(done: Any, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, "it doesn't come"
-        time.sleep(0.02)
+    def left() -> list[str]:
+        own = subprocess.run(ps, capture_output=True, text=True).stdout.splitlines()
+        return [line for line in own if not ended.match(line) and "sshd" not in line]
+    until(lambda: not left(), "a process of the account is left")

@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 import ramet
 from support import needs, remote, remote_requests, remote_staged, sources
+from support.eventually import until
 
 READS = """
 import os
@@ -37,11 +37,9 @@ def package(tmp_path: Path) -> Iterator[str]:
 
 
 def gone(folder: str) -> bool:
-    """Whether a folder goes within some seconds: a process of its own removes it."""
-    deadline = time.monotonic() + 20
-    while os.path.exists(folder) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not os.path.exists(folder)
+    """Wait until a folder has gone: a process of its own removes it. Fails when it stays."""
+    until(lambda: not os.path.exists(folder), "the folder stays")
+    return True
 
 
 def home_of(file: str) -> str:
@@ -156,7 +154,7 @@ def test_a_child_of_the_node_does_not_keep_it(package: str, tree: ramet.Tree) ->
     tree.modules.stage(package)
     node = tree.local()
     home = home_of(node.call(remote_staged.about, package)[0])
-    pid = node.call(remote_staged.fork_that_stays, 30)
+    pid = node.call(remote_staged.fork_that_stays, 1000)
     try:
         os.kill(node.facts["pid"], signal.SIGKILL)
         assert gone(home)

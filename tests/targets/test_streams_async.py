@@ -12,7 +12,7 @@ import pytest
 
 import ramet
 from support import remote_async_streams, remote_streams
-from support.eventually import until
+from support.eventually import HANGS_S, until
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_many_at_once_on_one_loop_without_a_thread_each(node: ramet.Node) -> Non
     before = threading.active_count()
     found, threads = asyncio.run(main())
     assert found == [list(range(n)) for n in range(50)]
-    assert threads == before
+    assert threads <= before        # one of before may have ended meanwhile
 
 
 def test_others_get_their_turn_while_items_are_there(node: ramet.Node) -> None:
@@ -137,7 +137,7 @@ def test_a_stream_that_two_loops_and_a_thread_read(node: ramet.Node) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HANGS_S)
     assert sorted(n for mine in got for n in mine) == list(range(3_000))
 
 

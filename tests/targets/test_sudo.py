@@ -13,6 +13,7 @@ import pytest
 from ramet import AuthenticationError, ConnectError, Node, Tree
 from ramet.testing import check_connector
 from support import needs, remote
+from support.eventually import HANGS_S, all_end
 from support.watch import Watch
 from targets.accounts import Accounts
 
@@ -94,7 +95,7 @@ def test_a_wrong_password_is_sent_once(tree: Tree, accounts: Accounts, folder: P
         stack.callback(service.unlink)
         stack.enter_context(accounts.sudoers_also(f"Defaults:ASKS {SETTINGS[setting]}", f"Defaults:ASKS {own}"))
         with pytest.raises(AuthenticationError) as caught, Watch(["wr0ng-word"]) as watch:
-            by_password(tree, accounts, "wr0ng-word").wait(60)
+            by_password(tree, accounts, "wr0ng-word").wait(HANGS_S)
         assert watch.found == []
         said = str(caught.value)
         assert caught.value.stage == "escalate"
@@ -110,7 +111,7 @@ def test_the_password_of_somebody_else(tree: Tree, accounts: Accounts, setting: 
     with accounts.sudoers_also(f"Defaults:ASKS {setting}"):
         if setting != "targetpw":       # nobody knows it here; it must be told as refused, not be asked for again
             with pytest.raises(AuthenticationError, match="the password was refused"):
-                asks.sudo(accounts.other, password=accounts.password, python=accounts.python).wait(60)
+                asks.sudo(accounts.other, password=accounts.password, python=accounts.python).wait(HANGS_S)
         else:
             node = asks.sudo(accounts.other, password=accounts.password, python=accounts.python)
             assert node.call(remote.whoami) == accounts.other
@@ -139,7 +140,7 @@ def test_a_password_that_is_remembered(tree: Tree, accounts: Accounts) -> None:
         assert asks.sudo(accounts.other, python=accounts.python).call(remote.whoami) == accounts.other
         subprocess.run(["rm", "-f", f"/run/sudo/ts/{accounts.asks}"], check=True)
         with pytest.raises(AuthenticationError, match="none was given"):
-            asks.sudo(accounts.other, python=accounts.python).wait(60)
+            asks.sudo(accounts.other, python=accounts.python).wait(HANGS_S)
 
 
 def german() -> None:
@@ -157,10 +158,10 @@ def test_in_german(tree: Tree, accounts: Accounts, how: str) -> None:
         node = getattr(asks, how)(*first, password=accounts.password, python=accounts.python)
         assert node.call(remote.whoami) == (accounts.other if how == "su" else "root")
         with pytest.raises(AuthenticationError) as caught:
-            getattr(asks, how)(*first, password="wr0ng-word", python=accounts.python).wait(60)
+            getattr(asks, how)(*first, password="wr0ng-word", python=accounts.python).wait(HANGS_S)
         assert caught.value.stage == "escalate"
         with pytest.raises(AuthenticationError, match="none was given|or none"):
-            getattr(asks, how)(*first, python=accounts.python).wait(60)
+            getattr(asks, how)(*first, python=accounts.python).wait(HANGS_S)
 
 
 @pytest.mark.parametrize("how", ["sudo", "su", "doas"])
@@ -171,7 +172,7 @@ def test_a_password_that_has_expired(tree: Tree, accounts: Accounts, how: str) -
     try:
         with pytest.raises(AuthenticationError) as caught:
             asks = accounts.node(tree, accounts.asks)
-            getattr(asks, how)(*[who] * (how == "su"), password=accounts.password, python=accounts.python).wait(60)
+            getattr(asks, how)(*[who] * (how == "su"), password=accounts.password, python=accounts.python).wait(HANGS_S)
         assert "expired" in str(caught.value), caught.value
     finally:
         subprocess.run(["chage", "-d", "20000", who], check=True)
@@ -184,7 +185,7 @@ def test_a_shell_that_is_none(tree: Tree, accounts: Accounts) -> None:
         node = accounts.node(tree, accounts.free).sudo(accounts.other, python=accounts.python)
         assert node.call(remote.whoami) == accounts.other
         with pytest.raises(ConnectError, match="no login shell"):
-            tree.su(accounts.other).wait(60)
+            tree.su(accounts.other).wait(HANGS_S)
         assert tree.su(accounts.other, shell="/bin/sh").call(remote.whoami) == accounts.other
     finally:
         subprocess.run(["usermod", "-s", "/bin/bash", accounts.other], check=True)
@@ -224,7 +225,6 @@ def test_nothing_is_left(accounts: Accounts, how: str) -> None:
         free = accounts.node(tree, accounts.free) if how != "su" else tree
         node = getattr(free, how)(accounts.other, python=accounts.python)
         pids = [node.call(os.getpid), node.call(remote.start_sleeper), node.local().call(remote.start_sleeper)]
-    left = [pid for pid in pids if Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text()]
-    assert left == []
+    assert all_end(*pids)
     argv = ["find", "/tmp", "/var/tmp", "/dev/shm", "-maxdepth", "1", "-user", accounts.other]
     assert subprocess.run(argv, capture_output=True, text=True).stdout == ""

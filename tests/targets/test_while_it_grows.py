@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from ramet import ClosedError, ConnectError, Node, NodeLostError, Tree
 from ramet.kernel.core import GROW
 from support import needs, remote
-from support.eventually import until
+from support.eventually import HANGS_S, in_time, until
 
 #: Says both markers, as if a kernel ran, and goes on in a way of its own.
 SAYS = r'printf "\nRAMET1 30b0000 c\n"; dd bs=1 count=9000 >/dev/null 2>&1; printf "\nRAMET2\n"; '
@@ -28,7 +27,7 @@ def test_it_ends(tree: Tree) -> None:
     for parent in growers(tree):
         node = parent.command(["sh", "-c", SAYS + "echo last words >&2; exit 3"])
         call = node.start(remote.add, 2, 3)
-        for attempt in (lambda node=node: node.wait(60), call.result):
+        for attempt in (lambda node=node: node.wait(HANGS_S), call.result):
             with pytest.raises(ConnectError) as caught:
                 attempt()
             error = caught.value
@@ -38,13 +37,17 @@ def test_it_ends(tree: Tree) -> None:
             assert "RAMET1" in error.command
         child = node.local()
         with pytest.raises(ConnectError):
-            child.wait(60)
+            child.wait(HANGS_S)
 
 
 def test_it_goes_silent(tree: Tree) -> None:
-    with pytest.raises(ConnectError, match="its kernel said that it runs, and then nothing within 2 s") as caught:
-        tree.command(["sh", "-c", SAYS + "exec sleep 600"], connect_timeout_s=2).wait(60)
-    assert caught.value.stage == "bootstrap" and "connect_timeout_s=" in caught.value.remedy
+    def error(seconds: float) -> ConnectError:
+        with pytest.raises(ConnectError, match=f" within {seconds:g} s") as caught:
+            tree.command(["sh", "-c", SAYS + "exec sleep 600"], connect_timeout_s=seconds).wait(2 * HANGS_S)
+        return caught.value
+    says = "its kernel said that it runs, and then nothing within"
+    found = in_time(error, lambda error: says in str(error), 2)
+    assert says in str(found) and found.stage == "bootstrap" and "connect_timeout_s=" in found.remedy
 
 
 def test_what_was_sent_to_be_grown_there_fails_for_the_same_reason(tree: Tree, tmp_path: Path) -> None:
@@ -60,7 +63,7 @@ def test_what_was_sent_to_be_grown_there_fails_for_the_same_reason(tree: Tree, t
         goes_on.touch()
         for one in (grandchild, child, node):
             with pytest.raises(ConnectError, match="lost before it said more|ended before a kernel ran") as caught:
-                one.wait(60)
+                one.wait(HANGS_S)
             assert caught.value.stage == "bootstrap" and "by hand" in caught.value.remedy
 
 
@@ -79,7 +82,7 @@ def test_another_thread_closes_it_at_the_moment_when_it_is_started(
     tree: Tree, monkeypatch: pytest.MonkeyPatch, deeper: bool, kill: bool,
 ) -> None:  # fmt: skip
     """What it has cut wasn't there yet: it is cut when it is."""
-    parent: Any = tree.local(python=sys.executable).wait(60) if deeper else tree
+    parent: Any = tree.local(python=sys.executable).wait(HANGS_S) if deeper else tree
     closed: list[int] = []
 
     def close(id: int) -> None:
@@ -103,10 +106,7 @@ def test_another_thread_closes_it_at_the_moment_when_it_is_started(
         monkeypatch.setattr(tree._nursery, "grow", grown)
     node = parent.command(["env"], python=sys.executable, name="closed")
     with pytest.raises(ClosedError):
-        node.wait(60)
+        node.wait(HANGS_S)
     assert closed == [node.id]
-    end = time.monotonic() + 60
-    while node.id in tree._nursery.children or node.id in tree._nodes:
-        assert time.monotonic() < end, "it goes on"
-        time.sleep(0.01)
+    until(lambda: node.id not in tree._nursery.children and node.id not in tree._nodes, "it goes on")
     assert parent.local(python=sys.executable).call(remote.add, 2, 3) == 5      # and nothing else was ended

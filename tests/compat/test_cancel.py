@@ -78,7 +78,7 @@ def test_subprocesses_end_with_their_call(node: ramet.Node, way: Callable[[], ob
 def test_a_subprocess_may_say_good_bye(node: ramet.Node) -> None:
     """It gets SIGTERM first, and it is its own matter what that does."""
     call = begun(node, remote_cancel.run_polite, 60)
-    watch = node.options(lane="watch", timeout=40)
+    watch = node.options(lane="watch")
     watch.call(remote_cancel.ids, 1)
     ended(node, call)
     assert watch.call(remote_cancel.ids, 1) == [0]
@@ -98,13 +98,14 @@ def test_a_thread_is_interrupted_at_its_next_bytecode(node: ramet.Node) -> None:
         node = node.local(python=node.facts["executable"])      # one that may keep a thread that goes on
     call = begun(node.options(lane="work"), remote_cancel.spin)
     assert call.cancel()
-    until(lambda: noted(node)[1:] == ["ended"] or node.stats()["stuck"], "neither ended nor stuck")
+    error = call.exception()
+    assert isinstance(error, ramet.CallCancelled)
+    until(lambda: noted(node)[1:] == ["ended"] or error.stuck, "neither ended nor stuck")
     if node.call(remote_cancel.can_interrupt_threads):
         ended_by_itself(node)
         assert node.options(lane="work").call(remote_cancel.note, "next") == "next"
     else:
-        error = call.exception()
-        assert isinstance(error, ramet.CallCancelled) and "can't interrupt a thread" in error.stuck
+        assert "can't interrupt a thread" in error.stuck
         node.kill()
 
 
@@ -146,7 +147,7 @@ def test_a_coroutine_is_cancelled(node: ramet.Node) -> None:
     if node.facts["hexversion"] < 0x3080000:
         return      # there only the main thread's loop can have subprocesses
     call = begun(node, remote_cancel_async.run_subprocess)
-    pids = node.options(lane="watch").call(remote_cancel.ids, 1)
+    pids = node.options(lane="watch").call(remote_cancel.ids, 2)     # all that come: the next test reads its own
     ended(node, call)
     until(lambda: all(map(is_gone, pids)), f"these go on: {pids}")
 
@@ -183,7 +184,7 @@ def test_what_goes_on_is_reported_as_stuck(node: ramet.Node, way: Callable[..., 
     call = begun(node.options(lane=lane), way)
     assert call.cancel()
     error = call.exception(timeout=0)
-    assert isinstance(error, ramet.CallCancelled) and not error.stuck
+    assert isinstance(error, ramet.CallCancelled)
     until(lambda: error.stuck, "nothing is reported")
     assert error.stuck.startswith("lane main: " if lane is None else "lane *: ")
     assert ("SIGURG" in error.stuck) == (way is remote_cancel.take_the_signal)

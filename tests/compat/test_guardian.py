@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support import booting, kernel_shim, pythons
-from support.eventually import is_gone
+from support.eventually import HANGS_S, all_end, is_gone
 
 pytestmark = pytest.mark.parametrize(
     "python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
@@ -70,14 +70,10 @@ class Pretender:
             os.close(self.link)
         self.link = None
 
-    def gone(self, *pids: int, within_s: float = 5.0) -> float:
-        """Wait until the node, its guardian and these are gone. Returns how long it took; fails if it takes too long."""
-        start = time.monotonic()
-        self.process.wait(within_s)
-        while not all(map(is_gone, (self.guardian, *pids))):
-            assert time.monotonic() - start < within_s, [pid for pid in (self.guardian, *pids) if not is_gone(pid)]
-            time.sleep(0.005)
-        return time.monotonic() - start
+    def gone(self, *pids: int) -> None:
+        """Wait until the node, its guardian and these are gone."""
+        self.process.wait(HANGS_S)
+        all_end(self.guardian, *pids)
 
 
 @contextlib.contextmanager
@@ -109,8 +105,10 @@ say(" ".join(str(other.pid) for other in others))
 def test_hang_up_ends_a_node_that_does_nothing(python: str, pipe: bool) -> None:
     with node(python, SUBPROCESSES + "time.sleep(100)", pipe=pipe) as it:
         others = list(map(int, it.line().split()))
+        began = time.monotonic()
         it.hang_up()
-        assert it.gone(*others) >= 0.25
+        it.gone(*others)
+        assert time.monotonic() - began >= 0.3, "it had no time to go by itself"
         assert it.process.returncode == -9
 
 
@@ -132,16 +130,16 @@ def test_what_comes_on_the_link_is_left_to_the_node(python: str) -> None:
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSEGV], ids=["SIGKILL", "SIGSEGV"])
 def test_dead_node_takes_its_subprocesses_along(python: str, way: int) -> None:
-    with node(python, SUBPROCESSES + "time.sleep(100)", grace_s=60) as it:
+    with node(python, SUBPROCESSES + "time.sleep(100)", grace_s=1000) as it:
         others = list(map(int, it.line().split()))
         os.kill(it.pid, way)
-        assert it.gone(*others) < 2
+        it.gone(*others)
 
 
 def test_dead_node_with_forked_children(python: str) -> None:
     """They inherit what os.fork gives them; where that can't be changed, it takes the guardian up to two seconds."""
-    code = "pid = os.fork()\nif pid: say(str(pid))\ntime.sleep(100)"
-    with node(python, code, grace_s=60) as it:
+    code = "pid = os.fork()\nif pid: say(str(pid))\ntime.sleep(1000)"
+    with node(python, code, grace_s=1000) as it:
         child = int(it.line())
         os.kill(it.pid, signal.SIGKILL)
         it.gone(child)
@@ -240,10 +238,14 @@ def take(stream, data):
     got[stream].append(data)
     forwarder.shown = forwarder.sent
 forwarder = output.Forwarder(the_loop, fds, take)
-compat.start_thread(the_loop.run, ())
+ended = []
+def run():
+    the_loop.run()
+    ended.append(1)
+compat.start_thread(run, ())
 output.replace_standard_streams()
 def tell_all():
-    ending.finish(forwarder, compat.monotonic() + 5)
+    ending.finish(forwarder, compat.monotonic() + 1000)
     for n in (1, 2):
         say(repr(b"".join(got[n]).decode("utf-8")).lstrip("u"))
     ending.leave()
@@ -308,16 +310,32 @@ tell_all()
         assert told(it)[0] == "".join(f"line {n}\n" for n in range(40000))
 
 
+# A clock that the test sets, also for the guardian; and how much lies in a pipe.
+CLOCK = """
+import mmap, struct
+clock = mmap.mmap(-1, 8)
+compat.monotonic = lambda: struct.unpack("d", clock[:8])[0]
+"""
+PIPES = """
+import array, fcntl, threading
+def lies_in(fd):
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, 0x541B, count)      # FIONREAD
+    return count[0]
+"""
+
+
 def test_a_writer_waits_for_a_reader(python: str) -> None:
     """Not reading for a shorter time than ``stall_s`` loses nothing and lets the writer wait, in bounded memory."""
-    code = """
-import threading
+    code = PIPES + """
 sizes = []
 def write():
     for _ in range(100): sizes.append(os.write(1, b"x" * 10000))
 writer = threading.Thread(target=write)
 writer.start()
-time.sleep(.5)
+while lies_in(1) < 60000 or lies_in(fds[0]) < 60000: time.sleep(.001)
+clock[:8] = struct.pack("d", 0.9)
+time.sleep(.2)
 held = sum(sizes)
 seen = b""
 while len(seen) < 1000000:
@@ -327,24 +345,14 @@ writer.join()
 say("%d %d" % (held, len(seen)))
 time.sleep(100)
 """
-    with node(python, code) as it:
+    with node(python, code, before=CLOCK) as it:
         held, seen = map(int, it.line().split())
         assert held < 300_000 and seen == 1_000_000
 
 
 def test_nothing_is_dropped_while_the_node_says_that_it_waits(python: str) -> None:
     """By a clock that the test sets: it passes ``stall_s`` many times, and never between two words."""
-    clock = """
-import mmap, struct
-clock = mmap.mmap(-1, 8)
-compat.monotonic = lambda: struct.unpack("d", clock[:8])[0]
-"""
-    code = """
-import array, fcntl, threading
-def lies_in(fd):
-    count = array.array("i", [0])
-    fcntl.ioctl(fd, 0x541B, count)      # FIONREAD
-    return count[0]
+    code = PIPES + """
 def write():
     for _ in range(100): os.write(1, b"x" * 10000)
 writer = threading.Thread(target=write)
@@ -361,22 +369,23 @@ while len(seen) < 1000000 and b"[" not in seen:
 say("%d %r" % (len(seen), b"[" in seen))
 time.sleep(100)
 """
-    with node(python, code, before=clock) as it:
+    with node(python, code, before=CLOCK) as it:
         assert it.line() == "1000000 False"
 
 
 def test_a_write_under_the_gil_ends(python: str) -> None:
     """More output than the pipes hold, while nobody can read it: it is dropped after a while, and counted."""
-    code = FORWARD.replace(
-        "the_loop.run, ())", "the_loop.run, ())\nloop_late.stop(the_loop); time.sleep(.05)") + """
-start = time.time()
+    code = FORWARD + """
+loop_late.stop(the_loop)
+while not ended: time.sleep(.001)
+start = compat.monotonic()
 for _ in range(100): os.write(1, b"y" * 10000)      # nobody reads: as if the GIL were held all the time
-took = time.time() - start
+took = compat.monotonic() - start
 the_loop.running = True
-compat.start_thread(the_loop.run, ())
-time.sleep(.2)
+compat.start_thread(run, ())
+while b"]" not in b"".join(got[1]): time.sleep(.001)
 os.write(1, b"after")
-ending.finish(forwarder, compat.monotonic() + 5)
+ending.finish(forwarder, compat.monotonic() + 1000)
 text = b"".join(got[1]).decode()
 note = text[text.index("["):text.index("]") + 1]
 say("%d %s" % (took, note)); say("%d %s" % (text.count("y"), text[-5:]))
@@ -386,15 +395,17 @@ os._exit(0)
     with node(python, code) as it:
         took, _, note = it.line().partition(" ")
         kept, _, last = it.line().partition(" ")
-        assert 1 <= int(took) <= 4 and last == "after"
+        assert int(took) >= 1 and last == "after"
         dropped = int(note.split()[1])
         assert note == f"[ramet: {dropped} bytes of output dropped]" and dropped + int(kept) - 0 >= 1_000_000
 
 
 def test_a_killed_guardian_hinders_nobody(python: str) -> None:
-    with node(python, "say(sys.stdin.readline()); time.sleep(.3); ending.sweep_group(); ending.leave(); os._exit(5)") as it:
+    with node(python, "os.read(link, 1); ending.sweep_group(); ending.leave(); os._exit(5)") as it:
+        assert it.link is not None
         os.kill(it.guardian, signal.SIGKILL)
-        it.line()
+        all_end(it.guardian)
+        os.write(it.link, b"!")
         it.gone()
         assert it.process.returncode == 5
 
@@ -402,16 +413,15 @@ def test_a_killed_guardian_hinders_nobody(python: str) -> None:
 def test_finish_does_not_wait_for_what_runs_on(python: str) -> None:
     code = FORWARD + """
 import subprocess
-other = subprocess.Popen(["sh", "-c", "echo started; sleep 100"])
+other = subprocess.Popen(["sh", "-c", "echo started; sleep 1000"])
 while not got[1]: time.sleep(.01)
-start = time.time()
-ending.finish(forwarder, compat.monotonic() + 5)
-say(str(time.time() - start)); say(str(other.wait()))
+ending.finish(forwarder, compat.monotonic() + 1000)
+say(str(other.wait()))
 ending.leave()
 os._exit(0)
 """
     with node(python, code) as it:
-        assert float(it.line()) < 1 and it.line() == "-9"
+        assert it.line() == "-9"
 
 
 def test_nothing_is_written_to_a_file(python: str) -> None:
@@ -451,7 +461,7 @@ def test_it_does_not_vouch_for_a_node_that_reads(python: str) -> None:
         assert it.process.stderr is not None
         assert it.line() == "over"
         os.kill(it.pid, signal.SIGKILL)
-        it.gone(within_s=30)
+        it.gone()
         assert it.process.stderr.read() == b""
 
 
@@ -460,9 +470,10 @@ def test_it_does_not_vouch_for_a_node_that_is_stopped_and_ends_it(python: str) -
     with node(python, SUBPROCESSES + "os.kill(os.getpid(), 19)", pipe=True, keepalive=(0.05, 0.5)) as it:
         assert it.link is not None and it.process.stderr is not None
         others = list(map(int, it.line().split()))
-        os.waitpid(it.pid, os.WUNTRACED)
-        os.write(it.link, b"are you there?")
-        it.gone(*others, within_s=30)
+        os.waitid(os.P_PID, it.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(BrokenPipeError):      # it has been ended meanwhile
+            os.write(it.link, b"are you there?")
+        it.gone(*others)
         assert it.process.returncode == -signal.SIGKILL
         assert it.process.stderr.read() == b""
 
@@ -473,5 +484,5 @@ def test_it_does_not_vouch_where_stderr_is_the_link(python: str) -> None:
         os.write(it.link, b"are you there?")
         assert it.line() == "over"
         it.hang_up()
-        it.gone(within_s=30)
+        it.gone()
         assert it.process.stderr.read() == b""

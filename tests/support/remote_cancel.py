@@ -29,12 +29,13 @@ def forget():
 def tell():
     """Let what can't be interrupted come to its end."""
     TOLD.append(True)
-    if STOPS:
-        os.write(STOPS[1], b"!")
+    while STOPS:
+        if not os.read(STOPS[0], 65536):    # all is written, and that end closed
+            os.close(STOPS.pop())
 
 
 def begin():
-    """Let the test know that the function runs."""
+    """Let the test know that the function runs. Within its ``try``: the test may end it at once."""
     LOG.append("begun")
 
 
@@ -57,8 +58,8 @@ def ids(count):
 
 
 def sleep():
-    begin()
     try:
+        begin()
         time.sleep(1000)
     finally:
         LOG.append("ended")
@@ -74,8 +75,8 @@ class Slow(object):
 
 def destroy(seconds):
     """Be in a destructor first."""
-    Slow()
     try:
+        Slow()
         time.sleep(seconds)
     finally:
         LOG.append("ended")
@@ -84,8 +85,8 @@ def destroy(seconds):
 def wait_for_a_lock():
     lock = threading.Lock()
     lock.acquire()
-    begin()
     try:
+        begin()
         lock.acquire()
     finally:
         LOG.append("ended")
@@ -93,8 +94,8 @@ def wait_for_a_lock():
 
 def read_a_pipe():
     ends = os.pipe()
-    begin()
     try:
+        begin()
         os.read(ends[0], 1)
     finally:
         for end in ends:
@@ -103,8 +104,8 @@ def read_a_pipe():
 
 
 def spin():
-    begin()
     try:
+        begin()
         while True:
             pass
     finally:
@@ -116,9 +117,9 @@ SHELL = "echo $$ >/proc/self/fd/%d; sleep 1000 & echo $! >/proc/self/fd/%d; wait
 
 def run_subprocess():
     """A shell with a child of its own."""
-    begin()
     fd = written_to()
     try:
+        begin()
         subprocess.call(["sh", "-c", SHELL % (fd, fd)], close_fds=False)
     finally:
         LOG.append("ended")
@@ -144,8 +145,8 @@ time.sleep(1000)
 def run_stubborn():
     """A subprocess that SIGTERM doesn't end, in a session of its own, for which nobody waits."""
     process = subprocess.Popen([sys.executable, "-S", "-c", STUBBORN % written_to()], close_fds=False)
-    begin()
     try:
+        begin()
         time.sleep(1000)
     finally:
         del process
@@ -168,8 +169,8 @@ def run_polite(grace_s):
     before, cancelling.kill_grace_s = cancelling.kill_grace_s, grace_s
     fd = written_to()
     process = subprocess.Popen([sys.executable, "-S", "-c", POLITE % (fd, fd)], close_fds=False)
-    begin()
     try:
+        begin()
         process.wait()
     finally:
         process.wait()
@@ -179,9 +180,10 @@ def run_polite(grace_s):
 
 def swallow():
     """Catch whatever comes, and go on."""
-    begin()
     while not TOLD:
         try:
+            if not LOG:
+                begin()
             while not TOLD:
                 time.sleep(0.001)
         except:  # noqa: E722
@@ -200,10 +202,18 @@ def take_the_signal():
 
 
 def wait_in_one_piece():
-    """In one system call: a thread can't be interrupted in it."""
-    STOPS[:] = os.pipe()
-    begin()
-    os.read(STOPS[0], 1)
+    """In one system call, in which a thread can't be interrupted: it has begun when something has come of it."""
+    ends = os.pipe()
+    STOPS[:] = ends[:1]
+
+    def see():
+        os.read(ends[0], 1)
+        begin()
+    threading.Thread(target=see).start()
+    try:
+        os.write(ends[1], b"x" * (1 << 20))     # more than a pipe holds
+    finally:
+        os.close(ends[1])
 
 
 def reap(pid):
@@ -261,16 +271,16 @@ def make_channel():
 
 
 def receive(channel):
-    note("begun")
     try:
+        note("begun")
         channel.receive()
     finally:
         note("ended")
 
 
 def iterate(channel):
-    note("begun")
     try:
+        note("begun")
         for _ in channel:
             note("not reached")
     finally:
@@ -279,8 +289,8 @@ def iterate(channel):
 
 def send(channel):
     """Sends until there is no room, and on."""
-    note("begun")
     try:
+        note("begun")
         while True:
             channel.send(b"x" * 100000)
     finally:

@@ -119,7 +119,7 @@ def streaming(node, label, path):
         there.send((n, b"x"))
     there.close()
     assert list(back) == [(n, b"x") for n in range(500)]
-    call.result(20)
+    call.result()
 
 
 def cancelling(node, label, path):

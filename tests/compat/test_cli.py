@@ -55,7 +55,7 @@ def program(tmp_path: Path) -> Path:
 def ramet(*argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
     whole = {**os.environ, "PYTHONPATH": str(TOP / "src"), "COLUMNS": "200", **environment}
     command = [sys.executable, "-c", "from ramet.cli import main; main()", *map(str, argv)]
-    return subprocess.run(command, env=whole, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50)
+    return subprocess.run(command, env=whole, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=170)
 
 
 def local(path: str) -> str:
@@ -115,6 +115,7 @@ def test_timeout_ends_the_work(program: Path) -> None:
     assert done.returncode == 1 and "CallTimeout" in done.stderr
 
 
+@pytest.mark.timeout(400)       # all interpreters, twice
 def test_demo(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     for number in range(30):

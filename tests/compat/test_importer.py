@@ -426,7 +426,7 @@ def test_threads_import_at_once(python: str) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join()
         assert len(got) == (20 if PY2 else 40) and all(got), got
         assert len(asked) == len(set(asked)) == (5 if PY2 else 10), asked
     ''')
@@ -438,18 +438,18 @@ def test_other_threads_import_while_one_waits(python: str) -> None:
         arrived, deliver = threading.Event(), threading.Event()
         def stuck(name, form):
             arrived.set()
-            assert deliver.wait(20)
+            assert deliver.wait(150)
             cache.add(form, [record(name)], {})
         for finder in sys.meta_path:
             if isinstance(finder, importer.Finder):
                 finder.fetch = stuck
         thread = threading.Thread(target=__import__, args=("late",))
         thread.start()
-        assert arrived.wait(20)
+        assert arrived.wait(150)
         if not PY2:     # there the waiting thread holds the only import lock
             import decimal
         deliver.set()
-        thread.join(20)
+        thread.join()
         assert "late" in sys.modules
     ''')
 

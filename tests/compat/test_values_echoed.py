@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from ramet.kernel import values
 from support import needs, pythons
 from support.any_value import everything, same
+from support.eventually import HANGS_S
 
 CORPUS = Path(__file__).parent.parent / "support" / "values_corpus.py"
 LABELS = pythons.labels([label for label, _ in pythons.interpreters()])
@@ -43,7 +44,7 @@ class Echo:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.close()
         self.process.stdout.close()
-        assert self.process.wait(20) == 0
+        assert self.process.wait(HANGS_S) == 0
 
 
 @pytest.fixture(params=LABELS)
@@ -86,7 +87,7 @@ def unordered(value: Any) -> Any:
     return collections.deque(map(unordered, value)) if type(value) is collections.deque else value
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(everything)
 def test_what_is_sent_comes_back(echo: tuple[str, Echo], value: Any) -> None:
     label, other = echo

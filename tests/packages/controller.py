@@ -18,7 +18,7 @@ import over_there  # type: ignore[import-not-found]
 import ramet
 
 # The longest that one use may take over there.
-USE_TIMEOUT_S = 60
+USE_TIMEOUT_S = 150
 
 
 def outcome(node: ramet.Node, use: Any, natives: list[str]) -> dict[str, Any]:

@@ -91,13 +91,13 @@ class Faults:
 
     def kill(self, plot: Plot, node: ramet.Node) -> None:
         plot.harm()
-        os.kill(plot.pids[0], signal.SIGKILL)
+        send(plot.pids[0], signal.SIGKILL)
         self.seen_gone(plot, node)
 
     def kill_guardian(self, plot: Plot, node: ramet.Node) -> None:
         """Its node goes with it."""
         plot.harm()
-        os.kill(plot.pids[-1], signal.SIGKILL)
+        send(plot.pids[-1], signal.SIGKILL)
         self.seen_gone(plot, node)
 
     def exits(self, plot: Plot, node: ramet.Node) -> None:
@@ -131,40 +131,40 @@ class Faults:
             for other in self.garden.plots:
                 if other.kind == "fork":
                     other.harm()
-            os.kill(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
             self.seen_gone(plot, node)
         return True
 
     def stop_for_good(self, plot: Plot, node: ramet.Node) -> None:
         """SIGSTOP: noticed after ``lost_after_s``, and ended."""
         plot.harm()
-        os.kill(plot.pids[0], signal.SIGSTOP)
+        send(plot.pids[0], signal.SIGSTOP)
         self.seen_gone(plot, node)
 
     def cut(self, plot: Plot, node: ramet.Node) -> None:
         """The program that its link goes through is killed."""
         plot.harm()
-        os.kill(int(plot.relay.read_text()), signal.SIGKILL)
+        send(int(plot.relay.read_text()), signal.SIGKILL)
         self.seen_gone(plot, node)
 
     def half_open(self, plot: Plot, node: ramet.Node) -> None:
         """What either side says vanishes from now on."""
         plot.harm()
-        os.kill(int(plot.relay.read_text()), signal.SIGUSR1)
+        send(int(plot.relay.read_text()), signal.SIGUSR1)
         self.seen_gone(plot, node)
 
     # ------------------------------------------------------------------ what passes
 
     def pause(self, plot: Plot, node: ramet.Node) -> None:
         """SIGSTOP and SIGCONT: nothing may be lost by it."""
-        os.kill(plot.pids[0], signal.SIGSTOP)
+        send(plot.pids[0], signal.SIGSTOP)
         time.sleep(self.rng.uniform(0, self.stay_s))
-        os.kill(plot.pids[0], signal.SIGCONT)
+        send(plot.pids[0], signal.SIGCONT)
 
     def pause_guardian(self, plot: Plot, node: ramet.Node) -> None:
-        os.kill(plot.pids[-1], signal.SIGSTOP)
+        send(plot.pids[-1], signal.SIGSTOP)
         time.sleep(self.rng.uniform(0, self.stay_s))
-        os.kill(plot.pids[-1], signal.SIGCONT)
+        send(plot.pids[-1], signal.SIGCONT)
 
     def suspend_all(self, plot: Plot, node: ramet.Node) -> None:
         """The program and all nodes at once, like a machine that sleeps: all clocks jump."""
@@ -242,23 +242,32 @@ class Faults:
 
     def slow_disk(self, plot: Plot, node: ramet.Node) -> None:
         """A FIFO that gives a byte now and then stands in for a disk: reads of it block. One call waits, one gives up."""
-        path = self.fifos / f"slow-{self.rng.random()}"
-        os.mkfifo(path)
+        path, other = (self.fifos / f"slow-{self.rng.random()}" for _ in range(2))
+        for one in path, other:
+            os.mkfifo(one)
+        writers: list[int] = []
         try:
             slow = node.options(lane="disk").start(remote_soak.slow_disk, str(path))
-            given_up = node.options(timeout=self.stay_s / 4).start(remote_soak.slow_disk, str(path))
-            writer = open_for_writing(path, slow, given_up)
-            if writer is None:      # a node that is lost
-                return
+            given_up = node.options(timeout=self.stay_s / 4).start(remote_soak.slow_disk, str(other))
+            for one, reader in (path, slow), (other, given_up):
+                writer = open_for_writing(one, reader)
+                if writer is not None:      # else its node is lost, or the call was given up before it began
+                    writers.append(writer)
             for _ in range(3):
                 time.sleep(self.stay_s / 4)
-                with contextlib.suppress(BrokenPipeError):
-                    os.write(writer, b"s")
-            os.close(writer)
+                for writer in writers:
+                    with contextlib.suppress(BrokenPipeError):
+                        os.write(writer, b"s")
+            for writer in writers:
+                os.close(writer)
+            del writers[:]
             assert slow.result(timeout=HANG_S) <= 3
             assert isinstance(given_up.exception(timeout=HANG_S), ramet.CallTimeout | None)
         finally:
-            path.unlink()
+            for writer in writers:
+                os.close(writer)
+            for one in path, other:
+                one.unlink()
 
     def full_pipes(self, plot: Plot, node: ramet.Node) -> None:
         """Much output, and a program that takes it slowly."""
@@ -285,7 +294,13 @@ class Faults:
             time.time = real
 
 
-def open_for_writing(path: Path, *readers: ramet.Call[Any]) -> int | None:
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a node that may be gone just now, with one above it that another fault has harmed."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def open_for_writing(path: Path, reader: ramet.Call[Any]) -> int | None:
     """Wait until somebody reads that FIFO. None: nobody ever will."""
     end = time.monotonic() + HANG_S
     while time.monotonic() < end:
@@ -294,7 +309,7 @@ def open_for_writing(path: Path, *readers: ramet.Call[Any]) -> int | None:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-        if all(reader.done() for reader in readers):
+        if reader.done():
             return None
         time.sleep(0.005)
     raise AssertionError("nobody reads the FIFO")

@@ -28,7 +28,7 @@ def server(tmp_path: Path) -> Any:
 
 
 @given(form=st.sampled_from(["data", "dist"]), name=VALUES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 def test_whatever_is_asked_for_is_answered(server: Any, form: str, name: Any) -> None:
     records, reasons = server.data(form, name, 1)
     assert records or reasons or form == "dist"

@@ -166,7 +166,7 @@ def work(tree: ramet.Tree, garden: Garden, result: Census, skip: tuple[bytes, ..
     result.work_s = time.monotonic() - began
 
 
-def still_running(pids: list[int], patience_s: float = 3.0) -> list[int]:
+def still_running(pids: list[int], patience_s: float = 20.0) -> list[int]:
     """Those processes that are still there. Looks again for a while: a node may be on its way out."""
     deadline = time.monotonic() + patience_s
     while True:

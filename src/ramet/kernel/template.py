@@ -23,7 +23,7 @@ serving = []  # type: List[Any]      # the spare of the node, once it is a templ
 held = []  # type: List[Any]         # forks that are asked for before
 
 # How long the keeper may take to end, before forks are refused.
-alone_within_s = 2.0
+alone_within_s = 10.0
 look_s = 0.05       # how often that is looked for
 
 

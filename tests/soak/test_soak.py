@@ -6,13 +6,14 @@ import os
 import random
 import resource
 import threading
+from pathlib import Path
 
 import pytest
 
 import ramet
 from soak import faults
 from soak.run import one_round
-from support import needs, remote, remote_soak
+from support import needs, remote, remote_hostile, remote_soak
 from support.eventually import until
 
 pytestmark = pytest.mark.timeout(600)       # how long it takes says how busy the machine is
@@ -42,6 +43,39 @@ def test_a_lane_that_cant_say_what_was_raised(label: str) -> None:
             node.call(remote_soak.cant_say_what)
         assert node.call(remote.add, 1, 2) == 3
         assert node.stats()["calls"] == 0
+
+
+@pytest.mark.parametrize("label", ["2.7", "3.11"])
+def test_a_keeper_outlasts_a_lack_of_memory(label: str, tmp_path: Path) -> None:
+    """Not even for what its poll finds. Nobody else reads the link while the main lane is busy."""
+    path = needs.python(label)
+    with ramet.Tree() as tree:
+        node = tree.local(python=path)
+        until(lambda: node.call(remote_soak.outlasts), "it isn't prepared")
+        node.options(lane="other").call(remote_soak.keeper_lacks_memory, 3)
+        busy = node.start(remote_hostile.until, str(tmp_path / "over"))
+        assert node.options(lane="other", timeout=60).call(remote.add, 1, 2) == 3
+        (tmp_path / "over").touch()
+        assert busy.result()
+
+
+@pytest.mark.parametrize("label", ["3.6", "3.11", "3.13"])
+@pytest.mark.parametrize("lane", ["one", ramet.ANY])
+def test_a_thread_that_ends_before_it_has_begun(label: str, lane: str) -> None:
+    """Who reads the link starts it: the node must not hang. Another one takes its place, or the caller hears."""
+    path = needs.python(label)
+    with ramet.Tree() as tree:
+        node = tree.local(python=path)
+        assert node.options(lane="other").call(remote.add, 1, 1) == 2
+        node.call(remote_soak.threads_die, 1)
+        assert node.options(lane=lane).call(remote.add, 1, 2) == 3
+        node.call(remote_soak.threads_die, 1000, (0.1, 0.1))
+        if lane == ramet.ANY:
+            with pytest.raises(ramet.Error, match="can't start a thread"):
+                node.options(lane=lane).call(remote.add, 1, 3)
+        else:
+            assert node.options(lane="one more").call(remote.add, 1, 3) == 4, "another lane's thread goes over to it"
+        assert node.call(remote.add, 1, 4) == 5
 
 
 @pytest.mark.parametrize("label", ["2.7", "3.11"])

@@ -169,3 +169,53 @@ def state():
         list(calls.early or ()), lanes and (
             sorted(lanes.jobs), lanes.running, lanes.named_threads, lanes.any_threads, len(lanes.starved), len(lanes.idle),
             len(lanes.turns), [(flow, len(lane.queue)) for flow, lane in lanes.named.items()])))]
+
+
+def outlasts():
+    """Is the keeper prepared for having no memory? From the node's second half on."""
+    from ramet.kernel import start
+    return "once" in vars(start.node.loop)
+
+
+class Lacking(object):
+    """A poller without memory for what it finds, at first."""
+
+    def __init__(self, poller, times):
+        self.poller, self.times = poller, times
+
+    def __getattr__(self, name):
+        return getattr(self.poller, name)
+
+    def poll(self, *args):
+        if self.times:
+            self.times -= 1
+            raise MemoryError
+        return self.poller.poll(*args)
+
+
+def keeper_lacks_memory(times):
+    from ramet.kernel import start
+    loop = start.node.loop
+    loop.poller = lacking = Lacking(loop.poller, times)
+    loop.call_soon(bool)
+    while lacking.times == times:
+        time.sleep(0.001)
+
+
+DOOMED = []
+
+
+def threads_die(count, waits_s=None):
+    """The next threads that are started end before they have begun, as without memory for their first step."""
+    from ramet.kernel import lanes
+    lanes.begin_waits_s = waits_s or lanes.begin_waits_s
+    real = threading.Thread._bootstrap
+
+    def bootstrap(self):
+        if DOOMED:
+            DOOMED.pop()
+        else:
+            real(self)
+    if real.__name__ != "bootstrap":
+        threading.Thread._bootstrap = bootstrap
+    DOOMED[:] = [True] * count

@@ -7,6 +7,7 @@ link never waits for a lane. The asyncio lane is in ``tasks``. Must not know how
 All but the running of calls may be done by any thread.
 """
 import sys
+import time
 from zlib import crc32
 
 from ramet.kernel import compat, compat_late
@@ -28,6 +29,9 @@ if MYPY:
     from ramet.kernel.core import Message
 
 threads_max = 256       # of lane ANY at once, and of named lanes; more wait
+
+# How long is waited for a thread to begin, before another one is started in its place; after the last, none can be had.
+begin_waits_s = 0.5, 1.0, 2.0, 4.0, 8.0
 
 ANY, ASYNCIO = "*", "asyncio"
 
@@ -51,6 +55,39 @@ def start(calls, message, lane):
     # type: (Calls, Message, str) -> None
     """Run a call in a lane that was found out when the call was decoded; returns at once. The main lane."""
     made(calls).place(message, flow_of(lane))
+
+
+def begin(target, args, name):
+    # type: (Any, Any, str) -> None
+    """Start a daemon thread and wait until it has begun. ``Thread.start`` waits for ever if it has no memory for its first
+    step, and so is gone. Raises what that raises: there is no room for a thread, the target isn't called.
+    """
+    for wait_s in begin_waits_s:
+        claim, begun = {0: target}, compat.new_lock()      # who takes the target out has won: this thread or the new one
+        begun.acquire()
+        thread = threading.Thread(target=_first_step, args=(claim, begun, args), name="ramet-" + name)
+        thread.daemon = True
+        started = getattr(thread, "_started", None)     # 2.7 has it by another name; there a lock can't be waited for in time
+        if started:
+            started.wait = lambda *_: True
+        try:
+            thread.start()
+            if not started or begun.acquire(True, wait_s):  # type: ignore[call-arg,unused-ignore]
+                return
+        except Exception:
+            if claim.pop(0, None):
+                raise
+        if not claim.pop(0, None):
+            return
+    raise RuntimeError("threads end before they have begun")
+
+
+def _first_step(claim, begun, args):
+    # type: (Any, Any, Any) -> None
+    target = claim.pop(0, None)
+    if target:      # else it comes too late
+        begun.release()
+        target(*args)
 
 
 MAKING = threading.Lock()
@@ -214,10 +251,8 @@ class Lanes(object):
     def thread(self, target, args, name):
         # type: (Any, Any, str) -> bool
         """Start a thread. If none can be had, those that there are must do; if there are none, all that waits fails."""
-        thread = threading.Thread(target=target, args=args, name="ramet-" + name)
-        thread.daemon = True
         try:
-            thread.start()
+            begin(target, args, name)
             return True
         except (RuntimeError, threading.ThreadError, MemoryError):
             waiting = []  # type: Any
@@ -254,9 +289,10 @@ class Lanes(object):
                 if not self.turns:
                     self.any_threads -= 1
                     return
-                source = self.turns.popleft()
+                source = self.turns[0]
                 queue = self.queues[source]
                 job = self.taken(queue)
+                self.turns.popleft()
                 if queue:
                     self.turns.append(source)
                 else:
@@ -304,10 +340,19 @@ class Lanes(object):
             if reply:
                 self.calls.finish(job.message, *reply)
         except Exception:       # no memory or no descriptor to say what was raised: this thread goes on, its caller is told
-            error = sys.exc_info()[1]
-            if not job.ended:
-                self.ended(job)
-            self.calls.core.reply(job.message, [("refused: " + repr(error)).encode("utf-8")], DEAD)
+            self._tell(job, sys.exc_info()[1])
+
+    def _tell(self, job, error):
+        # type: (Any, Any) -> None
+        """Answer a call whose reply couldn't be made, when there is memory for that much."""
+        while True:
+            try:
+                if not job.ended:
+                    self.ended(job)
+                self.calls.core.reply(job.message, [("refused: " + repr(error)).encode("utf-8")], DEAD)
+                return
+            except MemoryError:
+                time.sleep(0.001)
 
     def ended(self, job):
         # type: (Job) -> None

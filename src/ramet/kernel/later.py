@@ -3,6 +3,7 @@ main thread is idle for the first time. Late part of the kernel.
 """
 import os
 import sys
+import time
 
 from ramet.kernel import compat, compat_late, ending, guardian, installed, limits, loop_late
 from ramet.kernel.loop import Poll
@@ -23,8 +24,23 @@ def begin(node):
     end_with_guardian()
     if hasattr(os, "register_at_fork"):     # since 3.7
         os.register_at_fork(after_in_child=lambda: let_go(node))
+    outlast(node.loop)
     node.loop.call_soon(loop_late.use_kqueue, node.loop)
     installed.tell()
+
+
+def outlast(loop):
+    # type: (Any) -> None
+    """Let the keeper go on when there is no memory, not even to say of which callback. Without it the node would be deaf."""
+    once = loop.once
+
+    def outlasting():
+        # type: () -> None
+        try:
+            once()
+        except MemoryError:
+            time.sleep(0.001)       # the rest is still due
+    loop.once = outlasting
 
 
 def let_go(node):

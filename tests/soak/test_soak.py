@@ -13,7 +13,7 @@ import pytest
 import ramet
 from soak import faults
 from soak.run import one_round
-from support import needs, remote, remote_hostile, remote_soak
+from support import needs, remote, remote_soak
 from support.eventually import until
 
 pytestmark = pytest.mark.timeout(600)       # how long it takes says how busy the machine is
@@ -53,10 +53,12 @@ def test_a_keeper_outlasts_a_lack_of_memory(label: str, tmp_path: Path) -> None:
         node = tree.local(python=path)
         until(lambda: node.call(remote_soak.outlasts), "it isn't prepared")
         node.options(lane="other").call(remote_soak.keeper_lacks_memory, 3)
-        busy = node.start(remote_hostile.until, str(tmp_path / "over"))
+        begun, over = tmp_path / "begun", tmp_path / "over"
+        busy = node.start(remote_soak.busy, str(begun), str(over))
+        until(begun.exists, "the main lane isn't busy")
         assert node.options(lane="other", timeout=60).call(remote.add, 1, 2) == 3
-        (tmp_path / "over").touch()
-        assert busy.result()
+        over.touch()
+        busy.result()
 
 
 @pytest.mark.parametrize("label", ["3.6", "3.11", "3.13"])

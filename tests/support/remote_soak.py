@@ -202,6 +202,13 @@ def keeper_lacks_memory(times):
         time.sleep(0.001)
 
 
+def busy(begun, over):
+    """Make a file, and wait until there is another one."""
+    open(begun, "w").close()
+    while not os.path.exists(over):
+        time.sleep(0.01)
+
+
 DOOMED = []
 
 

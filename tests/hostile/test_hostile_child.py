@@ -20,6 +20,8 @@ from ramet.kernel import limits_late, refusing
 from ramet.kernel.errors import ClosedError, NodeLostError, ProtocolError
 from support import hostile_child, remote, remote_hostile
 
+pytestmark = pytest.mark.timeout(600)       # who is read slowly takes a multiple of what this machine takes
+
 #: What a parent or the controller may grow by; a case sends up to 40 MB of lies, and announces many GB.
 GROWTH_BYTES_MAX = 150 << 20
 

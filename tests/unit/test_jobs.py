@@ -45,6 +45,26 @@ def test_what_has_not_begun_and_what_has_ended_is_not_interrupted(monkeypatch: p
     assert raised.done == [] and not job.interrupted
 
 
+def test_who_was_interrupted_in_a_wait_meanwhile_is_not_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits in ramet's own code, and sees that it is cancelled just when the other thread is about to take its permit."""
+    job = a_job()
+    raised = Raised(monkeypatch)
+
+    def fn() -> None:
+        left = job.leave()
+
+        def meanwhile() -> Raised:
+            with pytest.raises(Interrupt):
+                job.raise_now()
+            job.back(left)
+            return raised
+        monkeypatch.setattr(compat_late, "raiser", meanwhile)
+        job.interrupt()
+    job.enter(fn, [], {}, {})
+    job.interrupt()
+    assert job.interrupted and raised.done == []
+
+
 def test_what_is_in_code_of_ramet_is_interrupted_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     raised = Raised(monkeypatch)
     job = a_job()

@@ -238,6 +238,9 @@ class ThreadJob(Job):
             self.permit.pop()
         except IndexError:
             return      # it isn't in the function now
+        if self.interrupted:    # meanwhile, by ``raise_now``: a second one would come in what is run next
+            self.permit.append(True)
+            return
         if not send:
             self.sent = True
             return

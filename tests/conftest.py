@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # pytest-xdist's processes inherit it
     os.environ.setdefault(_SEED_NAME, str(random.SystemRandom().randrange(1 << 32)))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else numpy starts threads, in whichever test first imports it
+    os.environ["PWD"] = os.getcwd()     # who started us may have left another one, which a shell on the way would mend
     leaks.mark()
     # By the clock it would fail what is slow, which on a busy machine is anything.
     unhurried = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -278,11 +278,15 @@ class Dropbear(Sshd):
         return [*self._as_home_of(self._admits), *server] if self._admits else server
 
     def _as_home_of(self, user: str) -> list[str]:
-        """The words that start a program where another account has our home, and nobody else sees it."""
-        mine = self.folder / "passwd"
-        text = re.sub(f"(?m)^({user}:.*):[^:\n]*:([^:\n]*)$", rf"\1:{self.home}:\2", Path("/etc/passwd").read_text())
-        mine.write_text(text)
-        script = 'mount --bind "$0" /etc/passwd && exec "$@"'
+        """The words that start a program where another account has our home, and nobody else sees it.
+
+        All of /etc is its own there: a mount on /etc/passwd alone is gone as soon as anybody makes an account, by a rename.
+        """
+        mine = self.folder / "etc"
+        _run("cp", "-a", "/etc", str(mine))
+        passwd = mine / "passwd"
+        passwd.write_text(re.sub(f"(?m)^({user}:.*):[^:\n]*:([^:\n]*)$", rf"\1:{self.home}:\2", passwd.read_text()))
+        script = 'mount --bind "$0" /etc && exec "$@"'
         return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, str(mine)]
 
     def _end_sessions(self) -> None:

@@ -19,9 +19,9 @@ import work
 
 shelves._SETTLED_NS = -1 << 60      # the files were made a moment ago, and count nevertheless
 packed, scanned = [], []
-def packing(found, form, pack_it=pack.packed):
+def packing(found, form, code, pack_it=pack.packed):
     packed.append(found.name)
-    return pack_it(found, form)
+    return pack_it(found, form, code)
 def scanning(code, scan_it=scan.imports):
     scanned.append(code.co_filename)
     return scan_it(code)

@@ -15,12 +15,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ramet import Node, Tree
 from support import needs
+from support.eventually import until
 
 DOAS_CONF = Path("/etc/doas.conf")
 _COMMENT = "throwaway of ramet's tests"
@@ -47,7 +47,7 @@ class Accounts:
         for program in ("useradd", "chpasswd", "setpriv"):
             needs.program(program)
         self.python = system_python()
-        mark = f"rmt{os.getpid() % 100_000}"
+        mark = f"rmt{secrets.token_hex(4)}"     # not by a pid: what a run that was killed has left has one, too
         self.asks, self.free, self.other = mark + "a", mark + "f", mark + "o"
         self.password = secrets.token_hex(8)
         self.sudoers = Path("/etc/sudoers.d") / mark
@@ -92,11 +92,20 @@ class Accounts:
                 DOAS_CONF.unlink(missing_ok=True)
             else:
                 DOAS_CONF.write_bytes(self._doas_before)
-        for user in (self.asks, self.free, self.other):
-            end = time.monotonic() + 5
-            while subprocess.run(["userdel", "-r", user], capture_output=True).returncode == 8 and time.monotonic() < end:
-                time.sleep(0.05)    # a process of its own is about to end
-        self._turn.close()
+        try:
+            for user in (self.asks, self.free, self.other):
+                self._remove(user)
+        finally:
+            self._turn.close()
+
+    def _remove(self, user: str) -> None:
+        """Take an account away, if it was made. A process of its own may be about to end."""
+        found: list[subprocess.CompletedProcess[str]] = []
+
+        def is_removed() -> bool:
+            found[:] = [subprocess.run(["userdel", "-r", user], capture_output=True, text=True)]
+            return found[0].returncode in (0, 6)    # 6: there is none
+        until(is_removed, lambda: f"{found[0]}")
 
     @contextlib.contextmanager
     def sudoers_also(self, *lines: str) -> Iterator[None]:

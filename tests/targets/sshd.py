@@ -11,7 +11,6 @@ sshd runs as the user who runs the tests, and takes keys only. Neither the user'
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import secrets
@@ -29,7 +28,6 @@ from support import leaks, needs
 from support.eventually import HANGS_S
 
 HOST = "127.0.0.1"
-_numbers = itertools.count()
 
 _SERVER = """\
 ListenAddress {host}
@@ -117,7 +115,7 @@ class Sshd:
         self._port = hold_port()
         self.port = self._port.getsockname()[1]
         self.client = self.folder / "ssh_config"
-        self.user = f"rmt{os.getpid() % 100_000}x{next(_numbers)}" if self.root else _run("id", "-un").strip()
+        self.user = f"rmt{secrets.token_hex(4)}" if self.root else _run("id", "-un").strip()
         self.password = secrets.token_hex(8) if self.root else None
         self.home = self.folder / "home" if self.root else None
         self.process: subprocess.Popen[bytes] | None = None

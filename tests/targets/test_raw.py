@@ -137,18 +137,17 @@ def test_over_ssh_with_a_password(tree: Tree, sshd: Sshd) -> None:
 
 
 @pytest.mark.xdist_group("accounts")
-def test_as_another_account(tree: Tree) -> None:
-    with Accounts() as accounts:
-        asks = accounts.node(tree, accounts.asks)
-        for node in (asks.sudo(password=accounts.password, python="/no/such"),
-                     asks.su(accounts.other, password=accounts.password, python="/no/such")):
-            done = node.raw(["sh", "-c", "id -un; cat; printf 'Password: ' >&2; exit 4"], input=b"input\n").result(HANGS_S)
-            who = "root" if node.what.startswith("sudo") else accounts.other
-            assert (done.status, done.stdout.decode()) == (4, f"{who}\ninput\n")
-            assert done.stderr.endswith(b"Password: "), "no prompt of the command's is answered"
-        with pytest.raises(AuthenticationError) as caught:
-            asks.sudo(password="wr0ng", python="/no/such").raw(["id"]).result(HANGS_S)
-        assert caught.value.stage == "escalate"
+def test_as_another_account(accounts: Accounts, tree: Tree) -> None:
+    asks = accounts.node(tree, accounts.asks)
+    for node in (asks.sudo(password=accounts.password, python="/no/such"),
+                 asks.su(accounts.other, password=accounts.password, python="/no/such")):
+        done = node.raw(["sh", "-c", "id -un; cat; printf 'Password: ' >&2; exit 4"], input=b"input\n").result(HANGS_S)
+        who = "root" if node.what.startswith("sudo") else accounts.other
+        assert (done.status, done.stdout.decode()) == (4, f"{who}\ninput\n")
+        assert done.stderr.endswith(b"Password: "), "no prompt of the command's is answered"
+    with pytest.raises(AuthenticationError) as caught:
+        asks.sudo(password="wr0ng", python="/no/such").raw(["id"]).result(HANGS_S)
+    assert caught.value.stage == "escalate"
 
 
 def test_no_prompt_of_the_command_gets_a_secret(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

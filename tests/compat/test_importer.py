@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support import kernel_shim, pythons
+from support import kernel_shim, needs, pythons
 
 # What each snippet finds: a cache, a shelf from which `fetch` takes what was asked for, and the list of what was.
 NODE = '''
@@ -523,3 +523,38 @@ def test_looking_whether_a_finder_has_a_method_fetches_nothing(python: str) -> N
         else:
             raise AssertionError("it was there")
         ''')
+
+
+SETTLED = """
+import sys, threading
+import collections
+from ramet.kernel import compat_late
+sys.setswitchinterval(1e-6)
+wrong = []
+
+def ours():
+    compat_late.settle_collections()
+    try:
+        from collections.abc import Mapping
+    except ImportError as error:
+        wrong.append(str(error))
+
+def the_programs():
+    import collections.abc
+
+for _ in range(1000):
+    sys.modules.pop("collections.abc", None)
+    threads = [threading.Thread(target=fn) for fn in (the_programs, ours, ours)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+import collections.abc
+print(len(wrong), hasattr(collections.abc, "Mapping"))
+"""
+
+
+@pytest.mark.parametrize("label", ["3.12", "3.13"])
+def test_a_thread_of_ours_imports_what_needs_collections_abc_while_the_program_does(label: str) -> None:
+    """In 3.13 the second of two threads may be given an empty module: one import in fifteen failed here."""
+    assert kernel_shim.run(needs.python(label), SETTLED).strip() == "0 True"

@@ -40,6 +40,20 @@ THREADING_NEEDS = set((
 threading_within_s = 1.0
 
 
+def settle_collections():
+    # type: () -> None
+    """Have ``collections.abc`` in its place, before a thread of ours imports what needs it while the program imports, too.
+
+    In 3.13 that module puts another one in its place when it is imported, and a second thread that comes meanwhile is given
+    the empty one: "cannot import name 'Mapping'".
+    """
+    if sys.version_info >= (3, 13) and not compat.PYPY:
+        import _collections_abc
+        import collections
+        with getattr(sys.modules["_frozen_importlib"], "_ModuleLockManager")("collections.abc"):  # noqa: B009  (for mypy)
+            collections.abc = sys.modules.setdefault("collections.abc", _collections_abc)
+
+
 def import_threading():
     # type: () -> None
     """Import ``threading`` on the main thread, before another one does.

@@ -13,7 +13,7 @@ import errno
 import os
 import sys
 
-from ramet.kernel import compat, dialogue, limits, limits_late
+from ramet.kernel import compat, compat_late, dialogue, limits, limits_late
 from ramet.kernel.diagnosis import connect_error, open_files_max, open_files_spared, start_error
 from ramet.kernel.settling import find_program
 
@@ -87,6 +87,7 @@ class Process(object):
 
     def _start(self, plan, far):
         # type: (Plan, List[int]) -> Any
+        compat_late.settle_collections()
         import subprocess
         program, argv = plan["executable"], plan["argv"]
         environment = _environment(plan.get("env"))

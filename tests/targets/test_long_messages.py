@@ -14,7 +14,7 @@ import pytest
 
 import ramet
 from support import needs, pythons, remote_bulk
-from support.eventually import HANGS_S
+from support.eventually import HANGS_S, until
 
 MB = 1_000_000
 
@@ -117,7 +117,7 @@ def test_a_leaf_that_is_lost_in_the_midst_of_a_long_message_leaves_nothing_behin
                 call.result(HANGS_S)
         assert other.call(remote_bulk.size_of, payload) == len(payload)
         link = tree._core.routes.link_to(middle.id)
-        assert link.queue.flows == {} and link.queue.size == 0 and link.queue.under_way == 0
+        until(lambda: link.queue.flows == {} and link.queue.size == 0 and link.queue.under_way == 0, "something is under way")
         assert tree._core.refused == 0
 
 

@@ -63,8 +63,10 @@ class Network:
     def close(self) -> None:
         for link in self.links:
             link.close("the test is over")
+        # Not before: a keeper that is told to stop looks at nothing that came in the same turn.
+        until(lambda: all(link.fd_in == -1 for link in self.links), "a link isn't buried")
         for loop, thread in self.loops:
-            loop.call_later(0.05, loop_late.stop, loop)
+            loop_late.stop(loop)
             thread.join(HANGS_S)
             assert not thread.is_alive()
         for node in self.cores:

@@ -47,10 +47,11 @@ def settle_collections():
     In 3.13 that module puts another one in its place when it is imported, and a second thread that comes meanwhile is given
     the empty one: "cannot import name 'Mapping'".
     """
-    if sys.version_info >= (3, 13) and not compat.PYPY:
+    locked = getattr(sys.modules.get("_frozen_importlib"), "_ModuleLockManager", None)
+    if sys.version_info >= (3, 13) and locked and not compat.PYPY:
         import _collections_abc
         import collections
-        with getattr(sys.modules["_frozen_importlib"], "_ModuleLockManager")("collections.abc"):  # noqa: B009  (for mypy)
+        with locked("collections.abc"):
             collections.abc = sys.modules.setdefault("collections.abc", _collections_abc)
 
 

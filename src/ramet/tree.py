@@ -124,7 +124,7 @@ class Tree(Grower):
             REFUSED: self._core.on_told,
             kernel_core.KEEPALIVE: lambda message: self._core.reply(message, [], CONTROL),
             STUCK: lambda message: self._caller.on_stuck(message, self._nodes)})
-        self._keeper = threading.Thread(target=self._loop.run, name="ramet-keeper", daemon=True)
+        self._keeper = threading.Thread(target=self._keep, name="ramet-keeper", daemon=True)
         self._keeper.start()
         _TREES.add(self)
 
@@ -201,6 +201,12 @@ class Tree(Grower):
 
     # ------------------------------------------------------------------ the end
 
+    def _keep(self) -> None:
+        """Be the keeper until the tree is closed. It gives back itself what it waits with: ``close`` may not wait so long."""
+        self._loop.run()
+        loop_late.close(self._loop)
+        self._core.let_go()
+
     @sheltered
     def close(self) -> None:
         """End all nodes and wait for that, no longer than twice ``close_grace_s``. Idempotent.
@@ -231,9 +237,6 @@ class Tree(Grower):
                 raise
             loop_late.stop(self._loop)
             self._keeper.join(1)
-            if not self._keeper.is_alive():
-                loop_late.close(self._loop)
-                self._core.let_go()
         self._channels.close()
         self._gardener.desk.close()
         for node in list(self._nodes.values()):

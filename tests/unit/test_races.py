@@ -68,6 +68,23 @@ def test_a_loop_that_is_closed_writes_to_nobody(monkeypatch: pytest.MonkeyPatch)
     assert written == [-1]
 
 
+def test_a_keeper_that_takes_its_time_gives_back_what_it_waits_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``close`` waits a second for it; the rest stayed open for good."""
+    held = threading.Event()
+    stop = loop_late.stop
+
+    def stop_later(loop: Loop) -> None:
+        loop.call_soon(held.wait)
+        stop(loop)
+    monkeypatch.setattr(loop_late, "stop", stop_later)
+    tree = ramet.Tree()
+    tree.close()
+    assert tree._loop.wake_r >= 0
+    held.set()
+    tree._keeper.join()
+    assert tree._loop.wake_r == -1
+
+
 # ---------------------------------------------------------------------- a child is ended just as it comes up
 
 class Grown:

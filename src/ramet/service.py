@@ -109,8 +109,8 @@ class RequestCall(Call[Any]):
             producing = self._producing     # not this call: it holds the stream, which ends when nobody holds it
 
             def expire() -> None:
-                producing.cancel()
                 intake.stop(CallTimeout(f"{producing.name} in {node.name} took longer than its timeout and was ended"))
+                producing.cancel()      # not before: the answer would be why it ended
             timer = tree._loop.call_later(max(0, self.until - time.monotonic()), expire)
             at_end.append(timer.cancel)
         intake.grant()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import ramet
+from ramet import service
 from ramet.kernel import streams
 from support import needs, pythons, remote, remote_cancel, remote_service_async, remote_service_streams, remote_streams
 from support.eventually import HANGS_S, in_time, until
@@ -142,6 +143,24 @@ def test_a_stream_at_work_is_interrupted_when_it_is_left(source: Any, server: ra
     if not interrupts(server):
         server.call(remote_service_streams.open_gate)
     until(lambda: source.log().count(["ended", 0]) == source.log().count(["begun", 0]), "it goes on")
+
+
+def test_time_that_is_up_is_why_a_stream_ends_whatever_is_answered(tree: ramet.Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the node says of the cancel may be read by another thread before the one that cancels takes its next step."""
+    server = tree.local()
+    server.serve("source", Source, allow="anyone")
+    ended, cancel = threading.Event(), service.Producing.cancel
+
+    def cancel_and_wait(producing: service.Producing) -> None:
+        cancel(producing)
+        ended.wait(HANGS_S)
+    monkeypatch.setattr(service.Producing, "cancel", cancel_and_wait)
+    try:
+        with pytest.raises(ramet.CallTimeout):
+            for _ in server.options(timeout=0.3).service("source").spinning_rows():
+                pass
+    finally:
+        ended.set()
 
 
 def test_a_shared_request_ends_with_its_last_asker(server: ramet.Node, pair: tuple[ramet.Node, ramet.Node]) -> None:

@@ -116,12 +116,14 @@ SHELL = "echo $$ >/proc/self/fd/%d; sleep 1000 & echo $! >/proc/self/fd/%d; wait
 
 
 def run_subprocess():
-    """A shell with a child of its own."""
+    """A shell with a child of its own. It may be ended once it is there: within ``Popen`` nobody would wait for it."""
     fd = written_to()
+    process = subprocess.Popen(["sh", "-c", SHELL % (fd, fd)], close_fds=False)
     try:
         begin()
-        subprocess.call(["sh", "-c", SHELL % (fd, fd)], close_fds=False)
+        process.wait()
     finally:
+        process.wait()
         LOG.append("ended")
 
 

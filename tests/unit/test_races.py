@@ -166,6 +166,29 @@ def test_a_child_that_comes_when_all_were_to_end_is_never_started(family: Any) -
     assert made.children == {} and over
 
 
+def test_a_child_that_is_lost_while_a_thread_begins_another_is_told_of(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper met a dict that changed its size while it looked whose link it was: the loss was never told, calls hung."""
+    made, turn = family
+    lost: list[Any] = []
+    made.losses.on_lost = lambda ids, _: lost.extend(ids)
+    link = made.grow(1, PLAN, b"", lambda _: None)
+    turn()
+    near, far = compat.pipe()
+    Grown.made[0].on_up(Process(), near, far, b"")
+
+    class Slow(nursery.Child):
+        """While its link is looked at, another thread begins a child."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "link" and 2 not in made.children:
+                made.children[2] = nursery.Child(2, "two", None)
+            return super().__getattribute__(name)
+    made.children[1].__class__ = Slow
+    link.close("its link was closed")
+    turn()
+    assert lost == [1] and list(made.children) == [2]
+
+
 # ---------------------------------------------------------------------- the first idle moment
 
 def test_a_node_gives_its_link_back_before_it_imports_its_second_half(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,7 +235,7 @@ class Nursery(object):
     def _lost(self, link, reason):
         # type: (Link, str) -> None
         """A child's link is closed. Give its process a moment, to say why."""
-        child = [child for child in self.children.values() if child.link is link][0]
+        child = [child for child in list(self.children.values()) if child.link is link][0]
         process = child.process
         if process is None or process.lent or process.poll() is not None:
             self._bury(child, reason)

@@ -187,6 +187,23 @@ def test_a_child_that_is_lost_while_a_thread_begins_another_is_told_of(family: A
     link.close("its link was closed")
     turn()
     assert lost == [1] and list(made.children) == [2]
+def test_a_child_that_is_ended_before_its_turn_comes(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread closed the node while it was about to be begun: the keeper said AttributeError, its route stayed."""
+    made, turn = family
+    soon = made.core.loop.call_soon
+
+    def end_first(fn: Any, *args: Any) -> None:
+        """The thread that grows it stops just here, and the keeper goes on."""
+        if fn == made._begin:
+            made.end(1)
+            turn()
+            Grown.made[0].on_failed(ramet.ConnectError("it was closed while it connected"))
+            turn()
+        soon(fn, *args)
+    monkeypatch.setattr(made.core.loop, "call_soon", end_first)
+    made.grow(1, PLAN, b"", lambda _: None)
+    turn()
+    assert Grown.made[0].done == ["aborted"] and made.children == {} and 1 not in made.core.routes.down
 
 
 # ---------------------------------------------------------------------- the first idle moment

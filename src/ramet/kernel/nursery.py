@@ -166,8 +166,8 @@ class Nursery(object):
             from ramet.kernel import coming_back
             kind = coming_back.Attachment
         child.growth = kind(self.core.loop, plan, self._payload, started, up, failed, on_question)
+        self.losses.descendants.add(id, link, self.core.id)     # first: who loses it takes that out
         self.children[id] = child   # not before: who ends it, ends its growth
-        self.losses.descendants.add(id, link, self.core.id)
         self.core.loop.call_soon(self._begin, child)
         return link
 
@@ -176,8 +176,8 @@ class Nursery(object):
         """Start a child's program, unless all were to end meanwhile."""
         if self.ended:
             self._end(child)
-        else:
-            child.growth.start()    # type: ignore[union-attr]
+        elif child.growth:      # else it was ended before its turn, and that is over already
+            child.growth.start()
 
     def run(self, id, plan, data, timeout_s, keep_bytes, done, on_question):
         # type: (int, Dict[str, Any], bytes, Any, int, Callable[[Any, Any], Any], Any) -> None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet.kernel import compat, grow, later, loop_late, nursery, start
+from ramet.kernel import compat, grow, later, loop_late, nursery, spawn, start
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.shelter import ShelteredCore
@@ -204,6 +204,34 @@ def test_a_child_that_is_ended_before_its_turn_comes(family: Any, monkeypatch: p
     made.grow(1, PLAN, b"", lambda _: None)
     turn()
     assert Grown.made[0].done == ["aborted"] and made.children == {} and 1 not in made.core.routes.down
+def test_a_command_that_is_given_up_before_it_begins_isnt_run(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tree was closed while a thread was about to start a command: who waited heard so, and then the command ran."""
+    made, turn = family
+    monkeypatch.setattr(spawn, "Process", lambda *_: pytest.fail("it is started"))
+    soon, said = made.core.loop.call_soon, list[Any]()
+
+    def end_first(fn: Any, *args: Any) -> None:
+        """The thread that starts it stops just here, and the keeper goes on."""
+        if getattr(fn, "__name__", "") == "start":
+            made.end_all(lambda: said.append("over"))
+            turn()
+        soon(fn, *args)
+    monkeypatch.setattr(made.core.loop, "call_soon", end_first)
+    plan = {**PLAN, "shape": "pipes", "argv": ["true"], "timeout_s": 5}
+    made.run(1, plan, b"", None, 1, lambda error, _: said.append(str(error)), None)
+    turn()
+    assert len(said) == 2 and "it was closed" in said[0] and said[1] == "over"
+
+
+def test_a_command_that_comes_when_all_were_to_end_isnt_run(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, turn = family
+    monkeypatch.setattr(spawn, "Process", lambda *_: pytest.fail("it is started"))
+    made.end_all(bool)
+    said: list[str] = []
+    made.run(1, {**PLAN, "shape": "pipes", "argv": ["true"], "timeout_s": 5}, b"", None, 1,
+             lambda error, _: said.append(str(error)), None)
+    turn()
+    assert said and made.runs == {}
 
 
 # ---------------------------------------------------------------------- the first idle moment

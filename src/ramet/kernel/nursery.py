@@ -190,6 +190,8 @@ class Nursery(object):
             done(error, result)
             self._if_none_is_left()
         run = self.runs[id] = raw.RawRun(self.core.loop, plan, data, timeout_s, keep_bytes, over, on_question)
+        if self.ended:      # before this one was here to be ended, too
+            run.abort("it was closed")
         self.core.loop.call_soon(run.start)
 
     def _payload(self, form):

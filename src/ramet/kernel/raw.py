@@ -71,7 +71,9 @@ class RawRun(object):
 
     def start(self):
         # type: () -> None
-        """Begin. On the keeper."""
+        """Begin, unless it was given up meanwhile. On the keeper."""
+        if self.phase == OVER:
+            return
         try:
             self.plan = plan = settling.settled(self.plan)
             self.questions = Questions(self.loop, plan, self._type, self._fail_for, self._too_late, self.on_question)

@@ -10,6 +10,7 @@ import pytest
 
 import ramet
 from ramet.kernel import compat, grow, later, loop_late, nursery, spawn, start
+from ramet.kernel import compat, grow, later, loop_late, nursery, running, start
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.shelter import ShelteredCore
@@ -232,6 +233,24 @@ def test_a_command_that_comes_when_all_were_to_end_isnt_run(family: Any, monkeyp
              lambda error, _: said.append(str(error)), None)
     turn()
     assert said and made.runs == {}
+# ---------------------------------------------------------------------- a program's group has ended
+
+def test_the_guardian_is_told_once_that_a_group_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program's thread and the keeper looked at the same time. The second word meant that the group is to be killed with the
+    node, whoever has its number then."""
+    told: list[int] = []
+    looks = [running.look_after]
+
+    def gone(_: int) -> bool:
+        """Another thread does the same just here."""
+        if looks:
+            looks.pop()()
+        return False
+    monkeypatch.setattr(running, "is_there", gone)
+    monkeypatch.setattr(running, "LEFT", {4711})
+    monkeypatch.setattr(running.ending, "tell_guardian", told.append)
+    running.look_after()
+    assert told == [4711] and not running.LEFT
 
 
 # ---------------------------------------------------------------------- the first idle moment

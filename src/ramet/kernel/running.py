@@ -217,7 +217,10 @@ def look_after():
     """Let the guardian forget the groups of which nothing is left: their numbers will be given to others. Then look again."""
     for group in list(LEFT):
         if not is_there(group):
-            LEFT.discard(group)
+            try:
+                LEFT.remove(group)
+            except KeyError:
+                continue    # another thread has told: said once more, the guardian would end who has that number by then
             ending.tell_guardian(group)
     node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
     if LEFT and node:

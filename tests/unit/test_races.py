@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import ramet
 from ramet.kernel import compat, grow, later, loop_late, nursery, spawn, start
 from ramet.kernel import compat, grow, later, loop_late, nursery, running, start
+from ramet.kernel import compat, grow, importer, later, loop_late, native, nursery, staged, start, values
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.shelter import ShelteredCore
@@ -251,6 +254,23 @@ def test_the_guardian_is_told_once_that_a_group_has_ended(monkeypatch: pytest.Mo
     monkeypatch.setattr(running.ending, "tell_guardian", told.append)
     running.look_after()
     assert told == [4711] and not running.LEFT
+# ---------------------------------------------------------------------- a package couldn't be written
+
+def test_a_package_that_couldnt_be_written_spoils_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its folder was there then, and the next one should have had the same: FileExistsError, for all packages, for good."""
+    files: dict[str, Any] = {"full": [["../full.py", b"", None, ""]], "good": [["good.py", b"WORD = 1", None, ""]]}
+    finder = importer.Finder(ModuleCache(), pytest.fail, False)  # type: ignore[arg-type]
+    for name, its in files.items():
+        data = b"".join(map(bytes, values.encode(its)))
+        finder.cache.records[native.NATIVE_FORM, staged.STAGED + name] = [name, 0, "", data]
+    monkeypatch.setattr("sys.meta_path", [*sys.meta_path, finder])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setattr(staged, "_home", [str(tmp_path)])
+    monkeypatch.setattr(staged, "_folders", {})
+    for _ in range(2):
+        with pytest.raises(ramet.ModuleNotShippedError, match="can't be written here"):
+            staged.put("full", False, 1)
+    assert staged.put("good", False, 1).origin.endswith("/good.py")
 
 
 # ---------------------------------------------------------------------- the first idle moment

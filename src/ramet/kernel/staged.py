@@ -49,8 +49,8 @@ def put(name, wins, bytes_max):
     with _lock:
         if name not in _folders:
             files = values.decode(content(record))
-            folder = os.path.join(_home[0] if _home else _make_home(name, bytes_max, files), str(len(_folders)))
-            os.mkdir(folder, 0o700)
+            folder = os.path.join(_home[0] if _home else _make_home(name, bytes_max, files), _random())
+            os.mkdir(folder, 0o700)     # a fresh one: writing to the last one may have failed
             for file in files:
                 _write(folder, *file)
             at = [at for at, entry in enumerate(sys.path) if wins and entry.endswith("-packages")] + [len(sys.path)]

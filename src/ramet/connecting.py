@@ -136,7 +136,7 @@ class Connecting:
             done = len(self._settled)
             if done == self.total and self._timer is not None:
                 self._timer.cancel()
-            for tell in self._watchers:
+            for tell in tuple(self._watchers):      # who has all takes his away meanwhile: not the next one's turn
                 tell(settled)
             self._changed.notify_all()
             if self._on_progress is not None:   # with the lock: so that the numbers come in order

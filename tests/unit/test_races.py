@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import asyncio
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ import ramet
 from ramet.kernel import compat, grow, later, loop_late, nursery, spawn, start
 from ramet.kernel import compat, grow, later, loop_late, nursery, running, start
 from ramet.kernel import compat, grow, importer, later, loop_late, native, nursery, staged, start, values
+from ramet.connecting import Connecting
+from ramet.kernel import compat, grow, later, loop_late, nursery, start
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.shelter import ShelteredCore
@@ -34,6 +37,39 @@ def test_a_callback_of_a_call_has_its_result_whoever_reads_it() -> None:
     call.add_done_callback(lambda done: got.extend([done.result(), done.exception(), call.outcome().value]))
     assert call._settle(7)
     assert got == [7, None, 7]
+
+
+# ---------------------------------------------------------------------- several iterate over nodes that connect
+
+def test_who_has_had_the_last_node_takes_away_nobody_elses_turn() -> None:
+    """Who came next in the list was never told, and waited for ever."""
+    connecting = Connecting(SimpleNamespace(), 1, None, None)  # type: ignore[arg-type]
+    first_is_done = threading.Event()
+
+    async def take() -> list[Any]:
+        return [node async for node, _ in connecting]
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        soon, told = loop.call_soon_threadsafe, list[Any]()
+
+        def tell_and_wait(*args: Any) -> None:
+            told.append(args)
+            soon(*args)
+            first_is_done.wait()
+        first, second = (loop.create_task(take()) for _ in range(2))
+        first.add_done_callback(lambda _: first_is_done.set())
+        await asyncio.sleep(0)
+        loop.call_soon_threadsafe = tell_and_wait
+        thread = threading.Thread(target=connecting._over, args=(0, "node", None))
+        thread.start()
+        assert await first == ["node"]
+        while thread.is_alive():
+            await asyncio.sleep(0.001)
+        del loop.call_soon_threadsafe
+        assert len(told) == 2
+        assert await second == ["node"]
+    asyncio.run(main())
 
 
 # ---------------------------------------------------------------------- a tree is closed while a thread waits

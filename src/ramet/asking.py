@@ -175,8 +175,8 @@ class Desk:
             self._jobs.append(job)
             if len(self._threads) < THREADS_MAX:
                 thread = threading.Thread(target=self._work, name="ramet-asking", daemon=True)
+                thread.start()      # if that fails, it doesn't count
                 self._threads.add(thread)
-                thread.start()
 
     def _work(self) -> None:
         while True:

@@ -106,8 +106,9 @@ class Display:
                 return      # nothing of any node is left
             self.waiting.append((node, size, said))
             if self.thread is None:
-                self.thread = threading.Thread(target=self._run, name="ramet-display", daemon=True)
-                self.thread.start()
+                thread = threading.Thread(target=self._run, name="ramet-display", daemon=True)
+                thread.start()      # if that fails, the next one tries it again
+                self.thread = thread
             self.some.notify()
 
     # ------------------------------------------------------------------ the thread

@@ -62,7 +62,10 @@ class Pulled(Reference):
             self.begun = True
         self.feed.on_room = None
         if self.loop is None:
-            threading.Thread(target=self._run, name="ramet-input", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name="ramet-input", daemon=True).start()
+            except RuntimeError as error:       # who asks over there would wait for ever
+                self._fail(error)
         else:
             try:
                 self.loop.call_soon_threadsafe(self._begin_task)

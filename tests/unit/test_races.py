@@ -16,14 +16,67 @@ from ramet.kernel import compat, grow, later, loop_late, nursery, spawn, start
 from ramet.kernel import compat, grow, later, loop_late, nursery, running, start
 from ramet.kernel import compat, grow, importer, later, loop_late, native, nursery, staged, start, values
 from ramet.connecting import Connecting
+from ramet import codec
+from ramet.asking import Desk
+from ramet.display import Display
+from ramet.inputs import Pulled
 from ramet.kernel import compat, grow, later, loop_late, nursery, start
+from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
+from ramet.kernel.streams import FAILS
 from ramet.shelter import ShelteredCore
 
 
 def raise_it(error: BaseException) -> None:
     raise error
+
+
+# ---------------------------------------------------------------------- there is no room for a thread just then
+
+def start_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, "start", fail)
+
+
+def test_output_is_shown_though_its_thread_could_not_be_started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None was shown ever after, and who wrote more than 256 KiB over there waited for ever."""
+    lines: list[str] = []
+    nodes: Any = {7: SimpleNamespace(id=7, name="web")}
+    display = Display(nodes, lambda *line: lines.append(line[2]), raise_it, lambda *_: None)
+    one, two = (Message(7, 7, OUTPUT, 0, 0, None, b"".join(codec.encode([1, text]))) for text in (b"one\n", b"two\n"))
+    with monkeypatch.context() as patched:
+        start_fails(patched)
+        with pytest.raises(RuntimeError):
+            display.take(one)
+    display.take(two)
+    display.finish()
+    assert lines == ["one", "two"]
+
+
+def test_secrets_are_got_though_threads_could_not_be_started_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After eight such failures nobody was asked any more."""
+    desk, asked = Desk(SimpleNamespace()), threading.Event()  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:
+        start_fails(patched)
+        for _ in range(8):
+            with pytest.raises(RuntimeError):
+                desk._run(bool)
+    assert not desk._threads
+    desk._run(asked.set)
+    assert asked.wait(60)
+
+
+def test_an_iterator_that_gets_no_thread_fails_over_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked for its first item waited for ever."""
+    ended: list[Any] = []
+    pulled: Any = Pulled.__new__(Pulled)
+    pulled.loop, pulled.lock, pulled.begun = None, threading.Lock(), False
+    pulled.feed = SimpleNamespace(end=lambda how, _: ended.append(how))
+    start_fails(monkeypatch)
+    pulled._begin()
+    assert ended == [FAILS]
 
 
 # ---------------------------------------------------------------------- a call's callback asks for its result

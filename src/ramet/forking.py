@@ -71,9 +71,9 @@ class Templates:
 
     def _template(self, grower: Grower, preload: list[str], options: dict[str, Any]) -> tuple[Node, Call[bool]]:
         tree = self.tree
-        template = tree._grow(grower, local.plan(name="template", **options), Retry(0))
-        for module in preload:
+        for module in preload:      # before it is grown: nobody would end it
             tree.modules.check(module)
+        template = tree._grow(grower, local.plan(name="template", **options), Retry(0))
 
         def ship() -> None:
             tree._shipper.kernel_parts(template, TEMPLATE)

@@ -22,6 +22,7 @@ from ramet.display import Display
 from ramet.inputs import Pulled
 from ramet.kernel import compat, grow, later, loop_late, nursery, start
 from ramet.kernel.core import OUTPUT, Message
+from ramet.kernel.errors import ModuleNotShippedError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.streams import FAILS
@@ -176,6 +177,17 @@ def test_a_keeper_that_takes_its_time_gives_back_what_it_waits_with(monkeypatch:
     held.set()
     tree._keeper.join()
     assert tree._loop.wake_r == -1
+
+
+# ---------------------------------------------------------------------- a template's modules may not be sent
+
+def test_no_template_is_left_of_a_fork_that_may_not_have_its_modules() -> None:
+    """One for each try was grown, and stayed as long as the tree."""
+    with ramet.Tree(remember=False) as tree:
+        tree.modules.forbid("support.remote")
+        with pytest.raises(ModuleNotShippedError):
+            tree.fork(preload=["support.remote"])
+        assert not tree.nodes
 
 
 # ---------------------------------------------------------------------- a child is ended just as it comes up

@@ -86,7 +86,7 @@ class PeerCall(object):
     def _done(self, flags, body):
         # type: (int, Any) -> None
         self._answer.append((flags, body))
-        for waiter in self._waiters:
+        for waiter in list(self._waiters):      # who is woken takes itself out of it meanwhile
             waiter.wake()
 
     def done(self):
@@ -105,7 +105,7 @@ class PeerCall(object):
             return False
         self._answer.append((how, error))
         self._core.tell(self.peer._address(), core_module.CANCEL, [self._handle])
-        for waiter in self._waiters:
+        for waiter in list(self._waiters):
             waiter.wake()
         return True
 

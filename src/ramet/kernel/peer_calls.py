@@ -75,10 +75,13 @@ class PeerCall(object):
         self._lane = flow if handle == core_module.CALL and flow != lanes.ANY_FLOW else None     # which may be waiting for us
         self._end = None if seconds is None else compat.monotonic() + seconds
         left = self._job.leave() if self._job else False
+        ends = self._job is not None and self._job.cancelled    # what it calls to clean up goes on
         try:
             self._handle = self._core.ask(peer._address(), handle, body, self._done, 0, flow)
             if self._job and not self._answer and handle in (core_module.CALL, SERVICE):
                 self._job.nested[self._handle] = peer._address()
+                if self._job.cancelled and not ends:    # meanwhile: who ended it has looked there before, maybe
+                    self._core.tell(peer._address(), core_module.CANCEL, [self._handle])
         finally:
             if self._job:
                 self._job.back(left)

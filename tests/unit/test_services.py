@@ -4,11 +4,12 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ramet.kernel import askers, services, values
+from ramet.kernel import askers, requests, services, values
 from ramet.kernel.core import CANCEL, Message
 from ramet.kernel.frames import ERROR
 from ramet.kernel.routing import Routes
@@ -93,6 +94,44 @@ def test_who_is_admitted(core: Core, ours: services.Services, allow: Any, src: i
     said = core.wait(1)[1]
     assert thing.ran == ([5] if admitted else [])
     assert said == [5] if admitted else "no service" in said[0]
+
+
+def test_a_stream_that_ends_before_its_number_is_told_is_answered(
+        core: Core, ours: services.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its asker had gone, so its thread ended it at once; who began it stumbled over that: a thread and its place were lost."""
+    fake: Any = core
+    fake.send = lambda *_: True
+    fake.loop = SimpleNamespace(now=lambda: 0.0, call_later=lambda *_: None)
+    thing = Thing()
+    ours.add("t", SimpleIterators(thing), "anyone", threads=1)
+    stream = requests.Request.stream
+
+    def slowly(request: requests.Request, iterator: Any) -> int:
+        number = stream(request, iterator)
+        until(lambda: not ours.streams, "the stream doesn't end")
+        return number
+    monkeypatch.setattr(requests.Request, "stream", slowly)
+    ask(ours, 1, "t", "items", 1, src=4)
+    until(lambda: thing.ran, "it doesn't begin")
+    ours.give_up((4, 1))
+    thing.gate.set()
+    ask(ours, 2, "t", "count", 1, src=4)
+    assert core.wait(2)[2] == [1]
+    until(lambda: ours.idle == ours.threads, "a thread is lost")
+    assert not ours.running and not ours.served["t"].running
+
+
+class SimpleIterators:
+    """What one of its methods returns comes as a stream."""
+
+    def __init__(self, thing: Thing) -> None:
+        self.thing = thing
+
+    def items(self, tag: Any) -> Any:
+        return iter([self.thing.hold(tag)])
+
+    def count(self, tag: Any) -> Any:
+        return tag
 
 
 def test_senders_take_turns(core: Core, ours: services.Services) -> None:

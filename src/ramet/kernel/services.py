@@ -336,7 +336,7 @@ class Services(Askers):
                 request.ended = True
                 self.forget(askers, request)
             if not stays:
-                del self.running[request.flow]
+                self.running.pop(request.flow, None)    # a stream that was cancelled may have ended before
             following = None if stays else self._following(served, lane)
         self.reply(askers, chunks, flags)
         return following

@@ -136,9 +136,22 @@ def register(job, ender):
 
     def take_back():
         # type: () -> None
-        if ender in job.enders:
+        try:
             job.enders.remove(ender)
+        except ValueError:
+            pass        # who ends it has it
     return take_back
+
+
+def call_enders(job):
+    # type: (jobs.Job) -> None
+    """Call what was registered. The call's own thread may take the last one back meanwhile."""
+    while job.enders:
+        try:
+            ender = job.enders.pop()
+        except IndexError:
+            return
+        ender()
 
 
 def end(job):
@@ -185,8 +198,7 @@ class Ending(object):
         if job.waiter:
             job.waiter.wake()
         offspring.signal(self.processes, 15)
-        while job.enders:
-            job.enders.pop()()
+        call_enders(job)
         self.core.loop.call_later(self.pause_s, self._again)
 
     def _again(self):

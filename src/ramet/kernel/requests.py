@@ -107,8 +107,7 @@ class Request(ThreadJob):
             cancelling.end(self)
         elif not self.cancelled:
             self.cancelled = True
-            while self.enders:
-                self.enders.pop()()
+            cancelling.call_enders(self)
 
     def run(self):
         # type: () -> Any

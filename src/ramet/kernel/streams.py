@@ -342,8 +342,11 @@ class Intake(object):
             call()
         if self.listener:
             self.listener()
-        if self.ended and self.on_end:
-            last, self.on_end = self.on_end, None
+        with self.lock:     # two threads may be here, since the last items come and it is stopped
+            last = self.ended and self.on_end
+            if last:
+                self.on_end = None
+        if last:
             last()
 
     def _as_far_as_possible(self, body, error):

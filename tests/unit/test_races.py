@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import asyncio
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +12,12 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet.kernel import compat, grow, later, loop_late, nursery, spawn, start
-from ramet.kernel import compat, grow, later, loop_late, nursery, running, start
-from ramet.kernel import compat, grow, importer, later, loop_late, native, nursery, staged, start, values
-from ramet.connecting import Connecting
 from ramet import codec
 from ramet.asking import Desk
+from ramet.connecting import Connecting
 from ramet.display import Display
 from ramet.inputs import Pulled
-from ramet.kernel import compat, grow, later, loop_late, nursery, start
+from ramet.kernel import compat, grow, importer, later, loop_late, native, nursery, running, spawn, staged, start, values
 from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.errors import ModuleNotShippedError
 from ramet.kernel.importer import ModuleCache

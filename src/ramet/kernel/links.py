@@ -135,7 +135,7 @@ class Link(object):
         """Write what waits, as far as the descriptor takes it now."""
         if self.queue.size:
             with self.writing:
-                if not self.dead and not self.tail:
+                if not self.tail and not self.dead:
                     self._pump()
 
     def _catch_up(self):

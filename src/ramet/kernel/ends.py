@@ -93,8 +93,7 @@ class End(object):
     def _others(self):
         # type: () -> None
         """Coroutines that have found a thread sending: let them look again."""
-        while self.feed.waiting:
-            self.feed.waiting.pop()()
+        self.feed.wake_waiting()
 
     def on_room(self, call):
         # type: (Callable[[], Any]) -> None

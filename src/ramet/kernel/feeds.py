@@ -149,16 +149,26 @@ class Feed(object):
         call = self.on_room
         if call:
             call()
+        self.wake_waiting()
+
+    def wake_waiting(self):
+        # type: () -> None
+        """Call those in ``waiting``. Two threads may: credit comes, and another one has sent its item."""
         while self.waiting:
-            self.waiting.pop()()
+            try:
+                call = self.waiting.pop()
+            except IndexError:
+                return
+            call()
 
     def stop(self):
         # type: () -> None
         """Nobody wants any more. Any thread."""
         stopped, self.stopped = self.stopped, True
         self.wake()
-        if self.on_stop and not stopped:
-            self.on_stop()
+        call = self.on_stop     # its owner may take it away meanwhile
+        if call and not stopped:
+            call()
 
     def _tick(self):
         # type: () -> None

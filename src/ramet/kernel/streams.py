@@ -99,14 +99,12 @@ class Streams(object):
             unheard: the sender was told to stop, but may not have begun by then.
         """
         key = end.peer, end.number
-        if self.feeds.get(key) is end:
-            del self.feeds[key]
-        elif self.intakes.get(key) is end:
-            del self.intakes[key]
-        else:
+        where = self.feeds if self.feeds.get(key) is end else self.intakes  # type: Any
+        if where.get(key) is not end:
             return
-        self.gone[key] = unheard
+        self.gone[key] = unheard    # first: else what comes in between is a stranger's, and its sender isn't told to stop
         self.order.append(key)
+        where.pop(key, None)
         if len(self.order) > GONE_MAX:
             self.gone.pop(self.order.popleft(), None)
 

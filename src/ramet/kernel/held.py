@@ -174,7 +174,8 @@ class HeldNode(object):
         if watch:
             watch.over, node.watch = True, None
         self.cancelling = True      # before the main thread looks whether all has settled
-        node.calls.end()
+        with node.calls.lock:   # see ``later.end``
+            node.calls.end()
         try:
             compat.start_thread(self.cancel_all, ())
         except Exception:

@@ -91,7 +91,8 @@ def end(node):
 
     def end_calls():
         # type: () -> None
-        node.calls.end()
+        with node.calls.lock:   # else the main thread takes a call out of the line that is emptied here, or begins it unseen
+            node.calls.end()
         if node.calls.current or node.calls.lanes:
             compat.start_thread(cancel_all, (node,))    # what that needs may have to be loaded: the keeper can't wait for it
     if node.nursery:

@@ -47,7 +47,7 @@ class Listening:
 
     def begin(self, node: Node) -> None:
         """A new node: tell it of what its configuration doesn't hold, the levels of loggers by name."""
-        for logger, level in node._levels.items():
+        for logger, level in list(node._levels.items()):    # another thread may add one
             if logger:
                 self.tree._gardener.when_known(
                     node, lambda logger=logger, level=level: self._tell(node, LOG, [level, logger]), bool)  # type: ignore[misc]

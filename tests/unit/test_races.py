@@ -121,6 +121,22 @@ def test_who_has_had_the_last_node_takes_away_nobody_elses_turn() -> None:
         assert len(told) == 2
         assert await second == ["node"]
     asyncio.run(main())
+# ---------------------------------------------------------------------- a level is set just as a node begins
+
+def test_a_node_begins_while_another_thread_sets_its_loggers_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RuntimeError: dictionary changed size during iteration. And the node that was begun never connected."""
+    with ramet.Tree(remember=False) as tree:
+        tree.set_log_level("INFO", "one")
+        when_known = tree._gardener.when_known
+
+        def set_meanwhile(*args: Any) -> None:
+            monkeypatch.undo()
+            when_known(*args)
+            other = threading.Thread(target=tree.set_log_level, args=("INFO", "two"))
+            other.start()
+            other.join()
+        monkeypatch.setattr(tree._gardener, "when_known", set_meanwhile)
+        assert tree.local().call(abs, -1) == 1
 
 
 # ---------------------------------------------------------------------- a tree is closed while a thread waits

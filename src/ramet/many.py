@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -44,8 +45,12 @@ class Each(Generic[T]):
 
         loop = asyncio.get_running_loop()
         done: asyncio.Queue[Call[T]] = asyncio.Queue()
+
+        def tell(call: Any) -> None:
+            with contextlib.suppress(RuntimeError):     # that loop is closed: nobody waits there any more
+                loop.call_soon_threadsafe(done.put_nowait, call)
         for call in self._calls:
-            call.add_done_callback(lambda future: loop.call_soon_threadsafe(done.put_nowait, future))  # type: ignore[arg-type]
+            call.add_done_callback(tell)
         for early in self._early:
             yield early
         for _ in self._calls:

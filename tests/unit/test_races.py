@@ -20,6 +20,8 @@ from ramet.inputs import Pulled
 from ramet.kernel import compat, grow, importer, later, loop_late, native, nursery, running, spawn, staged, start, values
 from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.errors import ModuleNotShippedError
+from ramet.connectors import local
+from ramet.kernel import compat, grow, later, loop_late, nursery, start
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.streams import FAILS
@@ -137,6 +139,21 @@ def test_a_node_begins_while_another_thread_sets_its_loggers_levels(monkeypatch:
             other.join()
         monkeypatch.setattr(tree._gardener, "when_known", set_meanwhile)
         assert tree.local().call(abs, -1) == 1
+# ---------------------------------------------------------------------- a call ends when nobody iterates any more
+
+def test_a_call_that_ends_behind_its_event_loop_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A traceback was logged: the event loop is closed."""
+    with ramet.Tree(remember=False) as tree:
+        node = tree._gardener._new(None, local.plan())
+        each = tree.each([node, node], abs, 1)
+        each._calls[0]._settle(1)
+
+        async def take_one() -> None:
+            async for _ in each:
+                break
+        asyncio.run(take_one())
+        each._calls[1]._settle(1)
+    assert not caplog.records
 
 
 # ---------------------------------------------------------------------- a tree is closed while a thread waits

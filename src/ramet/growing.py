@@ -249,6 +249,10 @@ class Gardener:
 
     def give_up(self, node: Node, error: ConnectError) -> None:
         """End a node that isn't up yet, with an error."""
+        with self.lock:
+            if node._state.up:      # it has just said so
+                return
+            node._state.connect_error = None if node._state.closing else error
         self.failed(node, error)
         self._cut(node)
 
@@ -291,10 +295,7 @@ class Gardener:
         self._send_or(node, send, dead)
 
     def _send_or(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
-        if node._state.ended:
-            dead()
-        else:
-            send()
+        (dead if node._state.ended else send)()
 
     # ------------------------------------------------------------------ losing and ending
 
@@ -314,10 +315,11 @@ class Gardener:
             state.waits = False
             state.ended = "detached" if state.lasts.left else "closed" if state.closing and how == "lost" else how
             held, state.held = state.held, []
+            up = state.up       # who says so settles `connected`, else this does
         self.desk.settle(node.id, state.connect_error or ClosedError(reason))
         for dead, _ in held:
             dead()
-        if not state.connected.done():
+        if not up:
             state.connected.set_exception(state.failure(node.name))
         for child in list(self.nodes.values()):
             if child.parent == node:

@@ -55,6 +55,8 @@ class Told:
         node._state.facts = {sys.intern(key) if type(key) is str else key: sys.intern(value) if type(value) is str else value
                              for key, value in facts.items()}  # fmt: skip
         with self.tree._gardener.lock:      # who grows it may be about to say what is expected of it
+            if node._state.ended or node._state.connect_error:      # it was given up meanwhile
+                return
             node._state.up = True
             self.tree._shipper.form_known(node, hosts.form_in(facts))
         node._state.connected.set_result(None)

@@ -22,6 +22,8 @@ from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.errors import ModuleNotShippedError
 from ramet.connectors import local
 from ramet.kernel import compat, grow, later, loop_late, nursery, start
+from ramet.kernel.core import HELLO, Message
+from ramet.kernel.errors import ConnectError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.streams import FAILS
@@ -154,6 +156,37 @@ def test_a_call_that_ends_behind_its_event_loop_says_nothing(caplog: pytest.LogC
         asyncio.run(take_one())
         each._calls[1]._settle(1)
     assert not caplog.records
+# ---------------------------------------------------------------------- a node is given up just as it says HELLO
+
+def a_node_and_its_hello(tree: Any) -> tuple[Any, Message]:
+    node = tree._gardener._new(None, local.plan())
+    return node, Message(node.id, node.id, HELLO, 0, 0, None, b"".join(codec.encode({})))
+
+
+def test_a_node_that_says_hello_while_it_is_given_up_is_given_up() -> None:
+    """InvalidStateError in the midst of it: its place at the gate stayed taken, and its process was left."""
+    with ramet.Tree(remember=False) as tree:
+        node, hello = a_node_and_its_hello(tree)
+        tree._gardener.gates.enter(0, node.id, bool)
+        connected: Any = node._state.connected
+        fail = connected.set_exception
+
+        def just_before(error: BaseException) -> None:
+            tree._told.on_hello(hello)
+            fail(error)
+        connected.set_exception = just_before
+        tree._gardener.give_up(node, ConnectError("late", "start"))
+        assert isinstance(connected.exception(0), ConnectError)
+        assert tree._gardener.gates.counts() == (0, 0)
+
+
+def test_a_node_that_has_just_said_hello_is_not_given_up() -> None:
+    """It was connected for who waited, and gone."""
+    with ramet.Tree(remember=False) as tree:
+        node, hello = a_node_and_its_hello(tree)
+        tree._told.on_hello(hello)
+        tree._gardener.give_up(node, ConnectError("late", "start"))
+        assert node.wait(0) in tree.nodes
 
 
 # ---------------------------------------------------------------------- a tree is closed while a thread waits

@@ -62,6 +62,9 @@ class Gardener:
         node = self._new(parent, plan)
         node._state.retry = retry
         self._line_up(node, plan)
+        if self.tree._closed:       # meanwhile: the keeper may have gone, and nobody else would tell
+            node._state.closing = True
+            self.gone(node, "the tree was closed")
         return node
 
     def refused(self, parent: Node | None, plan: dict[str, Any], error: ConnectError) -> Node:

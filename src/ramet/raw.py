@@ -17,7 +17,7 @@ from ramet.connectors import Plan, texts
 from ramet.kernel import dialogue, remote_errors, values
 from ramet.kernel.core import END, GROW
 from ramet.kernel.diagnosis import connect_error
-from ramet.kernel.errors import CallCancelled, Error, ProtocolError
+from ramet.kernel.errors import CallCancelled, ClosedError, Error, ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.kernel.settling import NAME_HERE
 
@@ -147,6 +147,8 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
 
     if parent is None:
         tree._nursery.run(id, gardener.desk.open(id, 0, plan), data, timeout, keep_bytes, done, gardener.desk.asker(id))
+        if tree._closed:        # meanwhile: the keeper may have gone
+            done(ClosedError("the tree was closed"), None)
         return call
 
     def lost(why: str) -> None:

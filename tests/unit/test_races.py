@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from ramet.connectors import local
 from ramet.kernel import compat, grow, later, loop_late, nursery, start
 from ramet.kernel.core import HELLO, Message
 from ramet.kernel.errors import ConnectError
+from ramet.kernel.errors import ClosedError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.streams import FAILS
@@ -251,6 +253,21 @@ def test_no_template_is_left_of_a_fork_that_may_not_have_its_modules() -> None:
         with pytest.raises(ModuleNotShippedError):
             tree.fork(preload=["support.remote"])
         assert not tree.nodes
+@pytest.mark.parametrize("begin", [
+    lambda node: node._tree.local()._state.connected, lambda node: node.raw(["true"]),
+    lambda node: node._tree.connect_all(["local"], connector=None).nodes[0]._state.connected], ids=["node", "raw", "all"])
+def test_what_begins_just_as_a_tree_is_closed_ends(begin: Callable[[Any], Any]) -> None:
+    """Nobody told that it had ended: who waited for it waited for ever."""
+    tree: Any = ramet.Tree(remember=False)
+    node = tree.local()
+    check = tree._check_open
+
+    def closed_just_then() -> None:
+        check()
+        del tree._check_open
+        tree.close()
+    tree._check_open = closed_just_then
+    assert isinstance(begin(node).exception(0), ClosedError)
 
 
 # ---------------------------------------------------------------------- a child is ended just as it comes up

@@ -237,7 +237,11 @@ class Room(object):
             if known:
                 self._pass_on(message, entry, flags, body)
         try:
-            entry[0] = self.tree.ask(whom, proxies.SERVICE, chunks, answered)
+            handle = self.tree.ask(whom, proxies.SERVICE, chunks, answered)
+            with self.lock:
+                streams_on, entry[0] = entry[0], handle
+            if streams_on:      # another thread has read the answer before its handle was known here
+                self._give_up(handle, whom)
         except Error:       # it is larger than a message may be
             answered(ERROR, b"".join(failures.pack(sys.exc_info()[1])))
 
@@ -266,7 +270,10 @@ class Room(object):
             text = "its tree has no services now" if why == proxies.NONE else why.decode("utf-8", "replace")
             chunks, flags = failures.pack(ServiceError("the one who serves that doesn't answer: " + text)), ERROR
         elif not flags & ERROR and bytes(body[:1]) == b"\x92":
-            self._give_up(entry[0], entry[1])
+            with self.lock:
+                handle, entry[0] = entry[0], -1
+            if handle:
+                self._give_up(handle, entry[1])
             chunks, flags = failures.pack(ServiceError("this method yields, and streams don't pass a door")), ERROR
         else:
             chunks = chunks_of(body)

@@ -111,6 +111,8 @@ class Lasting:
         if path and (name is not None or wait_s is not None):
             raise ValueError(f"node {self.name} is kept already, as {path}: neither that name nor wait_s= can be changed")
         path = path or self.keep(name, wait_s=wait_s)
+        if not self._state.ended:
+            self._state.connected.result()      # before there is a link, nobody could close it
         tree, above = self._tree, self.parent
         self._state.lasts.left, self._state.lasts.path = threading.Event(), path
         if above is None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,25 @@ def outlived(how: str, path: Path, label: str = "", wait_s: float | None = None)
         if program.node_runs():
             os.kill(program.pid, signal.SIGKILL)
         until(lambda: not program.node_runs(), "the node didn't end")
+
+
+def test_who_detaches_while_it_connects_leaves_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``with tree.attach(...): pass``: the link wasn't there yet, so nobody closed it. It took 10 s and stayed attached."""
+    with outlived("detach", path), ramet.Tree(remember=False) as tree:
+        connect = coming_back.Attachment._begin
+
+        def connect_later(growth: coming_back.Attachment) -> None:
+            """The keeper gets to it when the program has asked for more already."""
+            growth.loop.call_later(0.2, connect, growth)
+
+        monkeypatch.setattr(coming_back.Attachment, "_begin", connect_later)
+        began = time.monotonic()
+        with tree.attach(str(path)):
+            pass
+        assert time.monotonic() - began < 5 and not tree.nodes
+        monkeypatch.undo()
+        with attach(path) as node:
+            assert node.call(remote_lasting.add, "more")[1] == ["first", "more"]
 
 
 def attach(path: Path, **options: object) -> ramet.Node:

@@ -99,8 +99,7 @@ class Gardener:
 
     def _parent_gone(self, parent: Node, node: Node) -> None:
         node._state.closing |= parent._state.closing
-        why = f"can't be started: {parent._state.failure(parent.name)}"
-        self.failed(node, connect_error({"what": node.what}, {"text": why}))
+        self.failed(node, connect_error({"what": node.what}, {"text": f"can't be started: {parent._state.failure(parent.name)}"}))
 
     def _taken_up(self, node: Node) -> bool:
         """Whether a node may be started: from here on there is something to end. Else it was closed while it waited."""
@@ -289,16 +288,16 @@ class Gardener:
             chunks: of the call that it is about, which count as what waits for the node.
         """
         state = node._state
+
+        def send_it() -> None:
+            (dead if state.ended else send)()
         with self.lock:
             if not state.ended and not state.open:
                 size = HELD_BYTES + sum(map(len, chunks)) if chunks else 0
-                state.held.append((lambda: self._send_or(node, send, dead), size))
+                state.held.append((send_it, size))
                 state.held_bytes += size
                 return
-        self._send_or(node, send, dead)
-
-    def _send_or(self, node: Node, send: Callable[[], None], dead: Callable[[], Any]) -> None:
-        (dead if node._state.ended else send)()
+        send_it()
 
     # ------------------------------------------------------------------ losing and ending
 
@@ -390,8 +389,6 @@ class Gardener:
         for node in list(self.nodes.values()):
             if node._state.waits:
                 self.close(node, kill=True)
-
-    # ------------------------------------------------------------------ what the tree asks
 
     def bytes_total(self, which: str) -> int:
         """Bytes over all links to children, those that are gone included."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from pathlib import Path
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,16 +16,12 @@ import ramet
 from ramet import codec
 from ramet.asking import Desk
 from ramet.connecting import Connecting
+from ramet.connectors import local
 from ramet.display import Display
 from ramet.inputs import Pulled
 from ramet.kernel import compat, grow, importer, later, loop_late, native, nursery, running, spawn, staged, start, values
-from ramet.kernel.core import OUTPUT, Message
-from ramet.kernel.errors import ModuleNotShippedError
-from ramet.connectors import local
-from ramet.kernel import compat, grow, later, loop_late, nursery, start
-from ramet.kernel.core import HELLO, Message
-from ramet.kernel.errors import ConnectError
-from ramet.kernel.errors import ClosedError
+from ramet.kernel.core import HELLO, OUTPUT, Message
+from ramet.kernel.errors import ClosedError, ConnectError, ModuleNotShippedError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.kernel.streams import FAILS

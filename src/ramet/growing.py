@@ -99,7 +99,8 @@ class Gardener:
 
     def _parent_gone(self, parent: Node, node: Node) -> None:
         node._state.closing |= parent._state.closing
-        self.failed(node, connect_error({"what": node.what}, {"text": f"can't be started: {parent._state.failure(parent.name)}"}))
+        lost = parent._state.failure(parent.name)
+        self.failed(node, connect_error({"what": node.what}, {"text": f"can't be started: {lost}"}))
 
     def _taken_up(self, node: Node) -> bool:
         """Whether a node may be started: from here on there is something to end. Else it was closed while it waited."""
@@ -264,8 +265,7 @@ class Gardener:
         Args:
             sure: it isn't only remembered.
         """
-        state = node._state
-        while not state.open:
+        while not (state := node._state).open:
             with self.lock:
                 if not state.up:    # else it has said so itself
                     state.form, state.sure = form, sure

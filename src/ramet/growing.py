@@ -12,14 +12,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ramet import codec, hosts
+from ramet import codec, config, hosts
 from ramet.asking import Desk
 from ramet.backlog import HELD_BYTES
 from ramet.bootstrap import packing
 from ramet.gates import Gates
 from ramet.hosts import Hosts
-from ramet.kernel import fragments, limits, remote_errors, values
-from ramet.kernel.core import CONFIG, END, GROW, ROUTE
+from ramet.kernel import remote_errors, values
+from ramet.kernel.core import END, GROW, ROUTE
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import ClosedError, ConnectError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
@@ -111,7 +111,8 @@ class Gardener:
 
     def _grow_here(self, node: Node, plan: dict[str, Any]) -> None:
         form = self._recall(node, plan)
-        link = self.nursery.grow(node.id, self.desk.open(node.id, 0, self._known_first(node, plan)), self._config(node, plan),
+        carried = self.desk.open(node.id, 0, self._known_first(node, plan))
+        link = self.nursery.grow(node.id, carried, config.frame(self.tree, node, plan),
                                  lambda error: self._grown_here(node, plan, error),
                                  lambda found: self.known(node, "source" if form == "source" else found),
                                  self.desk.asker(node.id))
@@ -145,28 +146,12 @@ class Gardener:
         state.connected.add_done_callback(connected)
         return hosts.with_known(plan, self.hosts.found(state.host))
 
-    def _config(self, node: Node, plan: dict[str, Any]) -> bytes:
-        above = 0 if node.parent is None else node.parent.id
-        ancestors, one = list[int](), node.parent
-        while one is not None:
-            ancestors.append(one.id)
-            one = one.parent
-        config = {"id": node.id, "name": node.name, "ancestors": [*ancestors, 0], "log_level": node._levels[""],
-                  **self.tree._lookout.config(plan)}
-        if self.tree._core.routes.one_way:
-            config["one_way"] = True
-        if self.tree._close_grace_s > limits.close_grace_s:
-            config["close_grace_s"] = self.tree._close_grace_s
-        if node._state.offered:
-            config["installed"] = list(node._state.offered)
-        return fragments.whole(CONTROL, 0, node.id, above, above, CONFIG, 0, values.encode(config))
-
     def _grow_there(self, parent: Node, node: Node, plan: dict[str, Any]) -> None:
         """Let another node grow one. The nodes on the way learn the route first, so that calls can follow at once."""
         if not self._taken_up(node):
             return
         form = self._recall(node, plan)     # in which it took code the last time
-        config = self._config(node, plan)
+        told = config.frame(self.tree, node, plan)
         parts = (*GROWING, *FOLLOWING, *(COMING_BACK if plan["shape"] == "kept" else ()))
         self.tree._shipper.kernel_parts(parent, parts)      # what follows its own call, children get, too
         self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id), parent.id)
@@ -198,7 +183,7 @@ class Gardener:
             else:
                 self.known(node, form or "source", form is None)
         carried = self.desk.open(node.id, parent.id, self._known_first(node, plan))
-        self.core.ask(parent.id, GROW, codec.encode([node.id, carried, config, payloads]), answered, CONTROL)
+        self.core.ask(parent.id, GROW, codec.encode([node.id, carried, told, payloads]), answered, CONTROL)
         self._cut_if_closed(node)
         if not node._state.retry.times:     # else calls wait until it is sure that this time it is grown
             known()

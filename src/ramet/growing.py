@@ -254,15 +254,20 @@ class Gardener:
             with self.lock:
                 if not state.up:    # else it has said so itself
                     state.form, state.sure = form, sure
+                if state.opening:       # another thread sends what was held, in order, and goes on until nothing is
+                    return
                 held, state.held = state.held, []
-                state.open = not held
-            for send, size in held:
-                try:
-                    send()
-                except Exception as error:      # of a cast, for which nobody waits
-                    self.tree._on_error(error)
-                with self.lock:
-                    state.held_bytes -= size
+                state.open, state.opening = not held, bool(held)
+            try:
+                for send, size in held:
+                    try:
+                        send()
+                    except Exception as error:      # of a cast, for which nobody waits
+                        self.tree._on_error(error)
+                    with self.lock:
+                        state.held_bytes -= size
+            finally:
+                state.opening = False
         # Behind the first call. To a grandchild as control: then the hop counts as having it, for the next one.
         self.tree._shipper.kernel_parts(node, FOLLOWING, 0 if node.parent is None else CONTROL)
 

@@ -320,6 +320,7 @@ class State:
         context: how values from it are read: no code runs, only classes that the program itself knows.
         form: in which form it takes code; None until its interpreter is known.
         open: what is to be sent needn't be put into ``held`` any more, which is sent when the form is known.
+        opening: a thread is sending what was held.
         held: what sends it, and how many bytes it holds; ``held_bytes`` of all of it that isn't sent.
         up: it has said HELLO.
         ended: "failed", "lost", "closed" or "detached", once it is.
@@ -352,7 +353,7 @@ class State:
         self.connected: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.facts: dict[str, Any] = {}
         self.form: str | None = None
-        self.open = False
+        self.open = self.opening = False
         self.held: list[tuple[Callable[[], None], int]] = []
         self.held_bytes = 0
         self.up = False

@@ -49,6 +49,7 @@ class Connecting:
         self._changed = threading.Condition()
         self._grown: dict[int, Node] = {}       # by the number of the target
         self._settled: list[Settled] = []
+        self._late: float | None = None     # the time that all had, once it is up
         self._watchers: list[Callable[[Settled], Any]] = []
         self._timer = tree._loop.call_later(timeout, self._too_late, timeout) if timeout is not None and total else None
 
@@ -126,7 +127,10 @@ class Connecting:
         """A node is on its way."""
         with self._changed:
             self._grown[number] = node
+            late = self._late
         node._state.connected.add_done_callback(lambda future: self._over(number, node, future.exception()))
+        if late is not None:
+            self._give_up(node, late)
 
     def _over(self, number: int, node: Node, error: Any) -> None:
         """A node is connected, or can't be. Any thread."""
@@ -150,9 +154,15 @@ class Connecting:
         return [node for node in self.nodes if node in good]
 
     def _too_late(self, seconds: float) -> None:
-        for node in self.nodes:
-            if not node._state.connected.done():
-                self._tree._gardener.give_up(node, _why_late(node, seconds))
+        with self._changed:
+            self._late = seconds    # for those that are still to be added
+            nodes = self.nodes
+        for node in nodes:
+            self._give_up(node, seconds)
+
+    def _give_up(self, node: Node, seconds: float) -> None:
+        if not node._state.connected.done():
+            self._tree._gardener.give_up(node, _why_late(node, seconds))
 
 
 def _why_late(node: Node, seconds: float) -> ConnectError:

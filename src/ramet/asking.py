@@ -143,7 +143,11 @@ class Desk:
         group = secret._group
         if group is None:
             self._run(functools.partial(self._get, secret, question))
-        elif group.want(question):
+            return
+        must_ask = group.want(question)
+        if id not in self._open:    # it was settled meanwhile, before it was in line: nobody else gives its turn on
+            must_ask |= group.settled((self, id), None)
+        if must_ask:
             self._run(functools.partial(self._ask, group))
 
     def _get(self, secret: Secret, question: Question) -> None:

@@ -163,8 +163,7 @@ class Caller:
     @sheltered
     def request(self, node: Node, service: str, method: Any, args: Any, kwargs: Any) -> Call[Any]:
         """Ask a service of a node for something: a method of it, or None for what it is like."""
-        state = node._state
-        name = None if method is None else method.__name__
+        state, name = node._state, None if method is None else method.__name__
         job = getattr(self.core.threads, "job", None)
         options = within(job, node, node._options, True) if job else node._options
         said = {key: options[key] for key in ("timeout", "chain") if key in options}
@@ -247,16 +246,18 @@ class Caller:
             self.shipper.kernel_parts(node, RARE)
 
     def _send(self, call: Call[Any], chunks: Any, flow: int, wait: bool, handle: int = CALL) -> None:
+        if len(chunks) > 1 or len(chunks[0]) > limits.plain_bytes_max:
+            try:
+                self.shipper.before_long(call.node, chunks)
+            except (OSError, ImportError) as error:     # too many open files, to read it from
+                call._settle(None, error)
         if call._answered:      # cancelled before it could be sent
             call.node._state.calls -= 1
             return
-        id = call.node.id
-        if len(chunks) > 1 or len(chunks[0]) > limits.plain_bytes_max:
-            self.shipper.before_long(call.node, chunks)
         if wait:
             call._borrow()
         later = not wait and call.node._state.calls > GATHERED_FROM
-        call._handle = self.core.ask(id, handle, chunks, call._reply, 0, flow, later)
+        call._handle = self.core.ask(call.node.id, handle, chunks, call._reply, 0, flow, later)
         if call._answered:      # by a cancel meanwhile
             self.stop(call)
         elif call._job is not None:

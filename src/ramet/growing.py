@@ -153,7 +153,11 @@ class Gardener:
         form = self._recall(node, plan)     # in which it took code the last time
         told = config.frame(self.tree, node, plan)
         parts = (*GROWING, *FOLLOWING, *(COMING_BACK if plan["shape"] == "kept" else ()))
-        self.tree._shipper.kernel_parts(parent, parts)      # what follows its own call, children get, too
+        try:
+            self.tree._shipper.kernel_parts(parent, parts)      # what follows its own call, children get, too
+        except (OSError, ImportError) as error:     # too many open files, to read these from
+            self.failed(node, connect_error(plan, {"text": f"can't be started: {error}"}))
+            return
         self.nursery.losses.descendants.add(node.id, self.core.routes.link_to(parent.id), parent.id)
         above = parent.parent
         while above is not None:

@@ -84,6 +84,11 @@ class Held(object):
     def over(self):
         # type: () -> bool
         """Is it closed, and nothing left?"""
+        with self.lock:     # who moves items has a sender in its hands, and those that it has taken out of that
+            return self._over()
+
+    def _over(self):
+        # type: () -> bool
         still = self.items or self.left or any(not end.ended or end.bodies for end in list(self.senders))
         return self.closed and not still
 
@@ -211,8 +216,8 @@ class Held(object):
             finally:
                 self.pumping.release()
             self._wake()
-        if self.closed:
-            self._end()
+            if self.closed:     # not who finds another one at it, or itself: it may hold the lock, in a sender's `take`
+                self._end()
 
     def _full(self):
         # type: () -> bool
@@ -236,8 +241,9 @@ class Held(object):
             if self._full():
                 break
             sender = self.senders.popleft()
+            ended = sender.ended    # before: what comes in between with its end is taken next time
             items = sender.take()
-            if items is not None or not sender.ended:
+            if items is not None or not ended:
                 self.senders.append(sender)
             for data in items or ():
                 if type(data) is compat.Bytes:
@@ -276,7 +282,7 @@ class Held(object):
         # type: () -> None
         """If all is taken: tell the receivers, and answer everybody."""
         with self.lock:
-            if not self.over():
+            if not self._over():
                 return
             receivers, peers, watches = list(self.receivers), self.peers, self.watches
             self.receivers.clear()

@@ -57,7 +57,7 @@ class Taker(object):
     def wait(self, seconds=None):
         # type: (Optional[float]) -> Any
         """Block until there may be something. False: time is up."""
-        return self.intake.wait(seconds)
+        return self.intake.wait(seconds, self.items)
 
     def look(self):
         # type: () -> Optional[List[Any]]
@@ -75,6 +75,8 @@ class Taker(object):
                 items = self.intake.take()
                 if items is not None:
                     self.items.extend(items)
+                    if len(items) > 1:
+                        self.intake.wake()      # others wait for what came, and one takes it all: the rest is for them
                     continue
                 if not self.intake.ended or self.intake.bodies:
                     return None
@@ -89,7 +91,7 @@ class Taker(object):
     def on_ready(self, call):
         # type: (Any) -> None
         """Call that once when there may be something."""
-        self.intake.on_ready(call)
+        self.intake.on_ready(call, self.items)
 
     def left(self):
         # type: () -> List[Any]

@@ -217,7 +217,7 @@ class Intake(object):
         if last:
             self.streams.forget(self)
         if count:
-            self._wake()
+            self.wake()
 
     def take(self):
         # type: () -> Optional[List[Any]]
@@ -246,27 +246,30 @@ class Intake(object):
             self._last(items.pop(), flags)
         return items  # type: ignore[no-any-return]
 
-    def wait(self, seconds=None):
-        # type: (Optional[float]) -> Any
-        """Block until there is something to take, or it has ended. Reads the link if nobody does. False: time is up."""
+    def wait(self, seconds=None, taken=()):
+        # type: (Optional[float], Any) -> Any
+        """Block until there is something to take, or was ``taken`` for all, or it has ended. Reads the link if nobody does.
+        False: time is up.
+        """
         wake = self.core.waiter().wake
         self.streams.flush()
         with self.lock:
             self.waiting.append(wake)
         try:
-            return jobs.wait(self.core, lambda: self.bodies or self.ended, self.core.routes.link_to(self.peer), seconds)
+            link = self.core.routes.link_to(self.peer)
+            return jobs.wait(self.core, lambda: taken or self.bodies or self.ended, link, seconds)
         finally:
             with self.lock:
                 self.waiting.remove(wake)
 
-    def on_ready(self, call):
-        # type: (Callable[[], Any]) -> None
+    def on_ready(self, call, taken=()):
+        # type: (Callable[[], Any], Any) -> None
         """Call that once, by any thread, when there is something to take or it has ended; at once if that is so."""
         self.streams.flush()
         with self.lock:
             self.callbacks.append(call)
-        if self.bodies or self.ended:
-            self._wake()
+        if taken or self.bodies or self.ended:
+            self.wake()
 
     def grant(self):
         # type: () -> None
@@ -282,7 +285,7 @@ class Intake(object):
             self.ended = True
             self.value, self.error = value, error
         self.streams.forget(self)
-        self._wake()
+        self.wake()
 
     def stop(self, error=None):
         # type: (Any) -> None
@@ -294,7 +297,7 @@ class Intake(object):
         if not ended:
             self.core.tell(self.peer, CREDIT, [self.number])
             self.streams.forget(self, not self.items)
-        self._wake()
+        self.wake()
 
     def _last(self, said, flags):
         # type: (Any, int) -> None
@@ -332,8 +335,9 @@ class Intake(object):
             said = TOLD.pack(0x95, 0xce, number, 0xcf, size, 0xcf, items, 0xce, size_max, 0xce, items_max)
             self.core.send(self.peer, CREDIT, [said], 0, CONTROL)
 
-    def _wake(self):
+    def wake(self):
         # type: () -> None
+        """Let all who wait look. Any thread."""
         with self.lock:
             calls, self.callbacks = self.waiting + self.callbacks, []
         for call in calls:

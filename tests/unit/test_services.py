@@ -150,6 +150,28 @@ def test_senders_take_turns(core: Core, ours: services.Services) -> None:
     ours.threads -= services.THREADS_MAX - 1
 
 
+@pytest.mark.parametrize("request_", [["u", "run", 1], ["t", None], ["t", "nothing"]])
+def test_what_is_given_up_while_it_is_read_is_answered_once(core: Core, ours: services.Services, request_: list[Any]) -> None:
+    """Who read it answered, too: a second time it was taken from its sender's account, or a thread stumbled over that."""
+    thing = Thing()
+    ours.add("t", thing, "anyone")
+
+    class Codec:
+        encode = staticmethod(values.encode)
+
+        @staticmethod
+        def decode(body: Any, context: Any = None) -> Any:
+            ours.give_up((4, 1))
+            return values.decode(body, context)
+    ours.codec = Codec
+    ask(ours, 1, *request_, src=4)
+    until(lambda: ours.idle, "the thread is lost")
+    ask(ours, 2, "t", "run", 5, src=4)
+    assert core.wait(2) == {1: ["cancelled before it began"], 2: [5]}
+    until(lambda: ours.idle == ours.threads == 1, "a thread is lost")
+    assert not ours.loads and not ours.bytes
+
+
 def test_a_chain_that_comes_before_a_thread_looks_at_the_request_is_heard(core: Core, ours: services.Services) -> None:
     """It was lost: one circle of twenty behind started calls hung, under load."""
     chains: list[Any] = []

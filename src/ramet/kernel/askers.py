@@ -176,6 +176,21 @@ class Askers(object):
         if src in self.watches and src not in self.loads and not any(key[0] == src for key in self.asked):
             self.core.pending.pop(self.watches.pop(src), None)
 
+    def settle(self, message, chunks, flags):
+        # type: (Message, List[Any], int) -> None
+        """Answer one of which no request was made, unless it was given up meanwhile, and answered so."""
+        with self.changed:
+            asked = self.asked.get((message.src, message.reply_to)) is message
+            self.forget([message], message)
+        if asked:
+            self.reply([message], chunks, flags)
+
+    def turn_down(self, message, why):
+        # type: (Message, str) -> None
+        """Refuse one that a thread has looked at."""
+        self.refused += 1
+        self.settle(message, failures.pack(ServiceError(why)), ERROR)
+
     def refuse(self, message, why):
         # type: (Message, str) -> None
         """Answer a request that can't be taken."""

@@ -235,7 +235,7 @@ class Services(Askers):
             if served is None or not served.admits(message, self.core):
                 raise LookupError(self.unknown(name))      # who isn't admitted doesn't learn that there is one
             if method is None:
-                self.reply([message], [RESULT] + self.codec.encode(served.described()), 0)
+                self.settle(message, [RESULT] + self.codec.encode(served.described()), 0)
                 return None
             if method not in served.methods:
                 raise LookupError("the service %s has no method %r" % (name, method))
@@ -243,11 +243,11 @@ class Services(Askers):
             key = bytes(body[1:requests.ends_of(body)]) if method in served.shared else b""
             request = requests.Request(self, served, method, args, kwargs, asked[4] if asked[4:] else None, message, key)
         except LookupError as error:
-            self.refuse(message, error.args[0])
+            self.turn_down(message, error.args[0])
         except Error as error:
-            self.refuse(message, "%s" % error)
+            self.turn_down(message, "%s" % error)
         except Exception:
-            self.refuse(message, "malformed request for a service")
+            self.turn_down(message, "malformed request for a service")
         else:
             try:
                 with self.changed:
@@ -258,7 +258,7 @@ class Services(Askers):
                     if self.asked.get((message.src, message.reply_to)) is message:     # else it was given up meanwhile
                         return request if self._may_begin(request, message) else None
             except DeadlockError as error:
-                self.reply([message], failures.pack(error), ERROR)
+                self.settle(message, failures.pack(error), ERROR)
         return None
 
     def _check_cycle(self, request):

@@ -192,6 +192,30 @@ def test_a_chain_that_comes_before_a_thread_looks_at_the_request_is_heard(core: 
     assert sorted(chains) == [[], [], [[4, 0, ""]]] and not ours.told
 
 
+def test_a_stream_that_isnt_begun_takes_no_place(core: Core, ours: services.Services) -> None:
+    """Each such request took one of 256 for good."""
+    thing = Thing()
+
+    class Streaming:
+        def items(self, tag: Any) -> Any:
+            return iter([thing.hold(tag)])
+
+        async def later(self) -> Any:
+            yield 1     # there is no event loop for it
+    ours.add("t", Streaming(), "anyone", loop=lambda: raise_it(OSError("no loop")), shared=["items"])
+    ask(ours, 1, "t", "items", 1, src=4)
+    ask(ours, 2, "t", "items", 1, src=5)
+    until(lambda: len(ours.asked) == 2 and ours.idle, "they don't wait for one another")
+    thing.gate.set()
+    ask(ours, 3, "t", "later", src=4)
+    core.wait(3)
+    assert not ours.streams
+
+
+def raise_it(error: Exception) -> Any:
+    raise error
+
+
 def test_every_request_is_answered_once(core: Core, ours: services.Services) -> None:
     thing = Thing()
     ours.add("t", thing, "anyone", threads=3, shared=["hold"], lanes={"run": "a"})

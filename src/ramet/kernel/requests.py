@@ -156,6 +156,8 @@ class Request(ThreadJob):
         number = ours.number(True)
         message = self.askers[0]
         self.feed = feed = feeds.Feed(ours, message.src, number, 1 + number % 0xfffe, (0, 0))
+        with self.services.changed:
+            self.services.streams += 1      # not before: ``over`` counts down what has come so far
         once = [True]
 
         def begin():

@@ -346,7 +346,6 @@ class Services(Askers):
         """The reply to a request whose method yields: its number stands for the items."""
         with self.changed:
             full = self.streams >= STREAMS_MAX
-            self.streams += not full
         if full or len(request.askers) > 1:
             close = getattr(iterator, "close", None)
             if close:

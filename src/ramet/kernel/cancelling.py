@@ -104,8 +104,14 @@ def main_job(calls, message):
     """The job of the call on the main lane: the same one each time."""
     job = getattr(calls, "job", None)
     if job is None or job.message is not message:
-        job = calls.job = jobs.MainJob(calls, message)  # type: ignore[attr-defined]
-    return job
+        made = calls.__dict__.setdefault("made", {})    # one step, as below: two threads may be here at once
+        for old in list(made):
+            if old is not message and old is not calls.current:
+                made.pop(old, None)
+        job = made.setdefault(message, jobs.MainJob(calls, message))
+        if message is calls.current:
+            calls.job = job  # type: ignore[attr-defined]
+    return job  # type: ignore[no-any-return]
 
 
 def current_job(calls):

@@ -132,12 +132,26 @@ class MainJob(Job):
 
     def __init__(self, calls, message):
         # type: (Calls, Message) -> None
+        self.known = None  # type: Any
         Job.__init__(self, calls, message, MAIN_LANE)
-        self.options = calls.options
         self.began = calls.began
         self.waiter = calls.waiter
         self.task = calls.pid
         self.asked = self.outside = self.swallowed = False
+
+    @property
+    def options(self):
+        # type: () -> Dict[str, Any]
+        """See ``Job``. Until the function begins, those that the main lane has are the call's before it."""
+        calls = self.calls
+        if self.known is None and calls.running and calls.current is self.message:
+            self.known = calls.options
+        return self.known or {}
+
+    @options.setter
+    def options(self, _):
+        # type: (Dict[str, Any]) -> None
+        pass        # the main lane has them
 
     def is_over(self):
         # type: () -> bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ class OneNode:
         self.done: list[tuple[str, int]] = []
         self.calls = calls.Calls.__new__(calls.Calls)
         routes = SimpleNamespace(commands=lambda authority: authority == 0)
-        self.calls.core = SimpleNamespace(routes=routes)  # type: ignore[assignment]
+        self.calls.core = SimpleNamespace(routes=routes, loop=self)  # type: ignore[assignment]
         self.calls.lock = compat.new_lock()
         self.calls.waiting, self.calls.cancels, self.calls.early = compat.deque(), compat.deque(), ()
         self.calls.lanes = None
@@ -28,6 +29,10 @@ class OneNode:
         monkeypatch.setattr(cancelling, "main_job", lambda _calls, message: message)
         monkeypatch.setattr(cancelling, "end", self.ended)
         monkeypatch.setattr(cancelling, "refuse", lambda _calls, message: self.done.append(("refused", message.reply_to)))
+
+    def call_later(self, _: float, fn: Any, *args: Any) -> None:
+        """Of the loop."""
+        self.later = lambda: fn(*args)
 
     def call(self, handle: int) -> Message:
         return Message(0, 0, CALL, handle, 0, None, b"")
@@ -118,3 +123,21 @@ def test_what_the_call_before_has_left_is_not_counted_where_only_uptime_tells_th
 def test_the_guardian_is_no_call_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guardian, "life", [10, 11, 4242, bool])
     assert offspring._of_ramet() == {4242}
+
+
+def test_a_call_that_is_put_in_line_after_both_looks_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who put it there had asked before that whether it is cancelled."""
+    node = OneNode(monkeypatch)
+
+    class Waiting(compat.deque):  # type: ignore[misc,name-defined]
+        def append(self, message: Any) -> None:
+            cancelling.take(node.calls, node.threads[0])    # by another thread, meanwhile
+            super().append(message)
+    node.calls.waiter = SimpleNamespace(wake=lambda: None)  # type: ignore[assignment]
+    node.calls.waiting = Waiting()
+    node.cancel(5)
+    node.calls.arrive(node.call(5))
+    monkeypatch.setattr(compat, "start_thread", lambda fn, args: fn(*args))
+    if hasattr(node, "later"):
+        node.later()
+    assert node.done == [("refused", 5)] and not node.calls.waiting and not node.calls.early

@@ -41,6 +41,8 @@ kill_grace_s = 1.0
 # Calls that are remembered as cancelled before they came: CANCEL goes before what isn't control. Most of them have ended.
 early_max = 10000
 
+# When a call that was cancelled before it came is looked for once more.
+again_s = 0.05
 
 # Held while CANCELs are taken.
 one_by_one = compat.new_lock()
@@ -72,6 +74,22 @@ def _take(calls, message):
         calls.early[key] = True
         if _taken(calls, key):      # it came after the first look, and before it could be known as cancelled
             calls.early.pop(key, None)
+        else:
+            calls.core.loop.call_later(again_s, _look_again, calls, key)
+
+
+def _look_again(calls, key):
+    # type: (Calls, Any) -> None
+    """Look once more for a call. At both looks it may have been on its way into its line, where ``early`` isn't asked.
+    On the keeper.
+    """
+    def end_it():
+        # type: () -> None
+        with one_by_one:
+            if _taken(calls, key):
+                calls.early.pop(key, None)
+    if key in [(one.src, one.reply_to) for one in list(calls.waiting) + [calls.current] if one]:
+        compat.start_thread(end_it, ())
 
 
 def _taken(calls, key):

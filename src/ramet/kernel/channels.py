@@ -94,6 +94,8 @@ class Channels(object):
         if what == HELD:
             return      # it is never answered: by our end, or our loss, the owner hears of it
         held = self.held.get(number) if type(number) in compat.integers else None
+        if what == BACK and held is None:
+            return      # all was taken of a closed one, meanwhile: who leaves can't know
         if not held or held.token != token or what not in (SEND, RECEIVE, CLOSE, BACK):
             raise ProtocolError("there is no such channel here")
         if what == CLOSE:

@@ -1,8 +1,12 @@
 """Waiting for what becomes so by itself. The bound is for what hangs, not for what is slow."""
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 HANGS_S = 60
@@ -46,3 +50,17 @@ def all_end(*pids: int) -> bool:
     """Wait until these processes have ended. Fails when one doesn't."""
     until(lambda: all(map(is_gone, pids)), f"of these, one goes on: {pids}")
     return True
+
+
+def stop(pid: int) -> None:
+    """SIGSTOP a process, and wait until none of its threads runs: the first that meets the signal tells the others."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(state in "TtZX" for state in _states(pid)), f"process {pid} isn't stopped")
+
+
+def _states(pid: int) -> list[str]:
+    found = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):    # that thread has ended
+            found.append(stat.read_text().rpartition(")")[2].split()[0])
+    return found

@@ -17,6 +17,7 @@ import ramet
 from ramet import backlog
 from ramet.backlog import WAITING_BYTES_MAX
 from support import remote, remote_bulk
+from support.eventually import stop
 
 ITEM = b"x" * 8000
 
@@ -30,7 +31,7 @@ def branch() -> Iterator[tuple[ramet.Tree, ramet.Node, ramet.Node, int]]:
         leaf.call(remote_bulk.size_of, ITEM)
         middle.call(remote_bulk.size_of, ITEM)
         pid = leaf.call(remote.pid)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         try:
             yield tree, middle, leaf, pid
         finally:

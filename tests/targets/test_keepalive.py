@@ -17,7 +17,7 @@ import pytest
 
 import ramet
 from support import remote, remote_silent
-from support.eventually import all_end
+from support.eventually import all_end, stop
 from support.source import TOP
 from targets import stopped_controller, swallower
 from targets.sshd import HOST, Sshd
@@ -66,7 +66,7 @@ def test_who_is_lost_and_who_is_not(tmp_path: Path, caplog: pytest.LogCaptureFix
         calls = [node.start(remote_silent.hold_the_gil, LOST_AFTER_S * 2) for node in busy]
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGUSR1)
         for node in (stopped, paused, middle, fork):
-            os.kill(pids[node], signal.SIGSTOP)
+            stop(pids[node])
         waiting = {node: node.start(remote.pid) for node in (cut, stopped, middle, below, fork)}
         for node in (cut, stopped, paused, middle, fork, *busy):
             news.wait_for(node, True)
@@ -75,7 +75,7 @@ def test_who_is_lost_and_who_is_not(tmp_path: Path, caplog: pytest.LogCaptureFix
         os.kill(pids[paused], signal.SIGCONT)
         news.wait_for(paused, False)
         assert paused.call(remote.add, 1, 2) == 3 and paused.stats()["unresponsive"] == 0
-        os.kill(pids[stopped_below], signal.SIGSTOP)    # whose parent tells of it
+        stop(pids[stopped_below])     # whose parent tells of it
         waiting[stopped_below] = stopped_below.start(remote.pid)
         news.wait_for(stopped_below, True)
 
@@ -118,7 +118,7 @@ def test_a_program_that_is_stopped_is_left_by_its_nodes() -> None:
             assert program.stdout is not None and program.stdin is not None
             pids = list(map(int, program.stdout.readline().split()))
             assert len(pids) == 4
-            os.kill(program.pid, signal.SIGSTOP)
+            stop(program.pid)
             assert all_end(*pids)
             os.kill(program.pid, signal.SIGCONT)
             said = program.communicate("\n", timeout=LONG_S)[0].splitlines()
@@ -135,7 +135,7 @@ def test_a_stopped_guardian_hinders_nobody(before: Callable[[], object]) -> None
         node = tree.local()
         pid, guardian = node.call(remote_silent.pids)
         node.call(before)
-        os.kill(guardian, signal.SIGSTOP)
+        stop(guardian)
         assert node.call(remote.add, 1, 2) == 3
         node.close()
         assert all_end(pid, guardian)
@@ -145,7 +145,7 @@ def test_a_stopped_guardian_does_not_keep_a_node_whose_main_lane_fails() -> None
     with ramet.Tree() as tree:
         node = tree.local()
         pid, guardian = node.call(remote_silent.pids)
-        os.kill(guardian, signal.SIGSTOP)
+        stop(guardian)
         with pytest.raises(ramet.NodeLostError):
             for _ in range(100):
                 node.call(remote.break_main_lane)
@@ -156,7 +156,7 @@ def test_no_keepalive() -> None:
     with ramet.Tree(keepalive_s=None) as tree:
         node = tree.local()
         pid = node.call(remote.pid)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         with pytest.raises(TimeoutError):
             node.start(remote.pid).result(timeout=1)
         assert node.stats()["unresponsive"] == 0
@@ -173,7 +173,7 @@ def test_a_callback_that_raises_harms_nobody(monkeypatch: pytest.MonkeyPatch) ->
     with ramet.Tree(on_unresponsive=fail, **TIMES) as tree:
         node = tree.local()
         pid = node.call(remote.pid)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         assert isinstance(shown.get(timeout=LONG_S), ZeroDivisionError)
         os.kill(pid, signal.SIGCONT)
         assert node.call(remote.pid) == pid

@@ -14,7 +14,7 @@ import pytest
 
 import ramet
 from support import needs, pythons, remote_bulk
-from support.eventually import HANGS_S, until
+from support.eventually import HANGS_S, stop, until
 
 MB = 1_000_000
 
@@ -23,7 +23,7 @@ MB = 1_000_000
 def stopped(*pids: int) -> Iterator[None]:
     """These processes don't run."""
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ import pytest
 
 import ramet
 from support import needs, remote, remote_requests, remote_staged, sources
-from support.eventually import until
+from support.eventually import stop, until
 
 READS = """
 import os
@@ -83,7 +83,7 @@ def test_it_goes_with_a_node_that_is_killed(package: str, how: str) -> None:
         elif how == "its group":
             os.killpg(pid, signal.SIGKILL)
         elif how == "stopped":
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
             node.kill()
         else:
             node.kill()

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import TimeoutError as WaitTimeout
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -322,11 +323,18 @@ def test_spread_grows_nodes_through_one_another() -> None:
         assert len({node.call(os.getpid) for node in nodes}) == 14
 
 
-def test_spread_through_given_nodes_and_specs() -> None:
+def test_spread_through_given_nodes_and_specs(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"""#!/bin/sh\nexec sh -c '{GATED}' {tmp_path} {sys.executable} "$@"\n""")
+    python.chmod(0o700)
     with ramet.Tree() as tree:
         gate = tree.local(name="gate")
         dead = tree.command(["false"], name="dead")
-        together = tree.spread(["local:"] * 5, None, via=[dead, gate, "local:?name=other"], fanout=10)
+        slow = f"local:?python={quote(str(python), safe='')}"
+        together = tree.spread([slow] * 5, None, via=[dead, gate, "local:?name=other"], fanout=10)
+        # None of them is there, and takes of the others, before both have taken theirs.
+        until(lambda: lines(tmp_path / "started") == 5, "not so many are started")
+        (tmp_path / "go").touch()
         nodes = together.result(HANGS_S)
         assert len(nodes) == 5
         assert {node.parent.name for node in nodes if node.parent} == {"gate", "other"}

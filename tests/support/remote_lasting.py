@@ -1,4 +1,5 @@
 """What test_attaching.py runs in nodes. Python 2.7 and newer."""
+import errno
 import gc
 import os
 import subprocess
@@ -17,6 +18,22 @@ def add(item):
     """Remember something. Gives all that was remembered, by whichever program."""
     items.append(item)
     return [os.getpid(), items]
+
+
+def forks_fail_while(path):
+    """Let every fork of this process fail as long as there is that file."""
+    fork = os.fork
+
+    def fork_if_there_is_room():
+        if os.path.exists(path):
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+    os.fork = fork_if_there_is_room
+
+
+def fds():
+    """How many descriptors this process has."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def work(name="work"):

@@ -100,6 +100,41 @@ def test_who_detaches_while_it_connects_leaves_it(path: Path, monkeypatch: pytes
             assert node.call(remote_lasting.add, "more")[1] == ["first", "more"]
 
 
+@old_and_new
+def test_a_node_that_cant_be_kept_is_as_before(path: Path, tmp_path: Path, label: str) -> None:
+    """There was no room for its leash: it wasn't kept, nor could it be ever after, since its name was taken by itself."""
+    full = tmp_path / "full"
+    full.touch()
+    with ramet.Tree(remember=False) as tree:
+        node = tree.local(python=needs.python(label))
+        node.call(remote_lasting.forks_fail_while, str(full))
+        with pytest.raises(ramet.Error, match="this node can't be kept: there is no room"):
+            node.keep(str(path), wait_s=60)
+        assert not path.exists()
+        before = node.call(remote_lasting.fds)
+        with pytest.raises(ramet.Error, match="this node can't be kept: there is no room"):
+            node.keep(str(path), wait_s=60)
+        until(lambda: node.call(remote_lasting.fds) <= before, "what can't be kept has descriptors left")
+        full.unlink()
+        node.keep(str(path), wait_s=60)
+        assert path.exists()
+
+
+@old_and_new
+def test_a_node_without_room_for_the_next_leash_waits_on(path: Path, tmp_path: Path, label: str) -> None:
+    """It said that it had taken the next program, and then it ended, with all that its functions had made."""
+    full = tmp_path / "full"
+    with outlived("detach", path, label, wait_s=600):
+        with attach(path) as node:
+            node.call(remote_lasting.forks_fail_while, str(full))
+        full.touch()
+        with pytest.raises(ramet.ConnectError, match="it has no room for another process"):
+            attach(path)
+        full.unlink()
+        with attach(path) as node:
+            assert node.call(remote_lasting.add, "more")[1] == ["first", "more"]
+
+
 def attach(path: Path, **options: object) -> ramet.Node:
     """Come back to a node that may not be done with its last program yet."""
     found: list[ramet.Node] = []

@@ -69,7 +69,17 @@ def keep(target, wait_s, kernel):
     if calls.on_idle is not bool:
         node.on_idle(node.core.routes.parent)   # the second half: its part is here
     place, sock, inode = meeting.listen_at(target)
-    node.held = held = HeldNode(node, place, sock, inode, wait_s, kernel)
+    try:
+        held = HeldNode(node, place, sock, inode, wait_s, kernel)
+        held.leash.tie(node.core.routes.parent.fd_in)
+    except BaseException as error:
+        sock.close()
+        meeting.remove(place, inode)
+        place.close()
+        if not isinstance(error, EnvironmentError):
+            raise
+        raise Error("this node can't be kept: there is no room for another process or descriptor: %s" % error)
+    node.held = held
     held.run(calls.current)
 
 
@@ -101,7 +111,6 @@ class HeldNode(object):
         """Be the main lane until the node ends. Main thread."""
         node, calls = self.node, self.node.calls
         node.loop.watch(self.sock.fileno(), self.accept)
-        self.leash.tie(node.core.routes.parent.fd_in)
         node.core.handlers[core.END] = self.on_end
         node.core.routes.parent.on_lost = self.on_lost
         ending.tell_guardian(KEPT)
@@ -216,10 +225,20 @@ class HeldNode(object):
                 self.waiter.wait(left)
             (fd, data), self.guest = self.guest, None
             config, rest = self.read_config(fd, data)
-            if config and write(fd, b"ok\n"):
+            if config and self.tied(fd) and write(fd, b"ok\n"):
                 self.begin(config, fd, rest)
                 return True
             os.close(fd)
+
+    def tied(self, fd):
+        # type: (int) -> bool
+        """Have a leash for the link of who has come. False: there is no room for one. He is told so, and the node waits on."""
+        try:
+            self.leash.tie(fd)
+        except OSError:
+            write(fd, b"no: it has no room for another process or descriptor\n")
+            return False
+        return True
 
     def left(self):
         # type: () -> Optional[float]
@@ -344,7 +363,6 @@ class HeldNode(object):
         node.output.sent = node.output.shown = 0
         node.output.fds, self.output_fds = self.output_fds, []
         link = ours.routes.parent = links.Link(node.loop, ours.on_frame, self.on_lost)
-        self.leash.tie(fd)
         compat.set_blocking(fd, False)
         link.open(fd, fd, data)
         ours.tell(0, core.HELLO, start.facts())

@@ -14,7 +14,7 @@ from ramet.kernel.guardian import HALF
 
 MYPY = False
 if MYPY:
-    from typing import Optional
+    from typing import List, Optional
 
 # More than a process has descriptors.
 descriptors_max = 65536
@@ -32,20 +32,27 @@ class Leash(object):
     def tie(self, link_fd):
         # type: (int) -> None
         """Have a leash for this link, and none for the one before. Without a time there is none."""
-        self.loose()
         if self.wait_s is None:
             return
-        watched = os.dup(link_fd)       # before 3.7 nothing closes the link in forked children; since then it is closed
-        read_end, self.life_fd = compat.pipe()
-        node = os.getpid()
-        self.pid = os.fork()
-        if not self.pid:
+        node, fds = os.getpid(), []  # type: int, List[int]
+        try:
+            fds.append(os.dup(link_fd))     # before 3.7 nothing closes the link in forked children; since then it is closed
+            fds += compat.pipe()
+            pid = os.fork()
+        except OSError:     # there is no room for it
+            for fd in fds:
+                os.close(fd)
+            raise
+        watched, read_end, life_fd = fds
+        if not pid:
             try:
                 watch_over(node, watched, read_end, self.wait_s + limits.guardian_grace_s)
             finally:
                 os._exit(0)
         os.close(watched)
         os.close(read_end)
+        self.loose()        # not before: where there is no room for this one, that one stays
+        self.pid, self.life_fd = pid, life_fd
 
     def loose(self):
         # type: () -> None

@@ -36,6 +36,13 @@ def fds():
     return len(os.listdir("/proc/self/fd"))
 
 
+def give_up_its_link():
+    """Close the link to the program, as a node does that has heard nothing for too long."""
+    from ramet.kernel import start
+    items.append("gave up")
+    start.node.core.routes.parent.close("nothing has come over its link")
+
+
 def work(name="work"):
     """Run until it is ended, and remember that it was."""
     items.append(name)

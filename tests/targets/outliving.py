@@ -22,6 +22,12 @@ def main():
         if how == "keep":
             assert node.keep(path, **options) == path
             node.call(remote_lasting.add, "kept")
+        elif how == "given up":
+            node.keep(path, **options)
+            try:
+                node.options(timeout=60).call(remote_lasting.give_up_its_link)
+            except ramet.NodeLostError:
+                pass
         elif how == "stuck":
             node.options(lane="other").start(remote_lasting.read, path + ".fifo")
             while "stuck" not in node.call(remote_lasting.state)[0]:

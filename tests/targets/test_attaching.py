@@ -135,6 +135,16 @@ def test_a_node_without_room_for_the_next_leash_waits_on(path: Path, tmp_path: P
             assert node.call(remote_lasting.add, "more")[1] == ["first", "more"]
 
 
+@old_and_new
+def test_a_program_hears_of_it_when_a_kept_node_gives_it_up(path: Path, label: str) -> None:
+    """Its calls hung: guardian and leash kept open what the node had closed."""
+    with outlived("given up", path, label, wait_s=600) as program:
+        with attach(path) as node, pytest.raises(ramet.NodeLostError, match="its link was closed"):
+            node.options(timeout=60).call(remote_lasting.give_up_its_link)
+        with attach(path) as node:
+            assert node.call(remote_lasting.add, "more") == [program.pid, ["first", "gave up", "gave up", "more"]]
+
+
 def attach(path: Path, **options: object) -> ramet.Node:
     """Come back to a node that may not be done with its last program yet."""
     found: list[ramet.Node] = []

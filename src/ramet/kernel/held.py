@@ -110,6 +110,8 @@ class HeldNode(object):
         # type: (Any) -> None
         """Be the main lane until the node ends. Main thread."""
         node, calls = self.node, self.node.calls
+        if hasattr(os, "register_at_fork"):     # since 3.7
+            os.register_at_fork(after_in_child=self.leash.let_go)
         node.loop.watch(self.sock.fileno(), self.accept)
         node.core.handlers[core.END] = self.on_end
         node.core.routes.parent.on_lost = self.on_lost
@@ -158,6 +160,7 @@ class HeldNode(object):
         # type: (Any, str) -> None
         """The link is lost. On the keeper."""
         node = self.node
+        self.leash.hang_up()
         if self.over:
             node.on_orphan(link, reason)
             return
@@ -235,7 +238,7 @@ class HeldNode(object):
         """Have a leash for the link of who has come. False: there is no room for one. He is told so, and the node waits on."""
         try:
             self.leash.tie(fd)
-        except OSError:
+        except (OSError, IOError):
             write(fd, b"no: it has no room for another process or descriptor\n")
             return False
         return True

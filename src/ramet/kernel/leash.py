@@ -14,26 +14,44 @@ from ramet.kernel.guardian import HALF
 
 MYPY = False
 if MYPY:
-    from typing import List, Optional
+    from typing import Any, List, Optional
 
 # More than a process has descriptors.
 descriptors_max = 65536
 
 
 class Leash(object):
-    """What a node keeps of its leash. Main thread."""
+    """What a node keeps of its leash, and of the link that this watches. Main thread."""
 
     def __init__(self, wait_s):
         # type: (Optional[float]) -> None
         self.wait_s = wait_s
         self.pid = 0
         self.life_fd = -1       # its other end is the leash's, which sees by it that the node has ended
+        self.line = None  # type: Any       # the link's socket, once more
 
     def tie(self, link_fd):
         # type: (int) -> None
-        """Have a leash for this link, and none for the one before. Without a time there is none."""
-        if self.wait_s is None:
-            return
+        """Have a leash for this link, and none for the one before. Without a time there is none.
+
+        Raises:
+            OSError, IOError: there is no room for it. All is as before.
+        """
+        import socket
+        line = socket.fromfd(link_fd, socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            compat.set_cloexec(line.fileno())
+            if self.wait_s is not None:
+                self.fork(link_fd, self.wait_s + limits.guardian_grace_s)
+        except BaseException:
+            line.close()
+            raise
+        self.let_go()
+        self.line = line
+
+    def fork(self, link_fd, seconds):
+        # type: (int, float) -> None
+        """Begin a leash in place of the one before."""
         node, fds = os.getpid(), []  # type: int, List[int]
         try:
             fds.append(os.dup(link_fd))     # before 3.7 nothing closes the link in forked children; since then it is closed
@@ -46,7 +64,7 @@ class Leash(object):
         watched, read_end, life_fd = fds
         if not pid:
             try:
-                watch_over(node, watched, read_end, self.wait_s + limits.guardian_grace_s)
+                watch_over(node, watched, read_end, seconds)
             finally:
                 os._exit(0)
         os.close(watched)
@@ -65,6 +83,23 @@ class Leash(object):
                 pass    # a function has waited for all children
             os.close(self.life_fd)
             self.pid = 0
+
+    def let_go(self):
+        # type: () -> None
+        """Have no part in the link any more. In a forked child, too: it isn't its own."""
+        if self.line:
+            self.line.close()
+
+    def hang_up(self):
+        # type: () -> None
+        """Let the program, if it is there, hear that its link is given up: nothing is heard when the node alone closes what it
+        has of that, since guardian and leash have it, too. On the keeper.
+        """
+        try:
+            self.line.shutdown(2)
+        except (OSError, IOError):
+            pass    # it is gone
+        self.let_go()
 
 
 def watch_over(node, link_fd, life_fd, wait_s):

@@ -96,7 +96,8 @@ class Calls(object):
                 compat.start_thread(self.late, ("lanes", message))
         else:
             self.waiting.append(message)
-            self.waiter.wake()
+            if len(self.waiting) < 2:       # else it was woken for the first of them; one thread at a time is here
+                self.waiter.wake()
 
     def cancel(self, message):
         # type: (Message) -> None

@@ -289,8 +289,9 @@ def find_class(module, qualname):
     for name in compat.local_module(module).split("."):
         path += name
         for _ in range(99):     # a thread that waited for another one's import is given what failed there: half a module
-            found = __import__(path, None, None, ["__name__"])  # type: Any
-            if found is sys.modules.get(path):
+            __import__(path)
+            found = sys.modules.get(path)  # type: Any
+            if found:
                 break
         path += "."
     for name in qualname.split("."):

@@ -1,7 +1,6 @@
 """From ``Node.start`` to the CALL message, and from the reply to the ``Call``.
 
-Must not know of links or frames. ``start`` runs in the caller's thread, or later where a node's interpreter becomes known;
-``_answer`` on whichever thread reads the link.
+Must not know of links or frames. ``start`` runs in the caller's thread, what it holds back in another; ``answer`` in any.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from zlib import crc32
 from ramet import codec, functions
 from ramet.call import Call
 from ramet.inputs import Pulled, is_iterator
-from ramet.kernel import circles, limits, remote_errors, values
+from ramet.kernel import circles, compat, limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Message
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError, ServiceError, ValueNotPortableError
 from ramet.kernel.facade import ANY
@@ -114,7 +113,7 @@ class Caller:
     def _when_known(self, call: Call[Any], chunks: Any, module: str, needs: Needs | None, options: dict[str, Any], wait: bool,
                     streams: bool) -> None:
         """Send a call, and before it what it needs, as soon as the node's interpreter is known."""
-        node = call.node
+        node, thread = call.node, compat.thread_id()
 
         def send() -> None:
             try:
@@ -123,7 +122,7 @@ class Caller:
                     self.shipper.kernel_parts(node, STREAMS)
             except Exception as error:      # a held call is sent by the keeper: it must reach the caller
                 call._settle(None, error)
-            self._send(call, chunks, flow_of(options), wait)
+            self._send(call, chunks, flow_of(options), wait and compat.thread_id() == thread)   # else nobody reads the link
         self.gardener.when_known(node, send, lambda: call._reply(DEAD, b""), chunks)
 
     @sheltered
@@ -257,11 +256,15 @@ class Caller:
         if wait:
             call._borrow()
         later = not wait and call.node._state.calls > GATHERED_FROM
-        call._handle = self.core.ask(call.node.id, handle, chunks, call._reply, 0, flow, later)
-        if call._answered:      # by a cancel meanwhile
-            self.stop(call)
-        elif call._job is not None:
-            self.tell_chain(call)
+        try:
+            call._handle = self.core.ask(call.node.id, handle, chunks, call._reply, 0, flow, later)
+            if call._answered:      # by a cancel meanwhile
+                self.stop(call)
+            elif call._job is not None:
+                self.tell_chain(call)
+        except BaseException:       # no memory, say: nobody will wait for it, so nobody else would give the link back
+            call._give_back()
+            raise
 
     def check_circle(self, job: Any, call: Call[Any], for_good: bool) -> None:
         """Raise DeadlockError if a call that a method waits for runs in a lane that waits for that method.
@@ -288,8 +291,7 @@ class Caller:
 
     def _bound(self, call: Call[Any], options: dict[str, Any]) -> None:
         if "timeout" in options:
-            seconds = options["timeout"]
-            timer = self.loop.call_later(seconds, call._expire, seconds)
+            timer = self.loop.call_later(options["timeout"], call._expire, options["timeout"])
             call.add_done_callback(lambda _: timer.cancel())
 
     @sheltered
@@ -322,16 +324,14 @@ class Caller:
         name = call.name if call is not None else "a call"
         if call is not None:
             call._stuck = True
-            error = call._exception
-            if isinstance(error, CallTimeout | CallCancelled):
-                error.stuck = f"lane {lane}: {why}"
+            if isinstance(call._exception, CallTimeout | CallCancelled):
+                call._exception.stuck = f"lane {lane}: {why}"
         logging.getLogger(f"ramet.node.{node.name}").warning(
             "%s was ended, but is stuck in lane %s of node %s: %s. kill() ends the node", name, lane, node.name, why)
 
     def answer(self, call: Call[Any], flags: int, body: Any) -> None:
         """Complete a call with what came back."""
-        node = call.node
-        state = node._state
+        node, state = call.node, call.node._state
         state.calls -= 1
         if call._answered:
             state.ending.pop(call._handle, None)    # it was ended from here: only now it has come to its end

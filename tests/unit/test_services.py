@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import askers, requests, services, values
+from ramet.kernel import askers, requests, services, streams, values
 from ramet.kernel.core import CANCEL, Message
 from ramet.kernel.frames import ERROR
 from ramet.kernel.routing import Routes
@@ -270,3 +270,77 @@ def test_wrong_options(ours: services.Services, options: dict[str, Any]) -> None
     for allow in "everybody", [], ["anyone", None]:
         with pytest.raises(ValueError, match="allow must be"):
             ours.add("t", Thing(), allow)
+
+
+def no_room(*_: Any) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_without_room_for_a_thread_who_asks_is_told(
+        core: Core, ours: services.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that couldn't be started counted as one that runs: after sixteen of them nobody was answered any more."""
+    ours.add("t", Thing(), "anyone")
+    with monkeypatch.context() as patched:
+        patched.setattr(ours, "_thread", no_room)
+        for number in range(1, 21):
+            ask(ours, number, "t", "run", number, src=4)
+            assert "can't start a thread: can't start new thread" in core.replies[number][0]
+    assert not ours.threads and not ours.loads and not ours.asked and not ours.queued and not ours.waiting and not ours.turns
+    ask(ours, 21, "t", "run", 5, src=4)
+    assert core.wait(21)[21] == [5]
+
+
+def test_without_room_for_another_thread_those_that_there_are_do(
+        core: Core, ours: services.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing = Thing()
+    ours.add("t", thing, "anyone", threads=1)
+    ask(ours, 1, "t", "hold", 1, src=4)
+    until(lambda: thing.ran, "it doesn't begin")
+    with monkeypatch.context() as patched:
+        patched.setattr(ours, "_thread", no_room)
+        ask(ours, 2, "t", "run", 2, src=4)
+    assert ours.threads == 1 and not core.replies
+    thing.gate.set()
+    assert core.wait(2) == {1: [1], 2: [2]}
+
+
+def test_what_waited_for_a_streams_lane_is_refused_without_room_for_a_thread(
+        core: Core, ours: services.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was never answered, and its place in the service was taken for good."""
+    fake: Any = core
+    fake.send = lambda *_: True
+    fake.loop = SimpleNamespace(now=lambda: 0.0, call_later=lambda *_: None)
+    thing = Thing()
+    served = ours.add("t", SimpleIterators(thing), "anyone", threads=1, lanes={"items": "one", "count": "one"})
+    ask(ours, 1, "t", "items", 1, src=4)
+    until(lambda: thing.ran, "it doesn't begin")
+    for number in 2, 3:
+        ask(ours, number, "t", "count", number, src=4)
+    until(lambda: len(served.busy.get("one", ())) == 2, "they don't wait")
+    start = ours._thread
+    monkeypatch.setattr(ours, "_thread", lambda target, *args: no_room() if target == ours._go_on else start(target, *args))
+    thing.gate.set()
+    core.wait(1)
+    ours.give_up((4, 1))
+    said = core.wait(3)
+    assert all("can't start a thread" in said[number][0] for number in (2, 3))
+    until(lambda: not ours.running and not served.running and not ours.loads, "a place is lost")
+
+
+def test_a_stream_that_gets_no_thread_fails(core: Core, ours: services.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who had asked for its first item waited for ever."""
+    fake: Any = core
+    sent: list[Any] = []
+    fake.send = lambda *message: sent.append(message) or True
+    fake.loop = SimpleNamespace(now=lambda: 0.0, call_later=lambda *_: None)
+    thing = Thing()
+    thing.gate.set()
+    ours.add("t", SimpleIterators(thing), "anyone", threads=1)
+    ask(ours, 1, "t", "items", 1, src=4)
+    core.wait(1)
+    feed, = streams.of(fake).feeds.values()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_room)
+        feed.granted(0, 0, 1000, 10)
+    assert feed.stopped and streams.HEAD.unpack_from(b"".join(sent[-1][2]))[-1] & streams.FAILS
+    until(lambda: not ours.running and not ours.loads and not ours.streams, "a place is lost")

@@ -21,6 +21,7 @@ if MYPY:
 REQUESTS_MAX = 256      # of one sender that aren't answered yet
 BYTES_MAX = 8 << 20     # of these; a single one may be larger
 BYTES_ALL_MAX = 64 << 20        # of all senders' requests
+NO_THREAD = "this node can't start a thread: %s"
 
 
 class Askers(object):
@@ -33,6 +34,9 @@ class Askers(object):
         early: of CANCELs that came before what they cancel.
         told: (source, reply handle) -> the chain of who waits for a request that no thread has looked at; see ``circles``.
         refused: requests that weren't admitted, or came when too many waited.
+        waiting: sender -> its requests that no thread has looked at; ``queued`` of all.
+        turns: senders that have some.
+        threads: how many look at requests.
     """
 
     def __init__(self, core, other_cancels):
@@ -48,6 +52,9 @@ class Askers(object):
         self.early = {}  # type: Dict[Any, bool]
         self.told = {}  # type: Dict[Any, Any]
         self.refused = 0
+        self.waiting = {}  # type: Dict[int, Any]
+        self.turns = compat.deque()  # type: Any
+        self.threads = self.queued = 0
 
     def noted(self, message):
         # type: (Message) -> str
@@ -67,6 +74,36 @@ class Askers(object):
             self.watches[src] = handle = next(self.core.handles)
             self.core.pending[handle] = src, lambda flags, body: self._lost(src)
         return ""
+
+    def _next(self):
+        # type: () -> Any
+        """The next request, in turn from each sender. Under the lock; None if there is none."""
+        while self.turns:
+            src = self.turns.popleft()
+            queue = self.waiting[src]
+            message = queue.popleft()
+            self.queued -= 1
+            if queue:
+                self.turns.append(src)
+            else:
+                del self.waiting[src]
+            if self.asked.get((src, message.reply_to)) is message:      # else it was given up
+                return message
+        return None
+
+    def without_thread(self, error):
+        # type: (Any) -> None
+        """A thread couldn't be started. If there is none, all that waits is refused. On whichever thread reads the link."""
+        left = []  # type: List[Message]
+        with self.changed:
+            self.threads -= 1
+            while self.turns and not self.threads:
+                message = self._next()
+                if message:
+                    self.forget([message], message)     # so nobody else answers it
+                    left.append(message)
+        for message in left:
+            self.refuse(message, NO_THREAD % error)
 
     def forget(self, messages, found):
         # type: (List[Message], Any) -> None

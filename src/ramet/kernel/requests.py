@@ -42,6 +42,7 @@ class Request(ThreadJob):
         flow: its number in chains.
         begun: its method runs, or has run.
         feed: of the stream that it has become, or None.
+        refused: why it isn't run, though it was admitted; or None.
     """
 
     holds_own_only = True       # see ``offspring.of``
@@ -60,7 +61,7 @@ class Request(ThreadJob):
         self.flow = FLOW + next(services.numbers)
         self.arrived = compat.monotonic()
         self.begun = False
-        self.feed = None  # type: Any
+        self.feed = self.refused = None  # type: Any
 
     @property
     def interrupts(self):  # type: ignore[override]
@@ -171,7 +172,10 @@ class Request(ThreadJob):
                     thread = threading.Thread(target=self._in_thread, args=(producing.run, iterator))
                     thread.name = "ramet-service-stream"
                     thread.daemon = True
-                    thread.start()
+                    try:
+                        thread.start()
+                    except Exception:       # there is no room for one
+                        self._ended(FAILS, sys.exc_info()[1])
         feed.on_room = begin
         self.enders.append(feed.stop)
         if self.cancelled:

@@ -12,7 +12,7 @@ import sys
 import threading
 
 from ramet.kernel import compat, descent, failures, requests, values
-from ramet.kernel.askers import Askers
+from ramet.kernel.askers import NO_THREAD, Askers
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.core import CANCEL
 from ramet.kernel.errors import DeadlockError, Error, ServiceError
@@ -113,9 +113,7 @@ class Services(Askers):
         self.served = {}  # type: Dict[str, Served]
         self.running = {}  # type: Dict[int, Request]       # by their numbers in chains: those that hold a thread or a lane
         self.streams = 0
-        self.waiting = {}  # type: Dict[int, Any]        # sender -> its requests that no thread has looked at
-        self.turns = compat.deque()  # type: Any         # senders that have some
-        self.threads = self.idle = self.queued = 0
+        self.idle = 0
         self.closed = False
 
     def close(self):
@@ -179,29 +177,16 @@ class Services(Askers):
         if why:
             self.refuse(message, why)
         elif start:
-            self._thread(self._work)
+            try:
+                self._thread(self._work)
+            except Exception:       # there is no room for one: those that there are must do
+                self.without_thread(sys.exc_info()[1])
 
     def _thread(self, target, *args):
         # type: (Callable[..., Any], *Any) -> None
         thread = threading.Thread(target=target, args=args, name="ramet-service")
         thread.daemon = True
         thread.start()
-
-    def _next(self):
-        # type: () -> Any
-        """The next request, in turn from each sender. Under the lock; None if there is none."""
-        while self.turns:
-            src = self.turns.popleft()
-            queue = self.waiting[src]
-            message = queue.popleft()
-            self.queued -= 1
-            if queue:
-                self.turns.append(src)
-            else:
-                del self.waiting[src]
-            if self.asked.get((src, message.reply_to)) is message:      # else it was given up
-                return message
-        return None
 
     def _work(self):
         # type: () -> None
@@ -317,6 +302,8 @@ class Services(Askers):
         try:
             if not request.askers:
                 raise CallCancelled("cancelled before it began")
+            if request.refused:
+                raise request.refused
             found = request.run()
             if requests.is_stream(found):
                 chunks = self._begin_stream(request, found)
@@ -366,8 +353,13 @@ class Services(Askers):
             if lane is not None:
                 following = self._following(request.served, lane)
             self.unwatch(request.message.src)
-        if following:
-            self._thread(self._go_on, following)
+        while following:
+            try:
+                self._thread(self._go_on, following)
+                return
+            except Exception:       # there is no room for one, and this thread may be the event loop's
+                following.refused = ServiceError(NO_THREAD % sys.exc_info()[1])
+                following = self._run(following)
 
     def _following(self, served, lane):
         # type: (Served, Any) -> Any

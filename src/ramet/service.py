@@ -164,8 +164,6 @@ def ends_with(job: Any, call: Call[Any]) -> None:
     """End a call with the request in whose method it was made."""
     take_back = cancelling.register(job, call.cancel)
     call.add_done_callback(lambda _: take_back())
-    if job.cancelled:
-        call.cancel()
 
 
 def loop_of_caller() -> Callable[[], Any]:

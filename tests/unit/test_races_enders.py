@@ -29,7 +29,8 @@ class Enders(list[Any]):
 
 
 def job_of(core: Any) -> Any:
-    return SimpleNamespace(calls=SimpleNamespace(core=core), nested={}, interrupt=bool, waiter=None, enders=Enders([bool]))
+    return SimpleNamespace(calls=SimpleNamespace(core=core), nested={}, interrupt=bool, waiter=None, enders=Enders([bool]),
+                           cancelled=False)
 
 
 def test_who_ends_a_call_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +47,15 @@ def test_who_takes_back_what_was_called_meanwhile_is_content() -> None:
     take_back = cancelling.register(job, print)
     take_back()
     assert not list(job.enders)
+
+
+def test_what_is_registered_when_a_call_has_just_been_ended_is_called() -> None:
+    """It never was: what a generator had to send waited for credit, where nothing else ends a wait, for ever."""
+    job = job_of(None)
+    job.enders = []
+    called: list[str] = []
+    cancelling.register(job, lambda: called.append("before"))
+    job.cancelled = True
+    cancelling.compat_late.call_each(job.enders)
+    cancelling.register(job, lambda: called.append("after"))()
+    assert called == ["before", "after"]

@@ -12,7 +12,7 @@ What is done for a call that is to end, in this order (``Ending``):
 """
 import sys
 
-from ramet.kernel import circles, compat, failures, jobs, offspring, values
+from ramet.kernel import circles, compat, compat_late, failures, jobs, offspring, values
 from ramet.kernel.core import CANCEL
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import ERROR
@@ -149,7 +149,7 @@ def register(job, ender):
 
     Args:
         job: as ``current_job`` gives it; None: nothing happens.
-        ender: called once, from any thread; must not block.
+        ender: called once, from any thread; must not block. When the call is being ended already, here.
 
     Returns:
         what takes it back, to be called when that has ended by itself.
@@ -157,6 +157,8 @@ def register(job, ender):
     if job is None:
         return lambda: None
     job.enders.append(ender)
+    if job.cancelled:       # who ends it has called the others, maybe
+        compat_late.call_each(job.enders)
 
     def take_back():
         # type: () -> None
@@ -165,17 +167,6 @@ def register(job, ender):
         except ValueError:
             pass        # who ends it has it
     return take_back
-
-
-def call_enders(job):
-    # type: (jobs.Job) -> None
-    """Call what was registered. The call's own thread may take the last one back meanwhile."""
-    while job.enders:
-        try:
-            ender = job.enders.pop()
-        except IndexError:
-            return
-        ender()
 
 
 def end(job):
@@ -222,7 +213,7 @@ class Ending(object):
         if job.waiter:
             job.waiter.wake()
         offspring.signal(self.processes, 15)
-        call_enders(job)
+        compat_late.call_each(job.enders)
         self.core.loop.call_later(self.pause_s, self._again)
 
     def _again(self):

@@ -1,6 +1,6 @@
-"""Branches on the Python version for the kernel's late parts. Belongs to ``compat``; a late part itself.
+"""Branches on the Python version for the kernel's late parts, and what several of them need.
 
-Any thread may call it.
+Belongs to ``compat``; a late part itself. Any thread may call it.
 """
 import os
 import sys
@@ -305,10 +305,7 @@ def count_threads():
 def native_thread_id():
     # type: () -> int
     """The number by which the system knows this thread; 0 where Python doesn't tell, before 3.8."""
-    if compat.PY2:
-        return 0
-    import _thread
-    return getattr(_thread, "get_native_id", int)()
+    return getattr(__import__("thread" if compat.PY2 else "_thread"), "get_native_id", int)()
 
 
 def is_importing(frame):
@@ -360,10 +357,20 @@ def raiser():
     return _raiser[0]
 
 
+def call_each(calls):
+    # type: (Any) -> None
+    """Call each of a list's functions, once: it is taken out. Two threads may, and who has put one in may take it back."""
+    while calls:
+        try:
+            call = calls.pop()
+        except IndexError:
+            return
+        call()
+
+
 def own_session():
     # type: () -> Any
     """Arguments for ``subprocess.Popen``: in a session of its own."""
-    import os
     return {"preexec_fn": os.setsid} if compat.PY2 else {"start_new_session": True}
 
 
@@ -377,7 +384,6 @@ def at_exit(fn):
 def after_fork(file):
     # type: (Any) -> None
     """Let forked children of this process close a file. Before 3.7 they keep it."""
-    import os
     register = getattr(os, "register_at_fork", None)
     if register:
         register(after_in_child=file.raw.close)

@@ -4,7 +4,7 @@ Whoever has items adds them, in a thread that may block. ``granted`` and ``stop`
 """
 import struct
 
-from ramet.kernel import compat, jobs, values
+from ramet.kernel import compat, compat_late, jobs, values
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.streams import (
     BATCH_BYTES,
@@ -154,12 +154,7 @@ class Feed(object):
     def wake_waiting(self):
         # type: () -> None
         """Call those in ``waiting``. Two threads may: credit comes, and another one has sent its item."""
-        while self.waiting:
-            try:
-                call = self.waiting.pop()
-            except IndexError:
-                return
-            call()
+        compat_late.call_each(self.waiting)
 
     def stop(self):
         # type: () -> None

@@ -114,6 +114,7 @@ class Peer(object):
         # type: (List[Any]) -> Any
         """Ask a service of that node, and wait."""
         job = cancelling.current_job(self._node.calls)
+        ends = job is not None and job.cancelled    # what it asks for to clean up goes on
         seconds, given = self._time(job)
         chain = chain_of(job)
         options = {"timeout": seconds, "chain": chain}
@@ -132,7 +133,7 @@ class Peer(object):
         ours, at_end = streams.of(self._node.core), []  # type: Any, List[Callable[[], Any]]
         stream = results.ResultStream(
             results.intake_of(ours, self._address(), number, self._node.context(self.id), why, at_end), request._handle)
-        at_end.append(cancelling.register(job, stream.intake.stop))
+        at_end.append(cancelling.register(None if ends else job, stream.intake.stop))
         stream.intake.grant()
         return stream
 

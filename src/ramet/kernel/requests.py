@@ -12,7 +12,7 @@ as a task of the event loop.
 import sys
 import threading
 
-from ramet.kernel import cancelling, circles, compat, failures, streams
+from ramet.kernel import cancelling, circles, compat, compat_late, failures, streams
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.jobs import ThreadJob
@@ -108,7 +108,7 @@ class Request(ThreadJob):
             cancelling.end(self)
         elif not self.cancelled:
             self.cancelled = True
-            cancelling.call_enders(self)
+            compat_late.call_each(self.enders)
 
     def run(self):
         # type: () -> Any

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ramet
+from ramet.connectors import local
+from ramet.kernel import (
+    calls,
+    cancelling,
+    compat,
+    ending,
+    jobs,
+    later,
+    offspring,
+    start,
+)
+from ramet.kernel.core import CALL, CANCEL, Message
+from ramet.kernel.errors import CallCancelled
+from ramet.kernel.peer_calls import PeerCall
 from support.eventually import HANGS_S, until
 
 # ---------------------------------------------------------------------- who borrows a link for a call
-
 
 def test_who_waits_for_a_call_that_another_thread_sends_reads_the_link_himself() -> None:
     """The keeper, which sends what was held back, borrowed it for him: nobody read it ever after. So it was with the call to a
@@ -58,3 +73,226 @@ def test_who_cannot_send_a_call_gives_back_the_link_that_he_has_borrowed_for_it(
         until(lambda: link.borrower is None, "nobody gives it back")
         monkeypatch.undo()
         assert node.call(abs, -1) == 1
+
+
+# ---------------------------------------------------------------------- a call's callback asks for its result
+
+def test_a_callback_of_a_call_has_its_result_whoever_reads_it() -> None:
+    """It waited for ever in a thread that reads the reply while it waits for another call's."""
+    core = SimpleNamespace(threads=SimpleNamespace(), loop=SimpleNamespace(thread=0), waiter=lambda: SimpleNamespace(thread=1),
+                           routes=SimpleNamespace(link_to=lambda _: None), wait=lambda *_: pytest.fail("it waits"))
+    call: ramet.Call[int] = ramet.Call(SimpleNamespace(id=1, name="n", _tree=SimpleNamespace(_core=core)), abs)  # type: ignore[arg-type]
+    got: list[Any] = []
+    call.add_done_callback(lambda done: got.extend([done.result(), done.exception(), call.outcome().value]))
+    assert call._settle(7)
+    assert got == [7, None, 7]
+
+
+# ---------------------------------------------------------------------- a call ends when nobody iterates any more
+
+def test_a_call_that_ends_behind_its_event_loop_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A traceback was logged: the event loop is closed."""
+    with ramet.Tree(remember=False) as tree:
+        node = tree._gardener._new(None, local.plan())
+        each = tree.each([node, node], abs, 1)
+        each._calls[0]._settle(1)
+
+        async def take_one() -> None:
+            async for _ in each:
+                break
+        asyncio.run(take_one())
+        each._calls[1]._settle(1)
+    assert not caplog.records
+
+
+# ---------------------------------------------------------------------- several threads wait for one call of a node's code
+
+@pytest.mark.parametrize("how", ["answered", "cancelled"])
+def test_all_who_wait_for_a_call_are_woken(how: str) -> None:
+    """The first one, awake, took itself out of the list through which the others were woken: the next one slept on."""
+    call = PeerCall.__new__(PeerCall)
+    woken: list[int] = []
+
+    def wait(n: int) -> Any:
+        def wake() -> None:
+            woken.append(n)
+            call._waiters.remove(waiter)
+        waiter = SimpleNamespace(wake=wake)
+        return waiter
+    call._answer, call._waiters, call._handle = [], [wait(1), wait(2), wait(3)], 1000
+    call._core = SimpleNamespace(tell=lambda *_: None)
+    call.peer = SimpleNamespace(name="n", _address=lambda: 9)  # type: ignore[assignment]
+    if how == "answered":
+        call._done(0, b"")
+    else:
+        call._stop("cancelled", CallCancelled("it was"))
+    assert woken == [1, 2, 3]
+
+
+# ---------------------------------------------------------------------- what is known of the main lane's call
+
+def calls_with(message: Message) -> Any:
+    return SimpleNamespace(current=message, options={}, began=0.0, waiter=None, pid=1, running=True)
+
+
+def test_a_call_has_one_job_whoever_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancelled it had another one than the function's thread: the calls that this waited for weren't ended, nor it."""
+    message = Message(0, 0, CALL, 1, 0, None, b"")
+    calls = calls_with(message)
+    found: list[Any] = []
+
+    class Slow(jobs.MainJob):
+        def __init__(self, *args: Any) -> None:
+            if not found:
+                found.append(None)
+                found[0] = cancelling.main_job(calls, message)      # by another thread, meanwhile
+            super().__init__(*args)
+    monkeypatch.setattr(jobs, "MainJob", Slow)
+    assert cancelling.main_job(calls, message) is found[0]
+    assert cancelling.main_job(calls, message) is calls.job is found[0]
+
+
+def test_a_cancel_that_comes_late_leaves_the_next_calls_job_alone() -> None:
+    before, message = Message(0, 0, CALL, 1, 0, None, b""), Message(0, 0, CALL, 2, 0, None, b"")
+    calls = calls_with(message)
+    job = cancelling.main_job(calls, message)
+    cancelling.main_job(calls, before)
+    assert cancelling.main_job(calls, message) is calls.job is job
+
+
+def test_a_job_that_is_asked_for_early_has_its_own_calls_options() -> None:
+    """By a log record of a module that is imported for it: it had those of the call before, its time and who waits for that."""
+    message = Message(0, 0, CALL, 2, 0, None, b"")
+    core = SimpleNamespace(id=7)
+    before = {"timeout": 5.0, "chain": [[7, 3, "a"]]}
+    calls: Any = SimpleNamespace(current=message, options=before, began=0.0, waiter=None, pid=1,
+                                 running=False, core=core)
+    job = cancelling.main_job(calls, message)
+    assert job.left() is None
+    calls.options, calls.running = {"lane": ""}, True
+    assert job.left() is None and job.chain == [[7, 0, ""]]
+    calls.options = {"timeout": 1.0}    # of the next one
+    calls.current = None
+    assert job.left() is None
+
+
+# ---------------------------------------------------------------------- a cancelled call makes another one
+
+@pytest.mark.parametrize(("before", "told"), [(False, [(9, CANCEL, [1000])]), (True, [])])
+def test_a_call_that_is_made_while_its_caller_is_cancelled_ends_with_it(
+        monkeypatch: pytest.MonkeyPatch, before: bool, told: list[Any]) -> None:
+    """It was sent, and not yet noted: it went on. One that is made to clean up, afterwards, goes on."""
+    said: list[Any] = []
+    core = SimpleNamespace(tell=lambda *what: said.append(what), loop=SimpleNamespace(call_later=lambda *_: None))
+    job: Any = SimpleNamespace(leave=lambda: True, back=lambda _: None, nested={}, cancelled=before, waiter=None, enders=[],
+                               interrupt=lambda: None, calls=SimpleNamespace(core=core))
+
+    def ask(*_: Any) -> int:
+        cancelling.end(job)     # by another thread, while this one writes
+        return 1000
+    core.ask = ask  # type: ignore[attr-defined]
+    monkeypatch.setattr(offspring, "of", lambda _: {})
+    monkeypatch.setattr(cancelling, "current_job", lambda _: job)
+    peer: Any = SimpleNamespace(_node=SimpleNamespace(core=core, calls=None), _address=lambda: 9)
+    PeerCall(peer, [b""])
+    assert said == told and job.nested == {1000: 9}
+
+
+# ---------------------------------------------------------------------- what else ends with a call
+
+class Enders(list[Any]):
+    """Another thread takes the last one out as soon as this one has looked whether there is one."""
+
+    def __bool__(self) -> bool:
+        found = len(self) > 0
+        self.clear()
+        return found
+
+    def __contains__(self, one: object) -> bool:
+        found = super().__contains__(one)
+        self.clear()
+        return found
+
+    def remove(self, one: Any) -> None:
+        self.clear()
+        super().remove(one)
+
+
+def job_of(core: Any) -> Any:
+    return SimpleNamespace(calls=SimpleNamespace(core=core), nested={}, interrupt=bool, waiter=None, enders=Enders([bool]),
+                           cancelled=False)
+
+
+def test_who_ends_a_call_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IndexError: it was never interrupted again, nor its subprocesses killed."""
+    later: list[Any] = []
+    monkeypatch.setattr(offspring, "of", lambda _: {})
+    cancelling.Ending(job_of(SimpleNamespace(loop=SimpleNamespace(call_later=lambda *what: later.append(what))))).begin()
+    assert later
+
+
+def test_who_takes_back_what_was_called_meanwhile_is_content() -> None:
+    """ValueError came out of the function, in place of what it had said."""
+    job = job_of(None)
+    take_back = cancelling.register(job, print)
+    take_back()
+    assert not list(job.enders)
+
+
+def test_what_is_registered_when_a_call_has_just_been_ended_is_called() -> None:
+    """It never was: what a generator had to send waited for credit, where nothing else ends a wait, for ever."""
+    job = job_of(None)
+    job.enders = []
+    called: list[str] = []
+    cancelling.register(job, lambda: called.append("before"))
+    job.cancelled = True
+    cancelling.compat_late.call_each(job.enders)
+    cancelling.register(job, lambda: called.append("after"))()
+    assert called == ["before", "after"]
+
+
+# ---------------------------------------------------------------------- a node is ended while its main lane takes the next call
+
+def test_a_node_that_ends_leaves_the_call_that_is_taken_just_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IndexError: the line was emptied between the look and the grip. Or the call began, and nothing interrupted it."""
+    ours = calls.Calls.__new__(calls.Calls)
+    ours.lock = compat.new_lock()
+    ours.lanes = ours.current = ours.interrupted = None
+    ours.running = ours.closing = ours.served = False
+    link = SimpleNamespace(give_back=lambda _: None, borrower=None, flush=lambda: None)
+    ours.core = SimpleNamespace(routes=SimpleNamespace(parent=link))  # type: ignore[assignment]
+    ours.waiter = SimpleNamespace(wake=lambda: None)  # type: ignore[assignment]
+    node: Any = SimpleNamespace(config={}, nursery=None, calls=ours, loop=SimpleNamespace(call_later=lambda *_: None))
+    keeper = threading.Thread(target=later.end, args=(node,))
+    ran: list[Any] = []
+    monkeypatch.setattr(ending, "wake_guardian", lambda: None)
+    monkeypatch.setattr(compat, "start_thread", lambda *_: None)
+    monkeypatch.setattr(ours, "finish", lambda *_: None)
+
+    class Waiting(compat.deque):  # type: ignore[misc,name-defined]
+        def popleft(self) -> Any:
+            keeper.start()
+            keeper.join(0.3)    # it is through, or waits
+            return super().popleft()
+
+    def run(message: Message) -> None:
+        keeper.join()
+        ran.append(ours.interrupted is message)
+    monkeypatch.setattr(ours, "run", run)
+    ours.waiting = Waiting([Message(0, 0, CALL, 1, 0, None, b"")])
+    ours.serve()
+    assert ran == [True], "it is interrupted when its function begins: see `Calls.enter`"
+
+
+# ---------------------------------------------------------------------- the first idle moment
+
+def test_a_node_gives_its_link_back_before_it_imports_its_second_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.7 has one lock for imports: another lane held it, and waited for a module that only the main lane could have read."""
+    done: list[str] = []
+    node = start.Self.__new__(start.Self)
+    parent = SimpleNamespace(give_back=lambda waiter: done.append(f"gave back {waiter}"))
+    node.calls = SimpleNamespace(on_idle=None, waiter="the link")  # type: ignore[assignment]
+    node.core = SimpleNamespace(wait=lambda *_: done.append("waited"))  # type: ignore[assignment]
+    monkeypatch.setattr(later, "begin", lambda _: done.append("began"))
+    node.on_idle(parent)
+    assert done == ["waited", "gave back the link", "began"]

@@ -1,0 +1,223 @@
+"""Streams and channels that two threads are at, in the one order that did harm. Without processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ramet.kernel import (
+    channels,
+    feeds,
+    loop_late,
+    readers,
+    streams,
+    values,
+)
+from ramet.kernel.core import Core, Message
+from ramet.kernel.ends import BACK, CHANNEL, End
+from ramet.kernel.holding import Held
+from ramet.kernel.loop import Loop
+from support.eventually import HANGS_S, until
+
+
+@pytest.fixture
+def core() -> Iterator[Core]:
+    loop = Loop(lambda error: None)
+    yield Core(0, [], loop)
+    loop_late.close(loop)
+
+
+@pytest.fixture
+def ours(core: Core) -> streams.Streams:
+    return streams.of(core)
+
+
+# ---------------------------------------------------------------------- who takes
+
+def test_what_one_thread_has_taken_for_all_wakes_the_others(ours: streams.Streams) -> None:
+    """They looked whether a message is there, which the quickest had taken: items lay there till the next message came."""
+    intake = streams.Intake(ours, 5, 2, None)
+    reader = readers.Taker(intake)
+    got: list[object] = []
+    slow = threading.Thread(target=lambda: got.append(next(reader)), daemon=True)
+    slow.start()
+    until(lambda: intake.waiting, "it doesn't wait")
+
+    def quick() -> None:
+        """Another thread that waits, and is the first to look."""
+        intake.waiting.remove(quick)
+        got.extend(reader.look() or ())
+    intake.waiting.insert(0, quick)
+    body = streams.HEAD.pack(0xdd, 4, 0xce, 2, 0) + b"\x01\x02"
+    intake.arrived(body, 2, 2, 0)
+    slow.join(HANGS_S)
+    left = list(reader.items)
+    intake.end()
+    assert got == [1, 2] and not left
+
+
+# ---------------------------------------------------------------------- who sends
+
+class Waiting(list[Any]):
+    """Another thread takes the last one out as soon as this one has looked whether there is one."""
+
+    def __bool__(self) -> bool:
+        found = len(self) > 0
+        self.clear()
+        return found
+
+
+def test_credit_that_comes_while_a_thread_has_sent_its_item(ours: streams.Streams) -> None:
+    """IndexError came out of `channel.send`, though the item was sent; or the credit's message was refused."""
+    feed = feeds.Feed(ours, 5, 3, 1, (100, 100))
+    feed.waiting = Waiting([bool])
+    feed.wake()
+    end = End.__new__(End)
+    end.feed = feed
+    end.core, end.owner, end.number, end.token, end.reader, end.handles = ours.core, 5, 1, "", None, []
+    feed.waiting = Waiting([bool])
+    end._others()
+
+
+def test_who_stops_a_stream_that_ends_is_content(ours: streams.Streams) -> None:
+    """TypeError: what it was to call was taken away after it had looked."""
+    class Feed(feeds.Feed):
+        looks = 0
+
+        @property
+        def on_stop(self) -> Any:  # type: ignore[override]
+            self.looks += 1
+            return bool if self.looks == 1 else None
+
+        @on_stop.setter
+        def on_stop(self, _: Any) -> None:
+            pass
+    Feed(ours, 5, 3, 1, (100, 100)).stop()
+
+
+# ---------------------------------------------------------------------- the end
+
+def test_the_end_of_a_stream_is_told_once(ours: streams.Streams) -> None:
+    """Its last message was handled by one thread, another stopped it: TypeError came out of `close`, or it was told twice."""
+    class Intake(streams.Intake):
+        looked = False
+
+        @property
+        def on_end(self) -> Any:  # type: ignore[override]
+            found = self.__dict__.get("end_")
+            if found and not self.looked:
+                self.looked = True
+                other.start()
+                other.join(0.3)     # it has gone past, or waits
+            return found
+
+        @on_end.setter
+        def on_end(self, call: Any) -> None:
+            self.__dict__["end_"] = call
+    intake = Intake(ours, 5, 2, None)
+    told: list[int] = []
+    intake.on_end = lambda: told.append(1)
+    other = threading.Thread(target=intake.stop)
+    intake.end()
+    other.join()
+    assert told == [1]
+
+
+def test_what_comes_while_a_stream_is_forgotten_is_late(ours: streams.Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused as a stranger's, and its sender, to whom the word to stop had come too early, never heard that again."""
+    message = Message(5, 5, streams.ITEMS, 0, 1, None, streams.HEAD.pack(0xdd, 3, 0xce, 2, streams.WANTS) + b"\x01")
+    told: list[Any] = []
+    monkeypatch.setattr(ours.core, "tell", lambda *what: told.append(what))
+
+    class Intakes(dict[Any, Any]):
+        def __delitem__(self, key: Any) -> None:
+            super().__delitem__(key)
+            ours.on_items(message)      # by another thread
+
+        def pop(self, key: Any, *default: Any) -> Any:
+            found = super().pop(key, *default)
+            ours.on_items(message)
+            return found
+    ours.intakes = Intakes()
+    intake = streams.Intake(ours, 5, 2, None)
+    intake.stop()
+    assert told == [(5, streams.CREDIT, [2])] * 2
+
+
+# ---------------------------------------------------------------------- a channel at its holder
+
+class Sender(streams.Intake):
+    """What comes to a channel; ``between`` is called once, in the middle of its being looked at."""
+
+    between: Callable[[], Any] | None = None
+
+    def take(self) -> Any:
+        found = super().take()
+        call, self.between = self.between, None
+        if call:
+            call()
+        return found
+
+    def comes(self, items: bytes, count: int, flags: int = 0) -> None:
+        body = streams.HEAD.pack(0xdd, 2 + count, 0xce, self.number, flags) + items
+        self.arrived(body, len(items), count, flags)
+
+
+@pytest.fixture
+def sender(core: Core) -> Sender:
+    return Sender(streams.of(core), 5, 3, None)
+
+
+@pytest.fixture
+def held(core: Core, sender: Sender) -> Held:
+    made = Held(core, "token", 10)
+    made.add_sender(sender, SimpleNamespace(src=5, reply_to=0))
+    return made
+
+
+LAST = b"".join(values.encode(b"x")) + b"\xc0"      # an item, and the end: as who sends one and lets go of the channel
+
+
+def test_what_comes_with_its_end_while_a_sender_is_looked_at_is_kept(held: Held, sender: Sender) -> None:
+    """It was dropped with the sender, which had nothing first, and then had ended."""
+    sender.between = lambda: sender.comes(LAST, 2, streams.ENDS)
+    held.pump()
+    assert held.look() == [b"x"]
+
+
+def test_a_closed_channel_isnt_over_while_its_last_items_are_moved(held: Held, sender: Sender) -> None:
+    """Who received just then was told that it is, and the items stayed in it."""
+    said: list[bool] = []
+    other = threading.Thread(target=lambda: said.append(held.over()))
+
+    def look() -> None:
+        other.start()
+        other.join(0.3)     # it waits now, or has got its answer
+    held.close()
+    sender.between = look
+    sender.comes(LAST, 2, streams.ENDS)
+    other.join()
+    assert said == [False] and held.look() == [b"x"]
+
+
+def test_an_item_that_cant_be_read_doesnt_stop_who_reads_the_link(held: Held, sender: Sender) -> None:
+    """In a closed channel: it waited for a lock that it had, for ever."""
+    held.close()
+    reader = threading.Thread(target=sender.comes, args=(b"\xc1", 1), daemon=True)
+    reader.start()
+    reader.join(HANGS_S)
+    assert not reader.is_alive()
+
+
+def test_who_leaves_a_channel_that_is_over_isnt_refused(core: Core) -> None:
+    """Both were right: but the controller said that something was refused."""
+    core.descendants = True
+    ours = channels.of(core)
+    channel = ours.open(10)
+    channel.close()
+    assert not ours.held
+    ours.on_channel(Message(5, 5, CHANNEL, 0, 1, None, b"".join(values.encode([BACK, channel.number, channel.token, 2]))))

@@ -1,0 +1,202 @@
+"""Threads, links, files and processes that two threads are at, or for which there is no room just then."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet import codec
+from ramet.asking import Desk
+from ramet.display import Display
+from ramet.inputs import Pulled
+from ramet.kernel import compat, importer, loop_late, native, running, staged, values
+from ramet.kernel.core import OUTPUT, Message
+from ramet.kernel.importer import ModuleCache
+from ramet.kernel.links import Link
+from ramet.kernel.loop import Loop
+from ramet.kernel.streams import FAILS
+from ramet.shelter import ShelteredCore
+
+
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
+# ---------------------------------------------------------------------- there is no room for a thread just then
+
+def start_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, "start", fail)
+
+
+def test_output_is_shown_though_its_thread_could_not_be_started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None was shown ever after, and who wrote more than 256 KiB over there waited for ever."""
+    lines: list[str] = []
+    nodes: Any = {7: SimpleNamespace(id=7, name="web")}
+    display = Display(nodes, lambda *line: lines.append(line[2]), raise_it, lambda *_: None)
+    one, two = (Message(7, 7, OUTPUT, 0, 0, None, b"".join(codec.encode([1, text]))) for text in (b"one\n", b"two\n"))
+    with monkeypatch.context() as patched:
+        start_fails(patched)
+        with pytest.raises(RuntimeError):
+            display.take(one)
+    display.take(two)
+    display.finish()
+    assert lines == ["one", "two"]
+
+
+def test_secrets_are_got_though_threads_could_not_be_started_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After eight such failures nobody was asked any more."""
+    desk, asked = Desk(SimpleNamespace()), threading.Event()  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:
+        start_fails(patched)
+        for _ in range(8):
+            with pytest.raises(RuntimeError):
+                desk._run(bool)
+    assert not desk._threads
+    desk._run(asked.set)
+    assert asked.wait(60)
+
+
+def test_an_iterator_that_gets_no_thread_fails_over_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked for its first item waited for ever."""
+    ended: list[Any] = []
+    pulled: Any = Pulled.__new__(Pulled)
+    pulled.loop, pulled.lock, pulled.begun = None, threading.Lock(), False
+    pulled.feed = SimpleNamespace(end=lambda how, _: ended.append(how))
+    start_fails(monkeypatch)
+    pulled._begin()
+    assert ended == [FAILS]
+
+
+# ---------------------------------------------------------------------- a tree is closed while a thread waits
+
+def test_who_waits_while_a_tree_lets_go_keeps_what_he_waits_with() -> None:
+    """Its pipe was closed under it: IndexError in place of ClosedError, or another's descriptor."""
+    loop = Loop(raise_it)
+    core = ShelteredCore(0, [], loop)
+    looked, go_on = threading.Event(), threading.Event()
+    answers, found = [False, True, True], list[bool]()
+
+    def ready() -> bool:
+        looked.set()
+        go_on.wait()
+        return answers.pop(0)
+    thread = threading.Thread(target=lambda: found.append(core.wait(ready, None)))
+    thread.start()
+    looked.wait()
+    waiter = core.waiters[0]()
+    loop_late.close(loop)
+    core.let_go()
+    waiter.wake()
+    del waiter
+    go_on.set()
+    thread.join()
+    assert found == [True] and not answers
+
+
+def test_a_loop_that_is_closed_writes_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(raise_it)
+    loop_late.close(loop)
+    written: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr("ramet.kernel.loop.os.write", lambda fd, _: written.append(fd))
+        loop.call_soon(bool)
+    assert written == [-1]
+
+
+def test_a_keeper_that_takes_its_time_gives_back_what_it_waits_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``close`` waits a second for it; the rest stayed open for good."""
+    held = threading.Event()
+    stop = loop_late.stop
+
+    def stop_later(loop: Loop) -> None:
+        loop.call_soon(held.wait)
+        stop(loop)
+    monkeypatch.setattr(loop_late, "stop", stop_later)
+    tree = ramet.Tree()
+    tree.close()
+    assert tree._loop.wake_r >= 0
+    held.set()
+    tree._keeper.join()
+    assert tree._loop.wake_r == -1
+
+
+# ---------------------------------------------------------------------- a link is lost while something is written to it
+
+def test_a_link_that_is_buried_isnt_watched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who flushed it just then had the keeper watch a descriptor that was closed at once. The next link with that number
+    couldn't be watched: ENOENT."""
+    errors: list[BaseException] = []
+    loop = Loop(errors.append)
+    (fd_in, far_out), (far_in, fd_out) = compat.pipe(), compat.pipe()
+    lost: list[str] = []
+    link = Link(loop, lambda *_: None, lambda _, reason: lost.append(reason))
+    link.open(fd_in, fd_out)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(fd_out, b"." * 65536)
+    link.send((1, 2, 0), 0, b"more", True)
+    forget = loop.forget
+
+    def flushed_meanwhile(fd: int) -> None:
+        forget(fd)
+        if fd == fd_out:
+            link.flush()    # by another thread: `longs.forget`, say
+    monkeypatch.setattr(loop, "forget", flushed_meanwhile)
+    link.close("it is silent")
+    while not lost:
+        loop.once()
+    os.dup2(far_in, fd_out)     # the number is another one's now
+    loop.watch(fd_out, bool)
+    assert not errors
+    forget(fd_out)
+    loop_late.close(loop)
+    for fd in far_in, far_out, fd_out:
+        os.close(fd)
+
+
+# ---------------------------------------------------------------------- a program's group has ended
+
+def test_the_guardian_is_told_once_that_a_group_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program's thread and the keeper looked at the same time. The second word meant that the group is to be killed with the
+    node, whoever has its number then."""
+    told: list[int] = []
+    looks = [running.look_after]
+
+    def gone(_: int) -> bool:
+        """Another thread does the same just here."""
+        if looks:
+            looks.pop()()
+        return False
+    monkeypatch.setattr(running, "is_there", gone)
+    monkeypatch.setattr(running, "LEFT", {4711})
+    monkeypatch.setattr(running.ending, "tell_guardian", told.append)
+    running.look_after()
+    assert told == [4711] and not running.LEFT
+
+
+# ---------------------------------------------------------------------- a package couldn't be written
+
+def test_a_package_that_couldnt_be_written_spoils_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its folder was there then, and the next one should have had the same: FileExistsError, for all packages, for good."""
+    files: dict[str, Any] = {"full": [["../full.py", b"", None, ""]], "good": [["good.py", b"WORD = 1", None, ""]]}
+    finder = importer.Finder(ModuleCache(), pytest.fail, False)  # type: ignore[arg-type]
+    for name, its in files.items():
+        data = b"".join(map(bytes, values.encode(its)))
+        finder.cache.records[native.NATIVE_FORM, staged.STAGED + name] = [name, 0, "", data]
+    monkeypatch.setattr("sys.meta_path", [*sys.meta_path, finder])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setattr(staged, "_home", [str(tmp_path)])
+    monkeypatch.setattr(staged, "_folders", {})
+    for _ in range(2):
+        with pytest.raises(ramet.ModuleNotShippedError, match="can't be written here"):
+            staged.put("full", False, 1)
+    assert staged.put("good", False, 1).origin.endswith("/good.py")

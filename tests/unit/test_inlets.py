@@ -110,6 +110,21 @@ def test_a_large_byte_string_that_is_an_item_is_its_own_value(link: Reading) -> 
         assert type(body) is list and body[1] == item and values.decode(body)[2:] == [item]
 
 
+def test_an_item_that_is_all_there_is_what_the_system_gave(link: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is copied by nobody."""
+    given: list[bytes] = []
+
+    def read(fd: int, most: int) -> bytes:
+        given.append(os.read(fd, most))
+        return given[-1]
+    monkeypatch.setattr(inlets, "os", SimpleNamespace(read=read))
+    data = frame(items(bytes(70_000)), streams.ITEMS)
+    for _ in range(2):
+        assert link.far.send(data) == len(data)
+        [(_, body)] = link.come()
+        assert body[1] is given[-1]
+
+
 @pytest.mark.parametrize("handle, body", [
     (1001, items(b"x" * 70_000)),                                       # no stream's
     (streams.ITEMS, items(b"x" * 70_000)[:-1]),                         # longer than it is

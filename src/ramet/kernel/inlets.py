@@ -4,7 +4,6 @@ An ``Inlet`` takes the place of a link's parser and of the function by which it 
 it. What is large is read into the memory that becomes the value. Must not know whose a message is: that is looked at, as with
 any frame, when it is delivered. Runs on whichever thread reads the link.
 """
-import io
 import os
 import struct
 
@@ -25,8 +24,8 @@ ITEMS = 15      # well-known handle, of ``streams``
 LEAD_BYTES = 16
 LEAD = b"\xdd\x00\x00\x00\x03\xce"
 STRING = struct.Struct(">BI")
-# What is read at once where large frames follow one another: a header, and hardly more, since what is more is copied.
-HEAD_BYTES = HEADER_BYTES + LEAD_BYTES + 4
+# What is read at once where large frames follow one another: not more, so that what follows is a value by itself.
+HEAD_BYTES = HEADER_BYTES + LEAD_BYTES
 
 
 def begin(core, link):
@@ -57,32 +56,25 @@ class Placed(object):
 
 
 class Target(object):
-    """Where the body of a large frame is read to: as ``fragments.Partial`` for a byte string of a long message.
+    """A large frame whose body is still to come: in one piece, if all of it is there already.
 
     Args:
-        lead: what comes before the byte string that the rest is; empty where the whole body is read to one place.
+        lead: what comes before the byte string that the rest is; empty where the whole body is one value or several.
+        here: what has come behind that.
     """
 
     taken = ()  # type: Any
 
-    def __init__(self, header, lead, size):
-        # type: (Any, bytes, int) -> None
+    def __init__(self, header, lead, here):
+        # type: (Any, bytes, bytes) -> None
         self.header = header
         self.lead = lead
-        self.file = io.BytesIO(bytes(size))
-        self.view = self.file.getbuffer()  # type: Any
-        self.at = 0
-
-    def advance(self, count):
-        # type: (int) -> None
-        """So much of it has come."""
-        self.at += count
+        self.parts = [here] * bool(here)
 
     def frame(self):
         # type: () -> Placed
         """What stands for the frame, now that it is here."""
-        self.view.release()
-        body = self.file.getvalue()
+        body = b"".join(self.parts)     # which copies nothing where there is one
         return Placed([self.lead, body] if self.lead else body)
 
 
@@ -100,7 +92,6 @@ class Inlet(Parser):
         self.left = 0           # of the frame that comes now
         self.large = True       # was the last one large? Then the next one may be, too
         self.head = bytearray(HEAD_BYTES)
-        self.behind = b""       # what was read behind a large frame
 
     def __len__(self):
         # type: () -> int
@@ -112,11 +103,7 @@ class Inlet(Parser):
         if data is not self:
             return Parser.feed(self, data)
         target, self.target = self.target, None
-        found = [(target.header, target.frame())]
-        if self.behind:
-            data, self.behind = self.behind, b""
-            found += Parser.feed(self, data)
-        return found
+        return [(target.header, target.frame())]
 
     def read(self, fd, most):
         # type: (int, int) -> Any
@@ -131,7 +118,25 @@ class Inlet(Parser):
                 self.large = False
                 return data
             self.link.bytes_in += len(data)
-        target, left = self.target, self.left
+        target = self.target
+        if target.taken:
+            return self._read_piece(fd, target)
+        data = os.read(fd, self.left)
+        if not data:
+            return data
+        target.parts.append(data)
+        self.left -= len(data)
+        self.large = True
+        if self.left:
+            self.link.bytes_in += len(data)
+            return None
+        self.link.bytes_in += len(data) - len(self)     # whoever parses this counts it
+        return self
+
+    def _read_piece(self, fd, target):
+        # type: (int, Any) -> Any
+        """Go on with a byte string of a long message."""
+        left = self.left
         count = os.readv(fd, [target.view[target.at:target.at + left], self.head])
         if not count:
             return b""
@@ -141,15 +146,10 @@ class Inlet(Parser):
         target.advance(here)
         if self.left:
             return None
-        behind = bytes(self.head[:count - here])
         self.large = True
-        if not target.taken:
-            self.behind = behind
-            self.link.bytes_in += len(behind) - len(self)   # whoever parses this one counts it
-            return self
         self.target = None
         self.core.longs().took(*target.taken)
-        return behind or None
+        return bytes(self.head[:count - here]) or None
 
     def _begin(self):
         # type: () -> bool
@@ -164,13 +164,17 @@ class Inlet(Parser):
             return False
         if len(data) >= size + HEADER_BYTES:
             return False
-        target = self._fragment(header) if flags & LONG else self._whole(header, data)
+        if flags & LONG:
+            target = self._fragment(header)
+            if target:
+                here = data[HEADER_BYTES:]
+                target.view[target.at:target.at + len(here)] = here
+                target.advance(len(here))
+        else:
+            target = self._whole(header, data)
         if not target:
             return False
-        here = data[HEADER_BYTES + len(getattr(target, "lead", b"")):]
-        target.view[target.at:target.at + len(here)] = here
         self.left = size + HEADER_BYTES - len(data)
-        target.advance(len(here))
         self.rest = []
         self.target = target
         return True
@@ -184,7 +188,7 @@ class Inlet(Parser):
         form, count = STRING.unpack_from(lead, LEAD_BYTES - STRING.size)
         if header[6] != ITEMS or lead[:len(LEAD)] != LEAD or form != 0xc6 or count != size - LEAD_BYTES or count < values.BIG:
             lead = b""
-        return Target(header, lead, size - len(lead))
+        return Target(header, lead, data[HEADER_BYTES + len(lead):])
 
     def _fragment(self, header):
         # type: (Any) -> Any

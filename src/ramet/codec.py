@@ -88,10 +88,10 @@ def encode(value: Any, ctx: Context | None = None, root: str = "value") -> list[
     size = len(packed)
     if size < KEPT_BYTES_MAX:
         _packers.append(packer)
+    if size < SHALLOW_BYTES and len(packed.translate(None, SUSPECTS)) == size:     # a mark begins with a suspect, too
+        return [packed]
     if MARK in packed and not _is_whole(packed):
         return values.encode(value, ctx, root)
-    if size < SHALLOW_BYTES and len(packed.translate(None, SUSPECTS)) == size:
-        return [packed]
     if _is_plain(value, ctx.depth_max if ctx else value_depth_max):
         return [packed]
     return values.encode(value, ctx, root)
@@ -152,7 +152,7 @@ def decode(data: bytes | bytearray | memoryview | list[bytes], ctx: Context | No
         return values.decode(data, ctx)
     try:
         if len(data) < SCANNED_BYTES_MAX:
-            if MARK in data:
+            if MARK[0] in data and MARK in data:    # looking for one byte is several times as fast
                 return _decode_marked(data, ctx)
         else:
             try:

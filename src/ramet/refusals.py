@@ -8,6 +8,7 @@ Must not know why something is refused: whoever refuses counts it in ``Core.refu
 from __future__ import annotations
 
 import logging
+import operator
 import sys
 import threading
 from collections.abc import Mapping
@@ -47,21 +48,18 @@ class WatchfulCore(ShelteredCore):
         self._told: dict[int, int] = {}
         super().__init__(0, (), loop)
 
-    @property
-    def refused(self) -> int:
-        """How many frames or messages were dropped since they broke the rules."""
-        return self._refused
-
-    @refused.setter
-    def refused(self, count: int) -> None:
+    def _count(self, count: int) -> None:
         self._why = sys.exc_info()[1]
         self._last = threading.get_ident()      # before the count: so ``on_frame`` blames nobody for another link's
         self._refused = count
 
+    #: How many frames or messages were dropped since they broke the rules. It is asked for twice a frame: in C.
+    refused = property(operator.attrgetter("_refused"), _count)
+
     def on_frame(self, link: Link, header: frames.Header, frame: bytes) -> None:
         """As in every node. What is refused meanwhile by this thread came over this link."""
         before = self._refused
-        super().on_frame(link, header, frame)
+        ShelteredCore.on_frame(self, link, header, frame)
         if self._refused != before and self._last == threading.get_ident():
             _, _, _, dst, src, _, handle, _, _ = header
             why, self._why = self._why, None

@@ -106,6 +106,14 @@ class ShelteredLoop(Loop):
             self.on_error(error)
 
 
+class Threads(compat.thread_local):
+    """What a core knows of each thread. What is looked up for every call has a default: else that takes half a microsecond."""
+
+    job: Any = None         # a method of a service of this program that it runs
+    apart: Any = None
+    loan: Loan | None = None
+
+
 class ShelteredCore(Core):
     """A core whose sending and waiting nothing interrupts, and that loses no frame by what the program's callbacks raise."""
 
@@ -114,6 +122,7 @@ class ShelteredCore(Core):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.threads = Threads()
         self.lent: dict[Link, Loan] = {}
 
     @sheltered
@@ -121,7 +130,7 @@ class ShelteredCore(Core):
         """As ever; a thread that waits for a link again and again keeps it meanwhile."""
         if not isinstance(link, Link):
             return super().wait(ready, link, seconds)
-        loan: Loan | None = getattr(self.threads, "loan", None)
+        loan = self.threads.loan
         if loan is None or loan.link is not link:
             if loan is not None:
                 loan.end()
@@ -142,14 +151,14 @@ class ShelteredCore(Core):
 
         A thread may be waiting just now, or about to see that it needn't any longer: it keeps its own until then.
         """
-        self.threads = compat.thread_local()
+        self.threads = Threads()
         self.lent.clear()
         self.waiters.clear()
 
     def on_frame(self, link: Any, header: Any, frame: bytes) -> None:
         """Deliver a frame, as ever. Those behind it in what was read must not be lost."""
         try:
-            super().on_frame(link, header, frame)
+            Core.on_frame(self, link, header, frame)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 _held[signal.SIGINT] = time.monotonic()     # it came through at last: it goes on at the section's end

@@ -193,7 +193,7 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
             except IndexError:
                 pass        # another thread has got it
             else:
-                if len(data) < SHORT_BYTES and values.MARK not in data:     # it is read without importing anything
+                if len(data) < SHORT_BYTES and values.MARK[0] not in data:  # it is read without importing anything
                     return self._unpack(data)
                 return jobs.apart(self._channels.core, self._unpack, data)
         return jobs.apart(self._channels.core, self._take, timeout)

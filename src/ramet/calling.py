@@ -375,9 +375,8 @@ def encoded(message: list[Any], context: values.Context, names: tuple[tuple[str,
             if path.startswith(ours):
                 raise ValueNotPortableError(theirs + path.removeprefix(ours)) from None
         raise
-    size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
-    if size > limits.message_bytes_max:
-        raise ValueNotPortableError(f"arguments: a message of {size} bytes is over the limit of "
+    if (len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))) > limits.message_bytes_max:
+        raise ValueNotPortableError(f"arguments: a message of {sum(map(len, chunks))} bytes is over the limit of "
                                     f"{limits.message_bytes_max}: send it in parts")
     return chunks
 

@@ -101,7 +101,10 @@ class Inlet(Parser):
         # type: (Any) -> Iterable[Any]
         """As ``Parser.feed``."""
         if data is not self:
-            return Parser.feed(self, data)
+            found = Parser.feed(self, data)
+            if found and found[-1][0][8] >= in_place_bytes_min:  # type: ignore[index]
+                self.large = True
+            return found
         target, self.target = self.target, None
         return [(target.header, target.frame())]
 

@@ -125,6 +125,18 @@ def test_an_item_that_is_all_there_is_what_the_system_gave(link: Reading, monkey
         assert body[1] is given[-1]
 
 
+def test_behind_a_large_frame_that_came_in_one_read_the_next_is_read_into_place(link: Reading) -> None:
+    """As much was read at once as the one before had needed, so nothing of the next one came with it."""
+    data = frame(items(bytes(70_000)), streams.ITEMS)
+    link.parser.large, link.parser.need = False, len(data)
+    kinds = []
+    for _ in range(2):
+        assert link.far.send(data) == len(data)
+        [(_, body)] = link.come()
+        kinds.append(type(body))
+    assert kinds == [bytes, list]
+
+
 @pytest.mark.parametrize("handle, body", [
     (1001, items(b"x" * 70_000)),                                       # no stream's
     (streams.ITEMS, items(b"x" * 70_000)[:-1]),                         # longer than it is

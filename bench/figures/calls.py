@@ -48,6 +48,7 @@ def rate(work: Callable[[], object], count: int) -> float:
 
 def run() -> list[Figure]:
     floor = ping_pong()     # before there are threads
+    bare_calls = bare.process(bare.answer_calls)
     with ramet.Tree() as tree, peers.mitogen_router() as router:
         node, context = tree.local(), peers.mitogen_local(router)
         channel = execnet.makegateway(f"popen//python={sys.executable}").remote_exec(peers.ECHO)
@@ -85,10 +86,12 @@ def run() -> list[Figure]:
                 "ramet": lambda: rate(
                     lambda: [c.result() for c in [node.start(remote.nothing, 1) for _ in range(MANY)]], MANY),
                 "execnet": lambda: rate(echo_many, MANY),
+                "socketpair": lambda: rate(lambda: bare.calls(bare_calls, remote.nothing, [1], MANY, True), MANY),
             }, 5),
             compare(Figure(f"{MANY:,} casts", "/s", "Mitogen", "≥ 5× Mitogen"), {
                 "Mitogen": lambda: rate(mitogen_casts, MANY),
                 "ramet": lambda: rate(casts, MANY),
+                "socketpair": lambda: rate(lambda: bare.calls(bare_calls, remote.nothing, [], MANY, False), MANY),
             }, 5),
             hops(tree, node),
         ]

@@ -41,7 +41,7 @@ def received_blocks(link: socket.socket, many: int, size: int) -> Iterator[bytes
 def run() -> Iterator[Figure]:
     import mitogen.core
 
-    floor = bare.process(send_blocks)
+    floor, bare_echo = bare.process(send_blocks), bare.process(bare.echo_items)
     with ramet.Tree() as tree, mitogen_router() as router:
         node = tree.local()
         context = mitogen_local(router)
@@ -104,7 +104,12 @@ def run() -> Iterator[Figure]:
                 channel.waitclose()
                 return rate
             figure = Figure(f"channel echo, {ECHOES:,} items", "/s", "execnet", "≥ 1.3× execnet")
-            yield compare(figure, {"execnet": execnet_echoes, "ramet": echoes}, 5)
+
+            def bare_echoes() -> float:
+                with watch() as w:
+                    bare.echoed(bare_echo, ECHOES)
+                return ECHOES / w.seconds
+            yield compare(figure, {"execnet": execnet_echoes, "ramet": echoes, "socketpair": bare_echoes}, 5)
         finally:
             mitogen_end(context)
             group.terminate(2)

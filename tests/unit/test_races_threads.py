@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,3 +200,16 @@ def test_a_package_that_couldnt_be_written_spoils_no_other(monkeypatch: pytest.M
         with pytest.raises(ramet.ModuleNotShippedError, match="can't be written here"):
             staged.put("full", False, 1)
     assert staged.put("good", False, 1).origin.endswith("/good.py")
+
+
+def test_a_module_that_a_third_thread_imports_anew_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread's import fails while this one waits for it, and before it looks, a third thread has begun the next."""
+    name = "imported_by_three"
+    half, whole = ModuleType(name), ModuleType(name)
+    whole.thing = "whole"  # type: ignore[attr-defined]
+    steps = iter([half])
+
+    def waits(path: str) -> None:
+        monkeypatch.setitem(sys.modules, path, next(steps, whole))
+    monkeypatch.setattr(importer, "__import__", waits, raising=False)
+    assert importer.find_class(name, "thing") == "whole"

@@ -289,9 +289,9 @@ def find_class(module, qualname):
     for name in compat.local_module(module).split("."):
         path += name
         for _ in range(99):     # a thread that waited for another one's import is given what failed there: half a module
-            __import__(path)
             found = sys.modules.get(path)  # type: Any
-            if found:
+            __import__(path)    # which waits for whoever is at it
+            if found and found is sys.modules.get(path):
                 break
         path += "."
     for name in qualname.split("."):

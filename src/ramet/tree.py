@@ -6,6 +6,7 @@ Its loop runs on one thread, the keeper, however many nodes there are. All metho
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import threading
@@ -223,12 +224,14 @@ class Tree(Grower):
         for node in self.nodes:
             node._state.closing = True
         self._gardener.close_waiting()
-        gone = threading.Event()
-        self._loop.call_soon(self._nursery.end_all, gone.set)
+        gone, on_keeper = threading.Event(), threading.current_thread() is self._keeper
+        self._loop.call_soon(self._nursery.end_all, functools.partial(loop_late.stop, self._loop) if on_keeper else gone.set)
         self.modules.save()
         if proxies.SERVICE in self._core.handlers:
             services.of(self._core, self._context_of, codec).close()
-        if threading.current_thread() is not self._keeper:
+        if on_keeper:       # it can't wait for itself
+            self._loop.call_later(self._close_grace_s * 2 + 1, loop_late.stop, self._loop)
+        else:
             try:
                 gone.wait(self._close_grace_s * 2 + 1)
             except BaseException:       # Ctrl-C again and again

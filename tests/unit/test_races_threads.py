@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 import threading
@@ -16,13 +18,14 @@ from ramet import codec
 from ramet.asking import Desk
 from ramet.display import Display
 from ramet.inputs import Pulled
-from ramet.kernel import compat, importer, loop_late, native, running, staged, values
+from ramet.kernel import compat, guardian, importer, installed, loop_late, native, running, staged, template, values
 from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.importer import ModuleCache
-from ramet.kernel.links import Link
-from ramet.kernel.loop import Loop
+from ramet.kernel.links import Link, Waiter
+from ramet.kernel.loop import IN, Loop
 from ramet.kernel.streams import FAILS
 from ramet.shelter import ShelteredCore
+from support.eventually import HANGS_S
 
 
 def raise_it(error: BaseException) -> None:
@@ -129,6 +132,51 @@ def test_a_keeper_that_takes_its_time_gives_back_what_it_waits_with(monkeypatch:
     assert tree._loop.wake_r == -1
 
 
+def test_a_tree_that_is_closed_on_its_keeper_ends_it() -> None:
+    """By a call's callback, say: the keeper and its descriptors stayed for good."""
+    tree: Any = ramet.Tree(remember=False)
+    tree.local().wait()
+    tree._loop.call_soon(tree.close)
+    tree._keeper.join(HANGS_S)
+    assert not tree._keeper.is_alive() and tree._loop.wake_r == -1 and not tree.nodes
+
+
+# ---------------------------------------------------------------------- a link changes hands
+
+def test_who_borrows_a_link_that_is_just_given_back_is_left_alone_with_it() -> None:
+    """Who gave it back told the keeper to read when another one had it already: the keeper woke for all that came, in vain."""
+    loop = Loop(raise_it)
+    (fd_in, far_out), (far_in, fd_out) = compat.pipe(), compat.pipe()
+    link = Link(loop, lambda *_: None, lambda *_: None)
+    link.open(fd_in, fd_out)
+    one, other = Waiter(), Waiter()
+
+    class Reading:
+        """As soon as it is free, another thread has it."""
+
+        lock = threading.Lock()
+        free = staticmethod(lambda: link.borrow(other))
+
+        def acquire(self, blocking: bool) -> bool:
+            return self.lock.acquire(blocking)
+
+        def release(self) -> None:
+            self.lock.release()
+            free, self.free = self.free, bool
+            free()
+    link.reading = Reading()
+    assert link.borrow(one)
+    link.give_back(one)
+    assert link.borrower is other and not loop.masks[fd_in] & IN
+    link.give_back(other)
+    assert link.borrower is None and loop.masks[fd_in] & IN
+    for fd in fd_in, fd_out:
+        loop.forget(fd)
+    loop_late.close(loop)
+    for fd in fd_in, far_out, far_in, fd_out:
+        os.close(fd)
+
+
 # ---------------------------------------------------------------------- a link is lost while something is written to it
 
 def test_a_link_that_is_buried_isnt_watched_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,3 +261,84 @@ def test_a_module_that_a_third_thread_imports_anew_is_waited_for(monkeypatch: py
         monkeypatch.setitem(sys.modules, path, next(steps, whole))
     monkeypatch.setattr(importer, "__import__", waits, raising=False)
     assert importer.find_class(name, "thing") == "whole"
+# ---------------------------------------------------------------------- who is there is told once, to each program
+
+def test_a_thread_that_tells_what_is_installed_while_the_program_is_forgotten_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IndexError came out of an import, in a kept node's own thread."""
+    class Telling(list[Any]):
+        def append(self, one: Any) -> None:
+            super().append(one)
+            installed.forget()      # by the main thread, which waits for the next program
+    telling = Telling()
+    monkeypatch.setattr(installed, "_telling", telling)
+    installed.tell()
+    assert [told for _, told in telling] == [True] and installed._telling == []
+
+
+# ---------------------------------------------------------------------- a keeper takes its time
+
+def test_a_templates_keeper_that_takes_its_time_ends_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten seconds the main thread was the keeper, too: both read and took from the same lines."""
+    loop, held = Loop(raise_it), threading.Event()
+
+    def run() -> None:
+        with contextlib.suppress(SystemExit):       # as `_thread` does, by which a node starts it
+            loop.run()
+    keeper = threading.Thread(target=run, daemon=True)
+    keeper.start()
+    loop.call_soon(held.wait)
+    calls = SimpleNamespace(on_idle=None, waiter=None, closing=True)
+    node = SimpleNamespace(calls=calls, loop=loop, core=SimpleNamespace(
+        routes=SimpleNamespace(parent=SimpleNamespace(give_back=lambda _: None))))
+    monkeypatch.setattr(template, "alone_within_s", 0)
+    monkeypatch.setattr(template, "serving", [])
+    monkeypatch.setattr(template, "time", SimpleNamespace(sleep=lambda _: held.set()))
+    monkeypatch.setattr(template.spare, "Spare", lambda *_: SimpleNamespace(give_back=bool, end=bool))
+    monkeypatch.setattr(template.compat, "start_thread", lambda *_: None)
+    monkeypatch.setattr(gc, "freeze", bool)
+    template.serve(node)
+    held.set()
+    keeper.join(HANGS_S)
+    ended = not keeper.is_alive()
+    loop_late.stop(loop)
+    keeper.join()
+    loop_late.close(loop)
+    assert ended
+
+
+# ---------------------------------------------------------------------- a program ends just as its node is kept
+
+def test_a_guardian_forgets_a_link_that_has_hung_up_just_before_its_node_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended the node when its grace was over, with the next program that had come to it."""
+    node, link, words, now = 4711, 20, 35, [0.0]
+    said = [b"100000000 ", b""]
+    polls: list[list[int]] = []
+    killed: list[int] = []
+
+    class Poll:
+        """In turn: the link hangs up, the word comes, the grace would be over, the node ends."""
+
+        def __init__(self) -> None:
+            self.fds: list[int] = []
+
+        def register(self, fd: int, _: int) -> None:
+            self.fds.append(fd)
+
+        def poll(self, _: float | None) -> list[tuple[int, int]]:
+            polls.append(self.fds)
+            now[0] += 0.1 if len(polls) < 3 else 100
+            return [[(link, 16)], [(words, 1)], [], [(words, 1)]][len(polls) - 1]
+
+    def read(fd: int, _: int) -> bytes:
+        if fd == words:
+            return said.pop(0)
+        raise BlockingIOError
+    monkeypatch.setattr(guardian, "Poll", Poll)
+    monkeypatch.setattr(guardian, "gc", SimpleNamespace(disable=bool))
+    monkeypatch.setattr(guardian, "compat", SimpleNamespace(
+        monotonic=lambda: now[0], signal=SimpleNamespace(signal=lambda *_: None, SIG_IGN=None)))
+    monkeypatch.setattr(guardian, "os", SimpleNamespace(
+        setsid=bool, closerange=lambda *_: None, fstat=bool, getppid=lambda: node, read=read,
+        kill=lambda pid, number: killed.append(pid)))
+    guardian.guard(node, 1.0, link, [(30 + n, 40 + n) for n in range(6)], None)
+    assert len(polls) == 4 and link not in polls[2] and -node in killed

@@ -176,8 +176,7 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
     for fd in sorted([2, pipes[0][0], words, link_fd] + [fd for one in relays for fd in (one.fd_in, one.fd_out)]) + [1024]:
         os.closerange(low, fd)
         low = fd + 1
-    end = 0.0       # when the grace is over
-    look = keepalive and compat.monotonic() + keepalive[0]      # when to look after the node
+    end, look = 0.0, keepalive and compat.monotonic() + keepalive[0]    # when the grace is over; when to look after the node
     while True:
         now = compat.monotonic()
         poller = Poll()
@@ -197,7 +196,8 @@ def guard(node, grace_s, link_fd, pipes, keepalive):
                 break
             for word in map(int, said):     # whole ones: each was written at once
                 groups ^= {word}
-            link_fd = pipes[0][0] if 1e8 in groups else link_fd     # it is kept: this one doesn't hang up
+            if 1e8 in groups:   # it is kept: this one doesn't hang up
+                link_fd, end = pipes[0][0], 0
         if link_fd in ready:
             end = now + grace_s
         if look and now >= look:

@@ -265,7 +265,7 @@ class HeldNode(object):
             sys.modules["__main__"] = type(sys)("__main__")
         by_value._shared.clear()
         instances.by_value, instances.by_number = {}, {}
-        del installed._telling[:]
+        installed.forget()
         records = node.cache.records
         for form, name in list(records):
             if name[:6] != "ramet." and name not in sys.modules:

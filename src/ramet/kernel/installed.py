@@ -27,10 +27,11 @@ _telling = []  # type: List[List[Any]]     # [thread, whether it has told]: the 
 def tell():
     # type: () -> None
     """See to it that the controller knows. Who comes while another thread tells waits for that, for a second at most."""
-    if not _telling or not _telling[0][1]:
+    telling = _telling      # the same one till the end, see ``forget``
+    if not telling or not telling[0][1]:
         mine = [compat.thread_id(), False]
-        _telling.append(mine)
-        first = _telling[0]
+        telling.append(mine)
+        first = telling[0]
         if first is mine:
             try:
                 node = sys.modules["ramet.kernel.start"].node  # type: Any
@@ -42,6 +43,13 @@ def tell():
         # The same thread again: an import that telling itself needs. In 2.7 who waits here may hold the import lock.
         while not first[1] and first[0] != mine[0] and compat.monotonic() < end:
             time.sleep(0.001)
+
+
+def forget():
+    # type: () -> None
+    """The next controller doesn't know: it is told anew. A thread that tells the one before may be just at it."""
+    global _telling
+    _telling = []
 
 
 def told(names, known):

@@ -180,9 +180,9 @@ class Link(object):
         """Let the keeper read again. Harmless if it wasn't borrowed, or was given back already."""
         if self.borrower is waiter:
             self.borrower = None
-            self.reading.release()
             if not self.dead:
                 self.loop.pause(self.fd_in, False)
+            self.reading.release()
 
     def close(self, reason):
         # type: (str) -> None

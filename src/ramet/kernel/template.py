@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from ramet.kernel import compat, compat_late, loop_late, spare, start
+from ramet.kernel import compat, compat_late, spare, start
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.grow import Beginning
 
@@ -22,7 +22,7 @@ PARTS = ("failures", "compat_late", "unforeseen", "later", "facade", "logs", "nu
 serving = []  # type: List[Any]      # the spare of the node, once it is a template
 held = []  # type: List[Any]         # forks that are asked for before
 
-# How long the keeper may take to end, before forks are refused.
+# How long the threads of others, and the keeper's last steps, may take to end, before forks are refused.
 alone_within_s = 10.0
 look_s = 0.05       # how often that is looked for
 
@@ -55,11 +55,20 @@ def serve(node):
     node.calls.on_idle = bool
     loop, calls, parent = node.loop, node.calls, node.core.routes.parent
     parent.give_back(calls.waiter)
-    loop_late.stop(loop)
+    gone = []  # type: List[bool]
+
+    def leave():
+        # type: () -> None
+        gone.append(True)
+        raise SystemExit        # out of ``loop.run``, for good: it isn't to come back when that runs again
+
+    loop.call_soon(leave)
+    while not gone:
+        time.sleep(0.0002)
     end = compat.monotonic() + alone_within_s
     while threads() > 1 and compat.monotonic() < end:
         time.sleep(0.0002)
-    loop.running, loop.thread = True, 0
+    loop.thread = 0
     import gc
     gc.collect()
     getattr(gc, "freeze", int)()    # what was loaded stays shared with the forks

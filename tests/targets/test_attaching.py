@@ -18,7 +18,7 @@ import pytest
 import ramet
 from ramet.bootstrap import packing
 from ramet.kernel import coming_back
-from support import needs, pythons, remote_lasting, remote_small
+from support import needs, pythons, remote_lasting, remote_late, remote_small
 from support.eventually import all_end, is_gone, until
 from support.source import TOP
 
@@ -393,6 +393,33 @@ def test_nobody_can_attach_before_the_last_program_is_forgotten(path: Path, labe
         with attach(path) as node:
             assert node.call(remote_lasting.state)[0][:2] == ["first", "stuck"]
             assert program.node_runs()
+
+
+@pytest.mark.parametrize("label", LABELS[1:])
+def test_a_coroutine_whose_program_goes_before_it_begins_never_does(path: Path, tmp_path: Path, label: str) -> None:
+    """It ran when the next program was there, which could take its answer for that of a call of its own."""
+    begin = tmp_path / "begin"
+    with outlived("detach", path, label):
+        with attach(path) as node:
+            node.call(remote_late.hold_event_loops, str(begin))
+            node.start(remote_late.work, "late")
+            until(lambda: node.call(remote_late.waiting), "it doesn't come")
+        with attach(path) as node:
+            begin.touch()
+            assert node.call(remote_late.state)[:2] == [["first"], []]
+
+
+@pytest.mark.parametrize("label", LABELS[1:])
+def test_a_coroutine_that_begins_just_when_nothing_seems_to_run_is_ended(path: Path, label: str) -> None:
+    """It went on, beside the next program's calls."""
+    with outlived("detach", path, label):
+        with attach(path) as node:
+            node.call(remote_late.state)
+            node.call(remote_late.lay_aside)
+            node.start(remote_late.work, "late")
+            until(lambda: node.call(remote_late.aside), "it doesn't come")
+        with attach(path) as node:
+            assert node.call(remote_late.state)[:2] == [["first", "late"], ["late"]]
 
 
 def test_who_says_nothing_or_nonsense_keeps_nobody_out(path: Path) -> None:

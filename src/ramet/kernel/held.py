@@ -211,11 +211,14 @@ class HeldNode(object):
     def next_program(self):
         # type: () -> bool
         """Wait for the next program, and be its node. False: nobody came. Main thread."""
-        while not self.settled():
-            if self.left() == 0:
-                return False
-            self.waiter.wait(settle_look_s)
-        self.forget()
+        forgotten = False
+        while not (forgotten and self.settled()):       # a call may have been on its way into a lane: it is ended now
+            while not self.settled():
+                if self.left() == 0:
+                    return False
+                self.waiter.wait(settle_look_s)
+            self.forget()
+            forgotten = True
         while True:
             with self.lock:
                 self.why = ""
@@ -257,6 +260,7 @@ class HeldNode(object):
         calls.current = calls.interrupted = None
         calls.failed, calls.early, calls.served = {}, (), False
         if calls.lanes:
+            calls.lanes.end_all()
             with calls.lanes.lock:
                 calls.lanes.jobs.clear()
         main = sys.modules.pop(compat.MAIN, None)

@@ -388,7 +388,7 @@ class Lanes(object):
         with self.lock:
             for lane in self.named.values():
                 lane.queue.clear()
-            for queue in self.queues.values():
+            for queue in list(self.queues.values()) + ([self.tasks.queue] if self.tasks else []):
                 queue.clear()
             running = [job for job in self.jobs.values() if job.queue is None]
         for job in running:

@@ -49,6 +49,7 @@ class Connecting:
         self._changed = threading.Condition()
         self._grown: dict[int, Node] = {}       # by the number of the target
         self._settled: list[Settled] = []
+        self._told: set[int] = set()            # numbers of these
         self._late: float | None = None     # the time that all had, once it is up
         self._watchers: list[Callable[[Settled], Any]] = []
         self._timer = tree._loop.call_later(timeout, self._too_late, timeout) if timeout is not None and total else None
@@ -136,6 +137,9 @@ class Connecting:
         """A node is connected, or can't be. Any thread."""
         settled = node, Outcome(error=error) if error is not None else Outcome(value=node)
         with self._changed:
+            if number in self._told:    # as the tree was closed
+                return
+            self._told.add(number)
             self._settled.append(settled)
             done = len(self._settled)
             if done == self.total and self._timer is not None:
@@ -258,7 +262,9 @@ class Spread(Connecting):
                     free.remove(branch)
                 plan, retry = self._targets[number]
                 self._add(number, self._tree._gardener.grow(branch.node, dict(plan), retry))
-            if self._left and not self._from and not self._coming:      # nobody can take the rest, and nobody will
+            if self._tree._closed:
+                self.closed()
+            elif self._left and not self._from and not self._coming:    # nobody can take the rest, and nobody will
                 self._refuse_rest("no node that was to grow it is there any more")
 
     def _over(self, number: int, node: Node, error: Any) -> None:
@@ -298,3 +304,11 @@ class Spread(Connecting):
     def closed(self) -> None:
         """The tree is closed: nobody's turn comes any more."""
         self._refuse_rest("the tree was closed")
+
+    def over(self) -> None:
+        """The keeper has ended, too: it looks at nobody any more who was connected, or lost, just before that."""
+        self.closed()
+        with self._changed:
+            left = [(number, node) for number, node in self._grown.items() if node._state.connected.done()]
+        for number, node in left:
+            Connecting._over(self, number, node, node._state.connected.exception())

@@ -240,6 +240,8 @@ class Tree(Grower):
                 raise
             loop_late.stop(self._loop)
             self._keeper.join(1)
+        for spread in list(self._gardener.spreads):
+            spread.over()
         self._channels.close()
         self._gardener.desk.close()
         for node in list(self._nodes.values()):

@@ -22,6 +22,7 @@ from ramet.kernel.errors import ClosedError, ConnectError, ModuleNotShippedError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.shelter import ShelteredCore
+from support.eventually import until
 
 # ---------------------------------------------------------------------- a level is set just as a node begins
 
@@ -232,6 +233,22 @@ def test_what_begins_just_as_a_tree_is_closed_ends(begin: Callable[[Any], Any]) 
         tree.close()
     tree._check_open = closed_just_then
     assert isinstance(begin(node).exception(0), ClosedError)
+
+
+def test_a_spread_is_told_of_a_node_that_ends_just_as_the_tree_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was left to the keeper, which had ended by then: who waited for the rest waited for ever."""
+    tree: Any = ramet.Tree(remember=False, connecting_max=1)
+    tree._gardener.gates.enter(0, -1, bool)     # somebody else, who holds up all others
+    spread: Any = tree.spread(["one", "two"], connector=lambda _: local.plan(), fanout=2)
+    until(lambda: len(spread.nodes) == 2, "they aren't dealt out")
+    soon = spread._soon
+
+    def closed_just_then(*what: Any) -> None:
+        tree.close()
+        soon(*what)
+    monkeypatch.setattr(spread, "_soon", closed_just_then)
+    spread.nodes[0].close()
+    assert spread.result(0) == [] and sorted(map(type, spread.errors.values()), key=str) == [ClosedError, ClosedError]
 
 
 # ---------------------------------------------------------------------- a child is ended just as it comes up

@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import (
-    channels,
-    feeds,
-    loop_late,
-    readers,
-    streams,
-    values,
-)
+from ramet.kernel import channels, compat_late, feeds, loop_late, peers, readers, streams, values
 from ramet.kernel.core import Core, Message
 from ramet.kernel.ends import BACK, CHANNEL, End
+from ramet.kernel.errors import CallCancelled
 from ramet.kernel.holding import Held
 from ramet.kernel.loop import Loop
 from support.eventually import HANGS_S, until
@@ -146,6 +140,25 @@ def test_what_comes_while_a_stream_is_forgotten_is_late(ours: streams.Streams, m
     intake = streams.Intake(ours, 5, 2, None)
     intake.stop()
     assert told == [(5, streams.CREDIT, [2])] * 2
+
+
+def test_a_stream_that_ends_with_its_reader_doesnt_end_as_if_it_were_whole(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who read it was woken by that before he was interrupted: he went on with what he had, as with all."""
+    job = SimpleNamespace(cancelled=False, enders=[])
+    monkeypatch.setattr(peers.cancelling, "current_job", lambda _: job)
+    monkeypatch.setattr(peers, "chain_of", lambda _: [])
+    monkeypatch.setattr(peers, "PeerCall", lambda *_: SimpleNamespace(_handle=1000))
+    monkeypatch.setattr(core, "send", lambda *_: None)
+    monkeypatch.setattr(core.routes, "link_to", lambda _: SimpleNamespace(dead=False))
+    peer: Any = peers.Peer(SimpleNamespace(core=core, calls=None, context=lambda _: None), 5)
+    monkeypatch.setattr(peer, "_time", lambda _: (None, None), raising=False)
+    monkeypatch.setattr(peer, "_address", lambda: 5, raising=False)
+    monkeypatch.setattr(peer, "_answer_of", lambda _: [None, 3], raising=False)
+    stream = peer._serve(["t", "items", [], {}])
+    job.cancelled = True
+    compat_late.call_each(job.enders)
+    with pytest.raises(CallCancelled):
+        next(stream)
 
 
 # ---------------------------------------------------------------------- a channel at its holder

@@ -7,7 +7,7 @@ are made: its time, and the lanes that wait for it; and they end with it. Any th
 from ramet.kernel import cancelling, circles, compat, descent, lanes, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.calls import COROUTINE
-from ramet.kernel.errors import CallTimeout, Error, NodeLostError, ServiceError
+from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ServiceError
 from ramet.kernel.errors import ValueNotPortableError as NotPortable
 from ramet.kernel.frames import DEAD, ERROR
 from ramet.kernel.peer_calls import ITSELF, Loopback, PeerCall, chain_of
@@ -133,7 +133,11 @@ class Peer(object):
         ours, at_end = streams.of(self._node.core), []  # type: Any, List[Callable[[], Any]]
         stream = results.ResultStream(
             results.intake_of(ours, self._address(), number, self._node.context(self.id), why, at_end), request._handle)
-        at_end.append(cancelling.register(None if ends else job, stream.intake.stop))
+
+        def stop():
+            # type: () -> None
+            stream.intake.stop(CallCancelled("the call that reads this stream was cancelled"))  # not as if it were all
+        at_end.append(cancelling.register(None if ends else job, stop))
         stream.intake.grant()
         return stream
 

@@ -75,6 +75,21 @@ def test_subprocesses_end_with_their_call(node: ramet.Node, way: Callable[[], ob
         node.call(remote_cancel.reap, pid)
 
 
+@pytest.mark.parametrize("lane", [None, "work"])
+def test_a_program_ends_whose_output_the_call_waits_for(node: ramet.Node, lane: str | None) -> None:
+    """``os.popen`` in a call's first moment. A thread that can't be interrupted is free when the program has ended, too."""
+    if not node.call(remote_cancel.is_told_of_system_calls):
+        pytest.skip("not on this machine: a Linux that tells what a thread waits for")
+    call = begun(node.options(lane=lane), remote_cancel.read_what_a_program_writes)
+    watch = node.options(lane="watch")
+    pid, = watch.call(remote_cancel.ids, 1)     # so it isn't the read within ``Popen`` that is waited for here
+    until(lambda: watch.call(remote_cancel.waits_to_read), "it doesn't read")
+    assert call.cancel()
+    until(lambda: is_gone(pid), f"it goes on: {pid}")
+    ended_by_itself(node)
+    node.call(remote_cancel.reap, pid)
+
+
 def test_a_subprocess_may_say_good_bye(node: ramet.Node) -> None:
     """It gets SIGTERM first, and it is its own matter what that does."""
     call = begun(node, remote_cancel.run_polite, 60)

@@ -302,12 +302,6 @@ def count_threads():
     return getattr(__import__("thread" if compat.PY2 else "_thread"), "_count", int)()
 
 
-def native_thread_id():
-    # type: () -> int
-    """The number by which the system knows this thread; 0 where Python doesn't tell, before 3.8."""
-    return getattr(__import__("thread" if compat.PY2 else "_thread"), "get_native_id", int)()
-
-
 def is_importing(frame):
     # type: (Any) -> bool
     """Whether a frame is the import system's own, or of our part of that: not the code of a module that is being imported, nor

@@ -15,7 +15,7 @@ up behind that. So it is sent only to the very frame that was seen to be none of
 import sys
 import time
 
-from ramet.kernel import compat, compat_late, swallowed
+from ramet.kernel import compat, compat_late, offspring, swallowed
 from ramet.kernel.calls import Interrupt
 
 MYPY = False
@@ -225,7 +225,7 @@ class ThreadJob(Job):
         self.options = options
         self.lane = options.get("lane") or self.lane
         self.thread = compat.thread_id()
-        self.task = compat_late.native_thread_id()
+        self.task = offspring.own_task()
         self.began = compat.monotonic()
         self.calls.core.threads.job = self
         try:

@@ -3,17 +3,20 @@
 Which ones are a call's own is told, from the surest to the least:
 
 1. by its frames: ``subprocess.Popen`` and its like among their variables, or in lists and such there;
-2. by what its thread waits for in the system just now: /proc/self/task/ID/syscall;
+2. by what its thread waits for in the system just now: /proc/self/task/ID/syscall: a process's end; or a pipe whose other end
+   is held by a process that was started since the call began, a moment before at most: ``os.popen(...).read()``, say;
 3. by Linux, where it was built so: /proc/self/task/ID/children, as far as they were started since the call began;
 4. for the main lane, by /proc: this process's children that were started since the call began, if no other lane has run a
    call in that time.
 
 Times in /proc are in steps of 10 ms, so by 3 and 4 nothing is found that was started in a call's first moment: it might be what
-the call before has left. Of a request for a service, whose asker needn't be an ancestor, nothing is taken that was there before
-it. What is one of ramet's own processes (guardian, children of the node) is never a call's.
+the call before has left. By 2 it is: what is waited for is this call's. Of a request for a service, whose asker needn't be an
+ancestor, nothing is taken that was there before it. What is one of ramet's own processes (guardian, children of the node) is
+never a call's.
 Any thread; reads /proc and sends signals, nothing else.
 """
 import os
+import stat
 import sys
 import time
 
@@ -39,22 +42,36 @@ HELD_MAX = 1000
 WAITS = {"x86_64": {61: 0, 247: 1}, "aarch64": {260: 0, 95: 1}, "riscv64": {260: 0, 95: 1}, "i686": {7: 0, 114: 0, 284: 1},
          "armv7l": {114: 0, 280: 1}, "ppc64le": {114: 0, 272: 1}, "s390x": {114: 0, 281: 1}}  # type: Dict[str, Dict[int, int]]
 
+# Machine -> numbers of ``read`` and ``write``, whose first argument is a descriptor.
+READS = {"x86_64": (0, 1), "aarch64": (63, 64), "riscv64": (63, 64), "i686": (3, 4), "armv7l": (3, 4), "ppc64le": (3, 4),
+         "s390x": (3, 4)}   # type: Dict[str, Tuple[int, int]]
+
 
 def of(job):
     # type: (Job) -> Dict[int, int]
     """A call's subprocesses and all below them, at this moment: process id -> when it was started (0: not known)."""
     table = _table()
     found = _in_frames(job)
-    found.update(_waited_for(job.task))
     born = _ticks(compat.monotonic() - job.began) + 1
+    found.update(_waited_for(job.task, _since(table, born - 2)))    # /proc/uptime may be a step behind: see ``_ticks``
     mine = _of_task(job.task)
     if mine is None and not job.lane and not _others_since(job):
-        mine = [pid for pid, (parent, _) in table.items() if parent == os.getpid()]
-    found.update([pid for pid in mine or () if pid in table and table[pid][1] >= born])
+        mine = list(table)
+    found.update(set(mine or ()).intersection(_since(table, born)))
     if job.holds_own_only:
         found = set([pid for pid in found if pid in table and table[pid][1] >= born - 1])
     own = _of_ramet()
     return _with_descendants(table, [pid for pid in found - own if not table or table.get(pid, (0, 0))[0] == os.getpid()])
+
+
+def own_task():
+    # type: () -> int
+    """The number by which the system knows the calling thread; 0 where neither Python tells, from 3.8 on, nor Linux."""
+    told = getattr(sys.modules.get("_thread"), "get_native_id", None)
+    try:
+        return int(told() if told else os.readlink(PROC + "/thread-self").rpartition("/")[2])
+    except (OSError, ValueError):
+        return 0
 
 
 def again(processes):
@@ -90,6 +107,12 @@ def _with_descendants(table, pids):
                 found[pid] = started
                 more = True
     return found
+
+
+def _since(table, ticks):
+    # type: (Dict[int, Stat], int) -> List[int]
+    """This process's children that were started then or later."""
+    return [pid for pid, (parent, started) in table.items() if parent == os.getpid() and started >= ticks]
 
 
 def _stat(name):
@@ -166,16 +189,39 @@ def _in_frames(job):
     return found - set([None])
 
 
-def _waited_for(task):
-    # type: (int) -> List[int]
-    """The process for whose end a thread of this process waits in the system."""
+def _waited_for(task, new):
+    # type: (int, List[int]) -> List[int]
+    """The processes for whose end, or whose input or output, a thread of this process waits in the system.
+
+    Args:
+        new: this process's children that were started since the call began, or a moment before.
+    """
     try:
         with open("%s/self/task/%d/syscall" % (PROC, task)) as file:
             words = file.read().split()
-        at = WAITS[os.uname()[4]][int(words[0])]
-        return [int(words[1 + at], 16)]
+        number, machine = int(words[0]), os.uname()[4]
+        if number in WAITS[machine]:
+            return [int(words[1 + WAITS[machine][number]], 16)]
+        way = READS[machine].index(number)
+        pipe = os.readlink("%s/self/fd/%d" % (PROC, int(words[1], 16)))
+        return [pid for pid in new if pipe.startswith("pipe:") and pipe in _ends(pid, (stat.S_IWUSR, stat.S_IRUSR)[way])]
     except (EnvironmentError, ValueError, KeyError, IndexError):
-        return []       # it waits for something else, or runs; this system doesn't tell
+        pass        # it waits for something else, or runs; this system doesn't tell
+    return []
+
+
+def _ends(pid, mode):
+    # type: (int, int) -> List[str]
+    """What a process has open to write, or to read, as /proc names it."""
+    found = []
+    folder = "%s/%d/fd/" % (PROC, pid)
+    try:
+        for name in os.listdir(folder):
+            if os.lstat(folder + name).st_mode & mode:
+                found.append(os.readlink(folder + name))
+    except OSError:
+        pass        # it has ended, or has closed that meanwhile; or it is another user's
+    return found
 
 
 def _of_ramet():

@@ -2,6 +2,7 @@
 import logging
 import os
 import sys
+import threading
 
 
 def nothing():
@@ -73,6 +74,41 @@ def log_at(level, name, text):
 def level_of(name):
     """A logger's own level."""
     return logging.getLogger(name).level
+
+
+HOLDS = threading.Event()
+LEAVES = threading.Event()
+
+
+class Own(logging.Logger):
+    """What the program makes loggers of: its code may take as long as it likes."""
+
+    def __init__(self, *args):
+        HOLDS.set()
+        LEAVES.wait()
+        logging.Logger.__init__(self, *args)
+
+
+def make_loggers_of_our_own():
+    """From now on."""
+    logging.setLoggerClass(Own)
+
+
+def hold_the_lock():
+    """That of ``logging``, until ``leave`` is called."""
+    with logging._lock:
+        HOLDS.set()
+        LEAVES.wait()
+
+
+def holds():
+    """Whether somebody does."""
+    return HOLDS.is_set()
+
+
+def leave():
+    """See above."""
+    LEAVES.set()
 
 
 def _node():

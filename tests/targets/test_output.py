@@ -137,6 +137,37 @@ def test_levels_travel_down(caplog: pytest.LogCaptureFixture) -> None:
     assert sorted(said) == sorted([(name, "fine print") for name in names[:3]] + [(name, "an error") for name in names])
 
 
+@pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
+def test_a_call_behind_a_change_of_levels_finds_it_made(python: str) -> None:
+    with ramet.Tree() as tree:
+        node = tree.local(python=python)
+        below = node.local(python=python)
+        for name in "", "some.library":
+            assert below.call(remote_output.level_of, "") in (logging.INFO, logging.DEBUG)
+            for level in [logging.ERROR, logging.DEBUG] * 10:
+                node.set_log_level(level, name)
+                assert below.call(remote_output.level_of, name) == level
+
+
+@pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
+def test_levels_are_not_waited_for_by_who_reads_the_link(python: str) -> None:
+    """``logging``'s lock may be held, and a logger's class may be the program's."""
+    with ramet.Tree() as tree:
+        node, other = tree.local(python=python), tree.local(python=python)
+        call = node.options(lane="holder").start(remote_output.hold_the_lock)
+        until(lambda: node.call(remote_output.holds))
+        node.set_log_level(logging.ERROR)
+        node.call(remote_output.nothing)
+        node.call(remote_output.leave)
+        call.result()
+        until(lambda: node.call(remote_output.level_of, "") == logging.ERROR)
+        other.call(remote_output.make_loggers_of_our_own)
+        other.set_log_level(logging.ERROR, "not.seen.before")
+        until(lambda: other.call(remote_output.holds))
+        other.call(remote_output.leave)
+        until(lambda: other.call(remote_output.level_of, "not.seen.before") == logging.ERROR)
+
+
 def test_on_output_may_use_nodes_and_fail(capsys: pytest.CaptureFixture[str]) -> None:
     found: list[object] = []
 

@@ -94,11 +94,43 @@ def begin(log):
 def apply(log):
     # type: (Any) -> None
     """Set the loggers' levels to what the controller wants. It may take ``logging``'s lock."""
-    import logging
     with SETTING:
-        logging.root.setLevel(log.level)
-        for name, level in list(getattr(log, "levels", {}).items()):
-            logging.getLogger(name).setLevel(level)
+        _set(log, sys.modules["logging"])
+
+
+def apply_at_once(log):
+    # type: (Any) -> bool
+    """As ``apply``, on a thread that reads a link, before the calls behind that: only if it needn't wait for a lock, imports
+    nothing, and runs no code of the program's.
+
+    Returns:
+        False: it was not done.
+    """
+    logging = sys.modules["logging"]
+    if not hasattr(log, "waiters") or not logging._lock.acquire(False):
+        return False
+    try:
+        manager, made = logging.root.manager, (logging.Logger, logging.RootLogger)
+        makes = (manager.loggerClass or logging.getLoggerClass()) is logging.Logger
+        loggers = [logging.root] + [manager.loggerDict.get(name) for name in getattr(log, "levels", ())]
+        if not all([type(one) in made or makes and type(one) in (type(None), logging.PlaceHolder) for one in loggers]):
+            return False
+        if not SETTING.acquire(False):
+            return False
+        try:
+            _set(log, logging)
+        finally:
+            SETTING.release()
+        return True
+    finally:
+        logging._lock.release()
+
+
+def _set(log, logging):
+    # type: (Any, Any) -> None
+    logging.root.setLevel(log.level)
+    for name, level in list(getattr(log, "levels", {}).items()):
+        logging.getLogger(name).setLevel(level)
 
 
 def send(log, chunks):

@@ -33,6 +33,8 @@ def told(message):
                     waiter.wake()
         else:
             level, name = values.decode(message.body)
+            if type(level) not in compat.integers or type(name) not in (str, compat.text):
+                raise TypeError
             if name:
                 log.__dict__.setdefault("levels", {})[compat.native(name)] = level
             else:
@@ -42,7 +44,9 @@ def told(message):
     if message.handle == OUTPUT:
         node.loop.call_soon(node.output.watch)
     elif "logging" in sys.modules:      # who imports it sets the levels that are known then
-        compat.start_thread(apply, (node,))
+        logs = sys.modules.get("ramet.kernel.logs")
+        if not logs or not logs.apply_at_once(log):
+            compat.start_thread(apply, (node,))
 
 
 def apply(node):

@@ -66,8 +66,9 @@ class Lasting:
             The path of its socket, over there.
 
         Raises:
-            Error: it isn't a process that its parent has started directly (``local``), has children, the name is taken, or the
-                socket's folder isn't safe. It is as before then. ConnectError: it can't be reached.
+            Error: it isn't a process that its parent has started directly (``local``), has children, the name is taken, the
+                socket's folder isn't safe, or there is no room for another process or descriptor over there. It is as before
+                then. ConnectError: it can't be reached.
             ValueError: ``wait_s`` isn't a number of seconds above 0.
 
         It waits for its turn on the node's main lane, like any call.

@@ -141,8 +141,7 @@ class Calls(object):
             return self.waiting or self.closing
         while not self.closing:
             if not self.waiting:
-                if not parent.borrower:
-                    parent.borrow(self.waiter)
+                parent.borrow(self.waiter)      # unless it was, before the last reply
                 parent.flush()
                 if self.served:
                     self.on_idle(parent)

@@ -87,6 +87,8 @@ def encode(value, ctx=None, root="value"):
     Raises:
         ValueNotPortableError: it can't travel, holds itself, or is nested too deeply.
     """
+    if value is None:
+        return [b"\xc0"]    # what most functions return
     depth_max = ctx.depth_max if ctx else value_depth_max
     try:
         return _encode(value, ctx, depth_max)
@@ -221,15 +223,15 @@ def _decode(data, apart, ctx):
                     v = native_text(raw) if native_text else raw.decode("utf-8", "surrogatepass")
             items.append(v)
             left -= 1
-        elif b == 0x80:     # the commonest: no keyword arguments, no options
-            items.append({})
+        elif op < 5 and not v:      # the commonest: no keyword arguments, no options
+            items.append([] if op < 4 else {})
             left -= 1
         else:
             stack.append((items, left, kind))
             items, left, kind = [], v * (op - 2), op
-            if op > 4 or not left <= size - i or len(stack) > DEPTH_READ_MAX:
+            if op > 4 or left > size - i or len(stack) > DEPTH_READ_MAX:
                 raise ValueError(i)
-            if op < 4 and v and data[i] == 0xd4 and data[i + 1] == 1:
+            if op < 4 and data[i] == 0xd4 and data[i + 1] == 1:
                 kind = -data[i + 2]
                 i += 3
                 left -= 1
@@ -237,8 +239,7 @@ def _decode(data, apart, ctx):
             if kind == 3:
                 v = items
             elif kind == 4:
-                keys = items[::2]
-                v = dict(zip(guarded(keys, ctx), items[1::2]))
+                v = dict(zip(guarded(items[::2], ctx), items[1::2]))
             elif stack:
                 v = made(-kind, items, ctx)
             elif i == size and not apart:

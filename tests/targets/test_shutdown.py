@@ -118,8 +118,10 @@ for callback in fail, leave:
     with ramet.Tree(on_output=callback) as tree:
         node = tree.local()
         node.call(remote.say, "line\\n")
-        call = node.start(remote.add, 1, 2)
-        call.add_done_callback(callback)
+        go = os.path.join(os.path.dirname(__file__), "go " + callback.__name__)
+        call = node.start(subprocess.check_call, ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done', go])
+        call.add_done_callback(callback)    # were the call over, it would be called here, and what it raises be the program's
+        open(go, "w").close()
         call.result()
         tree.connect_all(["one", "two"], "local", on_progress=callback).result()
         print([node.call(remote.add, 1, n) for n in range(50)] == list(range(1, 51)), flush=True)

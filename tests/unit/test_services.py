@@ -344,3 +344,26 @@ def test_a_stream_that_gets_no_thread_fails(core: Core, ours: services.Services,
         feed.granted(0, 0, 1000, 10)
     assert feed.stopped and streams.HEAD.unpack_from(b"".join(sent[-1][2]))[-1] & streams.FAILS
     until(lambda: not ours.running and not ours.loads and not ours.streams, "a place is lost")
+
+
+def test_requests_of_a_lane_keep_their_order_though_the_first_takes_longer_to_read(
+        core: Core, ours: services.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is read by a thread of its own: the one that was read first began first."""
+    thing = Thing()
+    ours.add("t", thing, "anyone", lanes={"run": "a"})
+    decode, second = values.decode, threading.Event()
+
+    def reading(body: bytes, context: Any) -> Any:
+        asked = decode(body, context)
+        if asked[2] == ["first"]:
+            assert second.wait(HANGS_S)
+            until(lambda: thing.ran or ours.next_one._waiters, "the second isn't looked at")  # type: ignore[attr-defined]
+        elif asked[2] == ["second"]:
+            second.set()
+        return asked
+    monkeypatch.setattr(ours, "codec", SimpleNamespace(decode=reading, encode=values.encode))
+    for number, tag in enumerate(["first", "second", "third"], 1):
+        ask(ours, number, "t", "run", tag, src=4)
+    assert core.wait(3) == {1: ["first"], 2: ["second"], 3: ["third"]}
+    assert thing.ran == ["first", "second", "third"]
+    until(lambda: not ours.looked_at, "it is still being looked at")

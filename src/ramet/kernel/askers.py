@@ -37,13 +37,16 @@ class Askers(object):
         waiting: sender -> its requests that no thread has looked at; ``queued`` of all.
         turns: senders that have some.
         threads: how many look at requests.
+        looked_at: sender -> its requests that threads look at just now, in the order in which they came.
     """
 
     def __init__(self, core, other_cancels):
         # type: (Core, Any) -> None
         self.core = core
         self.other_cancels = other_cancels
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.changed, self.next_one = threading.Condition(lock), threading.Condition(lock)
+        self.looked_at = {}  # type: Dict[int, List[Message]]
         self.numbers = itertools.count(1)
         self.asked = {}  # type: Dict[Any, Any]
         self.loads = {}  # type: Dict[int, List[int]]
@@ -88,8 +91,25 @@ class Askers(object):
             else:
                 del self.waiting[src]
             if self.asked.get((src, message.reply_to)) is message:      # else it was given up
+                self.looked_at.setdefault(src, []).append(message)
                 return message
         return None
+
+    def in_turn(self, message):
+        # type: (Message) -> None
+        """Wait until what came before from that sender has been looked at: it may be for the same lane. Under the lock."""
+        while self.looked_at[message.src][0] is not message:
+            self.next_one.wait()
+
+    def looked(self, message):
+        # type: (Message) -> None
+        """A message has been looked at: it waits in its lane, if it has to."""
+        with self.changed:
+            left = self.looked_at[message.src]
+            left.remove(message)
+            if not left:
+                del self.looked_at[message.src]
+            self.next_one.notify_all()
 
     def without_thread(self, error):
         # type: (Any) -> None

@@ -202,7 +202,11 @@ class Services(Askers):
                 if message is None:
                     self.threads -= 1
                     return
-            self._go_on(self._admitted(message))
+            try:
+                request = self._admitted(message)
+            finally:
+                self.looked(message)
+            self._go_on(request)
 
     def _go_on(self, request):
         # type: (Any) -> None
@@ -236,6 +240,8 @@ class Services(Askers):
         else:
             try:
                 with self.changed:
+                    if method in served.lanes:
+                        self.in_turn(message)
                     chain = self.told.pop((message.src, message.reply_to), None)
                     if chain:
                         request.heard(chain)

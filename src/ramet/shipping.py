@@ -80,7 +80,8 @@ FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "later", "logs
 HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "held")
 COMING_BACK = ("meeting", "coming_back")
 OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE, "held": HOLDING,
-       "doors": (*FOLLOWING, *STREAMS, "text27", "descent", "proxies", "meeting", "doors")}
+       "doors": (*FOLLOWING, *STREAMS, "text27", "descent", "proxies", "meeting", "portable", "holding", "ends",
+                 "channels", "results", "references", "passages", "stand_ins", "rooms", "doors")}
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

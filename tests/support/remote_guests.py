@@ -41,8 +41,9 @@ def counts():
 
 def set_limit(name, value):
     """Set one of the door's limits, where we are."""
-    from ramet.kernel import doors
-    setattr(doors, name, value)
+    from ramet.kernel import doors, rooms, stand_ins
+    where, = [module for module in (doors, rooms, stand_ins) if hasattr(module, name)]
+    setattr(where, name, value)
 
 
 def what_it_has():

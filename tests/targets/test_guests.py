@@ -63,8 +63,7 @@ def test_a_guest_asks_services_and_nothing_else(path: Path, label: str) -> None:
                 shelf.find("milk")
             for value in (None, [1, {"a": b"b"}], b"x" * 3_000_000, ["y" * 200_000, b"z" * 70_000, ("t",)], {1.5, 2}):
                 assert shelf.same(value) == value
-            with pytest.raises(ramet.ServiceError, match="yields, and streams don't pass a door"):
-                shelf.many()
+            assert list(shelf.many()) == [1]
             with pytest.raises(ramet.ServiceError, match="no method"):
                 shelf.missing()
         with pytest.raises(ramet.RemoteError, match=REFUSES):

@@ -45,6 +45,7 @@ class Channels(object):
         self.streams = ours
         self.context = values.Context(False, find_class)    # data only: it isn't known who sent it
         self.held = {}  # type: Dict[int, Held]
+        self.elsewhere = {}     # type: Dict[int, Any]      # what a door has in place of channels: see ``stand_ins``
         self.ends = {}  # type: Dict[Tuple[int, int], Any]  # weak references
         self.context.unpack = lambda kind, items: made(self, items)  # type: ignore[attr-defined]
         core.handlers[CHANNEL] = self.on_channel
@@ -57,7 +58,7 @@ class Channels(object):
         if type(size) not in compat.integers or not 0 < size <= SIZE_MAX:
             raise ValueError("size must be a number of items from 1 to %d, not %r" % (SIZE_MAX, size))
         number = next(self.core.handles)
-        token = binascii.hexlify(os.urandom(16)).decode("ascii")
+        token = new_token()
         held = self.held[number] = Held(self.core, token, size)
         held.on_over = lambda: self.held.pop(number, None)
         return Channel(self, self.core.id, number, token, size)
@@ -93,7 +94,7 @@ class Channels(object):
         what, number, token, stream = said
         if what == HELD:
             return      # it is never answered: by our end, or our loss, the owner hears of it
-        held = self.held.get(number) if type(number) in compat.integers else None
+        held = (self.held.get(number) or self.elsewhere.get(number)) if type(number) in compat.integers else None  # type: Any
         if what == BACK and held is None:
             return      # all was taken of a closed one, meanwhile: who leaves can't know
         if not held or held.token != token or what not in (SEND, RECEIVE, CLOSE, BACK):
@@ -110,6 +111,9 @@ class Channels(object):
         key = message.src, stream
         if key in self.streams.intakes or key in self.streams.feeds:
             raise ProtocolError("node %d has a stream %d already" % key)
+        if number in self.elsewhere:
+            held.begin(message, what, stream)
+            return
         if what == SEND:
             held.add_sender(streams.Intake(self.streams, message.src, stream, None, window(held.size)), message)
         else:
@@ -121,6 +125,12 @@ class Channels(object):
         if held.is_new(message.src):
             held.watches[message.src] = self.core.ask(message.src, CHANNEL, values.encode([HELD, number, "", 0]), gone, 0,
                                                       message.flow)
+
+
+def new_token():
+    # type: () -> str
+    """What a channel is known by, beside its number: nobody can guess it."""
+    return binascii.hexlify(os.urandom(16)).decode("ascii")
 
 
 class Channel(Reference, facade.Channel):  # type: ignore[misc]

@@ -29,8 +29,8 @@ class Held(object):
         self.senders = compat.deque()   # type: Any     # intakes, the next one's turn first
         self.receivers = compat.deque()     # type: Any     # feeds
         self.asked = set()  # type: Any     # of these: they were told that more is here
-        self.left = {}      # type: Dict[int, int]  # node that receives no more -> how many items it was sent
-        self.told = []      # type: List[Any]   # messages that are answered when it is closed: those of senders
+        self.left = {}      # type: Dict[int, List[int]]    # node that receives no more -> items it was sent, how often it left
+        self.told = {}      # type: Dict[Any, Any]      # of senders: the messages that are answered when it is closed
         self.peers = {}     # type: Dict[int, List[Any]]    # node -> those that are answered when all is taken
         self.watches = {}   # type: Dict[int, int]  # node -> the handle at which its loss is heard of
         self.lock = compat.new_lock()       # held for as long as a step takes
@@ -114,8 +114,8 @@ class Held(object):
         """Let nothing more in. Other nodes are told, and what they had sent before they knew still comes."""
         with self.lock:
             self.closed = True
-            told, self.told = self.told, []
-        for message in told:
+            told, self.told = self.told, {}
+        for message in told.values():
             self.core.reply(message, values.encode(None))
         self.pump()
 
@@ -142,7 +142,7 @@ class Held(object):
         intake.listener = self.pump
         self.senders.append(intake)
         self.peers.setdefault(message.src, [])
-        self.told.append(message)
+        self.told[intake] = message
         if self.closed:
             self.close()
 
@@ -180,9 +180,16 @@ class Held(object):
     def take_back(self, peer, items):
         # type: (int, List[Any]) -> bool
         """A receiver that has left gives back what it was sent and hasn't given to anybody. False: it can't have that."""
-        if len(items) > self.left.pop(peer, -1) or any(type(data) is not compat.Bytes for data in items):
+        if any(type(data) is not compat.Bytes for data in items):
             return False
         with self.lock:
+            left = self.left.get(peer)
+            if not left or len(items) > left[0]:
+                return False
+            left[0] -= len(items)       # a door leaves for each of its guests
+            left[1] -= 1
+            if not left[1]:
+                del self.left[peer]
             self.items.extendleft(reversed(items))
             self.bytes += sum(map(len, items))
         self.pump()
@@ -195,7 +202,8 @@ class Held(object):
             if (feed.peer, feed.number) == (peer, stream):
                 with self.lock:
                     self.receivers.remove(feed)
-                    self.left[peer] = feed.items
+                    items, often = self.left.get(peer, (0, 0))
+                    self.left[peer] = [items + feed.items, often + 1]
                 feed.end(streams.ENDS, values.encode(None))
                 return True
         return self.closed
@@ -245,6 +253,8 @@ class Held(object):
             items = sender.take()
             if items is not None or not ended:
                 self.senders.append(sender)
+            else:
+                self.told.pop(sender, None)     # it has left: nobody there waits for an answer
             for data in items or ():
                 if type(data) is compat.Bytes:
                     self._append(data)

@@ -157,6 +157,8 @@ def unpack(kind, items, ctx=None):
         if kind == "J":
             from ramet.kernel import readers
             return readers.unpack(items, ctx)
+        if kind == "H":
+            raise ValueNotPortableError("a channel was in an item: through a door it passes as an argument or a result only")
         if kind == "K" and not getattr(ctx, "unpack", None):
             from ramet.kernel import channels
             return channels.unpack(items, ctx)

@@ -68,7 +68,7 @@ class Streams(object):
         self.core = core
         self.codec = codec
         self.feeds = {}     # type: Dict[Tuple[int, int], Any]  # by the other node, and the number
-        self.intakes = {}   # type: Dict[Tuple[int, int], Intake]
+        self.intakes = {}   # type: Dict[Tuple[int, int], Any]
         self.gone = {}      # type: Dict[Tuple[int, int], bool]     # does the sender still have to be told to stop?
         self.order = compat.deque()     # type: Any     # of these, oldest first
         core.handlers[ITEMS] = self.on_items

@@ -104,6 +104,10 @@ class Desk(object):
             return type(error).__name__
         return "sent"
 
+    def wait_for_ever(self):
+        while not GATE.is_set():
+            time.sleep(0.001)
+
     def large(self, size):
         return b"x" * size
 
@@ -172,3 +176,32 @@ def give_it(name, item):
 def make_one():
     KEPT["one"] = ramet.here().channel()
     return KEPT["one"]
+
+
+def refused_here():
+    """What this node has dropped, since it broke the rules."""
+    from ramet.kernel import start
+    return start.node.core.refused
+
+
+def known_as(name):
+    """What a channel is known by, here."""
+    return KEPT[name].parts()
+
+
+def made_here():
+    return sum(MADE)
+
+
+def names_kept():
+    return sorted(KEPT)
+
+
+def put_here(name, count):
+    """What sending so many comes to."""
+    try:
+        for n in range(count):
+            KEPT[name].send(n)
+    except ramet.Error as error:
+        return type(error).__name__
+    return "sent"

@@ -2,10 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -15,14 +12,14 @@ from pathlib import Path
 import pytest
 
 import ramet
-from ramet.bootstrap import packing
-from ramet.kernel import core, fragments, values
-from ramet.kernel.frames import CONTROL, HEADER_BYTES, pack_header
+from ramet.kernel import core, values
+from ramet.kernel.frames import CONTROL, pack_header
 from ramet.kernel.proxies import SERVICE
 from support import needs, pythons, remote_guests
 from support.eventually import until
 from support.remote_guests import Shelf
 from support.source import TOP
+from targets.raw_guests import answers, config, entered, knocked, said, thrown_out
 
 NOBODY = 65534
 NEWEST = pythons.interpreters()[-1][0] if "pypy" not in pythons.interpreters()[-1][0] else "3.13"
@@ -233,58 +230,6 @@ def test_wrong_arguments(path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- hostile guests
-
-
-def knocked(path: Path) -> socket.socket:
-    """Who stands before the door, and has been greeted."""
-    sock = socket.socket(socket.AF_UNIX)
-    here = os.getcwd()
-    os.chdir(path.parent)
-    try:
-        sock.connect(path.name)
-    finally:
-        os.chdir(here)
-    sock.settimeout(60)
-    assert sock.recv(1000).split()[1] == packing.version().encode()
-    return sock
-
-
-def said(handle: int, value: object, dst: int = 7, src: int = 0, authority: int = 0, reply_to: int = 0,
-         flags: int = 0) -> bytes:
-    chunks = values.encode(value)
-    return fragments.whole(flags, 0, dst, src, authority, handle, reply_to, chunks)
-
-
-def config(id: object = 7, ancestors: object = (0,)) -> bytes:
-    return said(core.CONFIG, {"id": id, "ancestors": list(ancestors) if isinstance(ancestors, tuple) else ancestors},
-                flags=CONTROL)
-
-
-def entered(path: Path) -> socket.socket:
-    sock = knocked(path)
-    sock.sendall(config())
-    data = sock.recv(9)
-    assert data == b"ok guest\n"
-    return sock
-
-
-def answers(sock: socket.socket, *handles: int) -> list[bytes]:
-    """The bodies of what comes to these handles."""
-    data, found = b"", dict[int, bytes]()
-    while not found.keys() >= set(handles):
-        more = sock.recv(65536)
-        assert more, "it was thrown out"
-        data += more
-        while len(data) >= HEADER_BYTES and len(data) >= (size := HEADER_BYTES + struct.unpack_from(">I", data, 24)[0]):
-            found[struct.unpack_from(">I", data, 16)[0]] = data[HEADER_BYTES:size]
-            data = data[size:]
-    return [found[handle] for handle in handles]
-
-
-def thrown_out(sock: socket.socket) -> None:
-    with contextlib.suppress(ConnectionError):
-        while sock.recv(65536):
-            pass
 
 
 def test_who_knocks_and_talks_nonsense_is_sent_away(path: Path) -> None:

@@ -108,6 +108,14 @@ def test_what_isnt_read_isnt_made(path: Path) -> None:
         until(lambda: shop.service("desk").closed() == ["many"], "what was left isn't closed")
 
 
+def test_credit_that_was_held_back_comes(path: Path) -> None:
+    """While something lies at the door for it, a guest gets no more: here while anything does."""
+    with admitted(path) as (_, door, _), guest(path) as (_, shop):
+        door.call(remote_guests.set_limit, "credit_bytes_max", 0)
+        both = [shop.service("desk").rows(3000, 3000), shop.service("desk").rows(3000, 3000)]
+        assert [[n for n, _ in pair] for pair in zip(*both, strict=True)] == [[n, n] for n in range(3000)]
+
+
 def test_a_guest_that_reads_nothing_holds_little(path: Path) -> None:
     """Its program is stopped: nobody reads, neither its streams nor its link."""
     with admitted(path) as (_, door, keeper):

@@ -109,7 +109,8 @@ class Channels(object):
         if type(stream) is list or not 0 <= stream < 1 << 32 or stream & 1 != (what == SEND):
             raise ProtocolError("malformed CHANNEL")
         key = message.src, stream
-        if key in self.streams.intakes or key in self.streams.feeds:
+        # Only in its own direction: who has chosen a number knows nothing of those that the other has chosen for what it sends.
+        if key in (self.streams.intakes if what == SEND else self.streams.feeds):
             raise ProtocolError("node %d has a stream %d already" % key)
         if number in self.elsewhere:
             held.begin(message, what, stream)

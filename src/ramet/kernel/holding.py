@@ -249,9 +249,8 @@ class Held(object):
             if self._full():
                 break
             sender = self.senders.popleft()
-            ended = sender.ended    # before: what comes in between with its end is taken next time
             items = sender.take()
-            if items is not None or not ended:
+            if not sender.ended or sender.bodies:   # in this order: behind the end nothing comes
                 self.senders.append(sender)
             else:
                 self.told.pop(sender, None)     # it has left: nobody there waits for an answer

@@ -43,7 +43,9 @@ early_max = 1000
 # windows don't grow any more.
 streams_max = 256
 wide_max = 8
-unread_look_s = 0.02    # how often it is looked whether a guest reads on that left too much unread
+# While more than so much lies here for a guest it gets no more of streams, whatever it says; and how often that is looked at.
+credit_bytes_max = 8 << 20
+look_s = 0.02
 
 
 WHY = "a door lets guests ask services of its tree, and nothing else: no calls, no children"
@@ -77,10 +79,10 @@ class RoomSide(passages.Side):
     def takes_more(self, passage):
         # type: (passages.Passage) -> bool
         """See ``Side``. Who says that it has taken what still lies here gets no more for it."""
-        if self.room.link.queue.size <= unread_bytes_max:
+        if self.room.link.queue.size <= credit_bytes_max:
             return True
         if not self.waiting:
-            self.core.loop.call_later(unread_look_s, self._look)
+            self.core.loop.call_later(look_s, self._look)
         self.waiting.add(passage)
         return False
 
@@ -88,8 +90,8 @@ class RoomSide(passages.Side):
         # type: () -> None
         if self.room.link.dead:
             return
-        if self.room.link.queue.size > unread_bytes_max:
-            self.core.loop.call_later(unread_look_s, self._look)
+        if self.room.link.queue.size > credit_bytes_max:
+            self.core.loop.call_later(look_s, self._look)
             return
         waiting, self.waiting = self.waiting, set()
         for passage in waiting:

@@ -52,6 +52,8 @@ def found(data, count=1, apart=False):
                 left += size * (kind - 2)
             elif kind in (1, 2):
                 at += 0 if apart and size >= values.BIG else size
+            elif first == 0xd4:
+                at += 2     # of another kind
             elif kind:
                 raise IndexError
     except (IndexError, struct.error):

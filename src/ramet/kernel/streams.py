@@ -59,8 +59,8 @@ def of(core, codec=values):
 class Streams(object):
     """All streams that begin or end in one node.
 
-    Numbers are even where the receiving end has chosen them, odd where the sending end has: so no two are the same from one node
-    to another, whoever chose. In the other direction there may be one of the same number.
+    Numbers are even where the receiving end has chosen them, odd where the sending end has: so no two are the same from one
+    node to another, whoever chose. In the other direction there may be one of the same number.
     """
 
     def __init__(self, core, codec):

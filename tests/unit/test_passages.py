@@ -1,0 +1,164 @@
+"""One stream through a door, from one core to another: what each end may, and how it ends. Without processes."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ramet.kernel import channels, loop_late, passages, values
+from ramet.kernel.core import Core, Message
+from ramet.kernel.ends import BACK, RECEIVE, SEND
+from ramet.kernel.errors import ProtocolError
+from ramet.kernel.holding import Held
+from ramet.kernel.loop import Loop
+from ramet.kernel.streams import CREDIT, ENDS, FAILS, HEAD, ITEMS, WANTS
+
+
+class Recording(Core):
+    """Keeps what it is told to send."""
+
+    def __init__(self, id: int, loop: Loop) -> None:
+        super().__init__(id, [0], loop)
+        self.sent: list[tuple[int, int, bytes]] = []
+
+    def send(self, dst: int, handle: int, chunks: Any, reply_to: int = 0, flags: int = 0, flow: int = 0,
+             later: bool = False) -> Any:
+        self.sent.append((dst, handle, b"".join(map(bytes, chunks))))
+        return SimpleNamespace(dead=False)
+
+    def said(self, wanted: int) -> list[Any]:
+        """What was sent of that kind, since the last time."""
+        found = [values.decode(body) for _, handle, body in self.sent if handle == wanted]
+        self.sent = [one for one in self.sent if one[1] != wanted]
+        return found
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop(lambda error: None)
+    yield made
+    loop_late.close(made)
+
+
+class Through:
+    """A passage from node 5 of one tree, as stream 3, to node 6 of the other, as stream 9."""
+
+    def __init__(self, loop: Loop, window: tuple[int, int] = (0, 0), packed: bool = False) -> None:
+        self.one, self.other = Recording(1, loop), Recording(2, loop)
+        self.sides = passages.Side(self.one), passages.Side(self.other)
+        self.over: list[Any] = []
+        self.passage = passages.Passage((self.sides[0], 5, 3), (self.sides[1], 6, 9, 77), window, packed, self.over.append)
+
+    def items(self, *items: bytes, flags: int = 0, number: int = 3, count: int | None = None) -> None:
+        body = HEAD.pack(0xdd, 2 + (len(items) if count is None else count), 0xce, number, flags) + b"".join(items)
+        self.one.handlers[ITEMS](Message(5, 5, ITEMS, 0, 0, None, body))
+
+    def credit(self, *said: int) -> None:
+        self.other.handlers[CREDIT](Message(6, 6, CREDIT, 0, 0, None, b"".join(values.encode([9, *said]))))
+
+
+def test_items_and_credit(loop: Loop) -> None:
+    through = Through(loop)
+    with pytest.raises(ProtocolError, match="more than it had credit for"):
+        Through(loop).items(b"\x01", b"\x02")
+    through.credit(0, 0, 3, 10)
+    assert through.one.said(CREDIT) == [[3, 0, 0, 3, 10]]
+    through.items(b"\x01", b"\x02", b"\x03")
+    through.items(flags=WANTS)
+    through.items(flags=WANTS)
+    assert through.other.said(ITEMS) == [[9, 0, 1, 2, 3], [9, WANTS]]
+    for wrong in ((4, 3), (3, 4), (1 << 60, 0)):
+        with pytest.raises(ProtocolError, match="more was taken"):
+            through.credit(*wrong, 100, 100)
+    through.credit(3, 3, 3, 10)
+    through.credit(3, 3, 3, 10)
+    through.credit(1, 1, 1, 1)
+    assert through.one.said(CREDIT) == [[3, 3, 3, 3, 10]]
+    through.items(b"\xa4long")      # alone it may be larger
+    with pytest.raises(ProtocolError, match="more than it had credit for"):
+        through.items(b"\x01")
+    assert through.one.said(CREDIT) == [[3]], "who sends isn't told to stop"
+    (_, *first), (_, flags, failure) = through.other.said(ITEMS)
+    assert first == [0, "long"] and flags == FAILS and "broken the rules" in failure["text"]
+    assert through.over == [through.passage]
+    through.items(b"\x01")
+    through.credit(3, 3, 3, 10)
+    assert through.one.sent == through.other.sent == [], "late messages are passed on"
+
+
+def test_the_window_is_bounded(loop: Loop) -> None:
+    through = Through(loop)
+    through.sides[1].window_bytes_max, through.sides[1].window_items_max = 1000, 100
+    through.credit(0, 0, 1 << 40, 1 << 40)
+    assert through.one.said(CREDIT) == [[3, 0, 0, 1000, 100]]
+
+
+def test_who_has_stopped_gets_nothing_more(loop: Loop) -> None:
+    """And a method that yields is still known, until it says that it has ended."""
+    through = Through(loop)
+    through.credit(0, 0, 100, 10)
+    through.credit()
+    through.credit()
+    assert through.one.said(CREDIT) == [[3, 0, 0, 100, 10], [3]]
+    through.items(b"\x01")
+    assert not through.over
+    through.items(b"\xc0", flags=ENDS)
+    assert through.over == [through.passage] and through.other.sent == []
+
+
+@pytest.mark.parametrize("flags", [ENDS, FAILS])
+def test_the_end_goes_through(loop: Loop, flags: int) -> None:
+    through = Through(loop)
+    through.items(b"\x2a", flags=flags)
+    assert through.other.said(ITEMS) == [[9, flags, 42]] and through.over == [through.passage]
+    assert not through.sides[0].streams.intakes and not through.sides[1].streams.feeds
+
+
+def test_a_channels_items_are_byte_strings(loop: Loop) -> None:
+    for wrong in (b"\x01", b"\xa1x", b"\xc4\x05\x01"):
+        through = Through(loop, (100, 10), packed=True)
+        with pytest.raises(ProtocolError):
+            through.items(wrong)
+        assert through.one.said(CREDIT) == [[3]] and through.other.said(ITEMS) == [[9, ENDS, None]] and through.over
+
+
+def test_numbers_of_the_two_directions_may_be_equal(loop: Loop) -> None:
+    """Each node counts those that it chooses for itself: what one sends and what it is sent may have the same."""
+    core = Recording(1, loop)
+    ours = channels.of(core)
+    channel = ours.open(10)
+    other: Any = SimpleNamespace(granted=None, stop=None), SimpleNamespace(core=core, streams=ours.streams)
+    passages.Goes(*other, 5, 3, 0)
+    message = Message(5, 5, 17, 2000, 1, None, b"".join(values.encode([SEND, channel.number, channel.token, 3])))
+    ours.on_channel(message)
+    with pytest.raises(ProtocolError, match="has a stream 3 already"):
+        ours.on_channel(message)
+
+
+def test_a_node_may_leave_for_several(loop: Loop) -> None:
+    """As a door does for its guests: each gives back what it was sent, and together no more than that."""
+    core = Recording(1, loop)
+    ours = channels.of(core)
+    channel = ours.open(10)
+    held: Held = ours.held[channel.number]
+
+    def say(what: int, stream: Any, reply_to: int = 0) -> None:
+        body = b"".join(values.encode([what, channel.number, channel.token, stream]))
+        ours.on_channel(Message(5, 5, 17, reply_to, 1, None, body))
+    for stream in (2, 4):
+        say(RECEIVE, stream, 2000)
+    for n in (b"1", b"2"):
+        held.put(n)
+    assert len([1 for _, handle, _ in core.sent if handle == ITEMS]) >= 2
+    for stream in (2, 4):
+        say(BACK, stream)
+    say(BACK, [b"1", b"2", b"3"])
+    assert core.refused == 1
+    say(BACK, [b"1"])
+    say(BACK, [b"2"])
+    assert core.refused == 1 and not held.left
+    assert [held.look(), held.look()] == [[b"2"], [b"1"]] and held.look() is None
+    say(BACK, [])
+    assert core.refused == 2

@@ -66,8 +66,7 @@ WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "import
          "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
 # What comes along with a part that is asked for: what it imports, and what is seldom used without it.
 TOGETHER = {"packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN,
-            "cancelling": CANCELLING, "lanes": LANES, "peers": ASKING,
-            "results": (*STREAMS, "results")}
+            "cancelling": CANCELLING, "lanes": LANES, "peers": ASKING, "results": (*STREAMS, "results")}
 # What loads native modules.
 NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.

@@ -101,7 +101,7 @@ def test_what_isnt_read_isnt_made(path: Path) -> None:
             assert len(next(stream)) == 10_000
             until(lambda: shop.service("desk").made() > 200_000, "it makes nothing ahead")
             assert sum(len(next(stream)) for _ in range(2000)) == 20_000_000
-            until(lambda: shop.service("desk").made() > 20_500_000, "it doesn't go on")
+            until(lambda: shop.service("desk").made() > 20_100_000, "it doesn't go on")
             for _ in range(20):
                 assert shop.service("desk").made() < 20_000_000 + 2_200_000
                 assert door.call(remote_guest_streams.waits_unread) < 2_000_000
@@ -150,7 +150,6 @@ def test_a_stream_is_left(path: Path) -> None:
         with pytest.raises(ramet.CallTimeout):
             for _ in shop.options(timeout=0.5).service("desk").hangs():
                 pass
-        until(lambda: desk.closed().count("hangs") == 2, "what is out of time goes on")
         until(lambda: door.call(remote_guest_streams.door_has) == [0, 0, 0, 0, 0], "streams that were left are still known")
 
 
@@ -210,7 +209,7 @@ def test_a_guest_that_is_killed_leaves_nothing(path: Path) -> None:
         with running(path, keeper) as program:
             program.send_signal(signal.SIGKILL)
             until(lambda: keeper.call(remote_guest_streams.closed_here) == ["many"], "its stream goes on")
-            assert "NodeLostError" in keeper.call(remote_guest_streams.how_it_ends_here, "its")
+            assert keeper.call(remote_guest_streams.how_it_ends_here, "its").startswith(("NodeLostError", "ClosedError"))
         until(lambda: door.call(remote_guests.guests) == 0, "it is still in")
         until(lambda: door.call(remote_guest_streams.door_has) == [0, 0, 0, 0, 0], "what it had is still known")
         until(lambda: keeper.call(remote_guest_streams.holds) == [1, 0, 0, 0], "its parts in a channel are still kept")
@@ -308,8 +307,12 @@ def test_a_channel_that_is_full_waits(path: Path) -> None:
         assert sent < 40
         assert desk.get("ours", sent) == list(range(sent))
         desk.take("its", own)
-        until(lambda: desk.outcome_of_send("its", 0.05) == "CallTimeout", "it is never full")
-        until(lambda: own.receive() == 1 and desk.outcome_of_send("its", 0.05) == "sent", "there is no room again")
+        outcomes = []
+        while "CallTimeout" not in outcomes:
+            outcomes.append(desk.outcome_of_send("its", 0.3))
+        assert len(outcomes) < 40
+        assert [own.receive() for _ in outcomes[1:]] == [1] * (len(outcomes) - 1)
+        assert desk.outcome_of_send("its", None) == "sent" and own.receive() == 1
 
 
 def test_who_leaves_gives_back(path: Path) -> None:
@@ -343,8 +346,7 @@ def test_from_one_guest_to_another(path: Path) -> None:
                 found.send(n)
                 assert n % 500 or [own.receive() for _ in range(500 if n else 1)]
             assert other.service("desk").is_kept("its", found)
-            while own._end.items:
-                own.receive()
+            assert [own.receive() for _ in range(499)] == list(range(1501, 2000))
             own.send("back")
             assert found.receive() == "back"
         with pytest.raises(ramet.NodeLostError):
@@ -391,14 +393,17 @@ def test_the_oldest_unused_channel_is_forgotten(path: Path) -> None:
         desk = shop.service("desk")
         found = [desk.keep(f"ours {n}") for n in range(2)]
         found[0].send(1)
-        found += [desk.keep(f"ours {n}") for n in range(2, 5)]
         assert desk.get("ours 0", 1) == [1]
+        found += [desk.keep(f"ours {n}") for n in range(2, 5)]
+        found[0].send(2)
+        assert desk.get("ours 0", 1) == [2]
         with pytest.raises(ramet.ServiceError, match="the door has forgotten that channel"):
             desk.is_kept("ours 1", found[1])
         with pytest.raises(ramet.ClosedError):
             found[1].receive()
-        for channel in found[3:]:
-            channel.send(2)
+        for n in 3, 4:
+            found[n].send(n)
+            assert desk.get(f"ours {n}", 1) == [n]
         with pytest.raises(ramet.ServiceError, match="this guest uses 3 channels at a time"):
             desk.keep("ours 5")
 

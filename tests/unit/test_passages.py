@@ -1,13 +1,14 @@
 """One stream through a door, from one core to another: what each end may, and how it ends. Without processes."""
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ramet.kernel import channels, loop_late, passages, values
+from ramet.kernel import channels, loop_late, passages, rooms, values
 from ramet.kernel.core import Core, Message
 from ramet.kernel.ends import BACK, RECEIVE, SEND
 from ramet.kernel.errors import ProtocolError
@@ -162,3 +163,34 @@ def test_a_node_may_leave_for_several(loop: Loop) -> None:
     assert [held.look(), held.look()] == [[b"2"], [b"1"]] and held.look() is None
     say(BACK, [])
     assert core.refused == 2
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_answer_that_is_a_stream_is_read_at_any_time(loop: Loop, early: bool, gone: bool) -> None:
+    """By another thread, before ``ask`` has returned, say; and when the guest has just gone: then who yields is told."""
+    tree, guest, answers = Recording(1, loop), Recording(7, loop), list[Any]()
+    room = rooms.Room.__new__(rooms.Room)
+
+    def ask(_: int, __: int, ___: Any, answered: Any) -> int:
+        answers.append(lambda: answered(0, b"\x92\xc0\x09"))
+        if early:
+            answers.pop()()
+        return 77
+    tree.ask = ask  # type: ignore[method-assign]
+    room.tree, room.core, room.side = tree, guest, passages.Side(guest)     # type: ignore[assignment]
+    room.link = SimpleNamespace(bytes_out=0, dead=gone, queue=SimpleNamespace(size=0))  # type: ignore[assignment]
+    room.door = SimpleNamespace(services={"rows": 5}, side=passages.Side(tree))  # type: ignore[assignment]
+    room.lock, room.asked, room.early = threading.Lock(), {}, {}    # type: ignore[assignment]
+    room.bytes = room.owed = room.written = room.largest = 0
+    body = b"".join(map(bytes, values.encode(["rows", "all", [], {}, {}])))
+    room.on_request(Message(0, 0, 21, 1000, 0, None, body))
+    for answer in answers:
+        answer()
+    if gone:
+        assert tree.said(CREDIT) == [[9]] and not room.asked and not room.door.side.streams.intakes
+    else:
+        ((nothing, number),) = guest.said(1000)
+        assert nothing is None and number % 2 and room.asked[0, 1000].handle == 77
+        room.on_cancel(Message(0, 0, 4, 0, 0, None, b"".join(values.encode([1000]))))
+        assert tree.said(4) == [[77]]

@@ -176,9 +176,9 @@ class Room(object):
                 entry.passage.stop()
                 entry.passage.finish()
             self.tree.pending.pop(entry.handle, None)
-        self.channels.close()
-        for handle in list(self.core.pending):
+        for handle in list(self.core.pending):      # who comes later has no way to the guest, and then there is no such channel
             self.core.resolve(handle, DEAD, b"the guest that held it has left")
+        self.channels.close()
 
     def on_end(self, message):
         # type: (core.Message) -> None

@@ -193,6 +193,12 @@ def made_here():
     return sum(MADE)
 
 
+def bytes_in():
+    """What has come over the link to the parent."""
+    from ramet.kernel import start
+    return start.node.core.routes.parent.bytes_in
+
+
 def names_kept():
     return sorted(KEPT)
 

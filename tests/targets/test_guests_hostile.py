@@ -225,7 +225,7 @@ def test_a_guest_that_holds_a_channel_and_lies(path: Path) -> None:
         raw.sock.sendall(_request(raw.asked, b"\x95\xa4desk\xa4take\x92\xa3its" + reference + b"\x80\x80"))
         while raw.message()[0] != raw.asked:
             pass
-        call = keeper.start(remote.put_here, "its", 100)
+        call = keeper.options(lane="*").start(remote.put_here, "its", 100)
         handle = 0
         while handle != CHANNEL:
             handle, reply_to, _, body = raw.message()
@@ -238,5 +238,7 @@ def test_a_guest_that_holds_a_channel_and_lies(path: Path) -> None:
             raw.say(CREDIT, [stream, *wrong, 1 << 20, 1 << 16], CONTROL)
         assert raw.service("closed") == [[]]
         assert refused(door) == before + 3
-        raw.raw(reply_to, b"\x95\xd4\x01" + b"x" * 10_000)
+        came = keeper.call(remote.bytes_in)
+        raw.raw(reply_to, b"\x95\xd4\x01" + b"x" * 1_000_000)
         assert call.result() == "ClosedError"
+        assert keeper.call(remote.bytes_in) < came + 100_000

@@ -90,7 +90,8 @@ class Askers(object):
                 self.turns.append(src)
             else:
                 del self.waiting[src]
-            if self.asked.get((src, message.reply_to)) is message:      # else it was given up
+            waits = self.asked.get((src, message.reply_to)) is message
+            if waits:       # else it was given up
                 self.looked_at.setdefault(src, []).append(message)
                 return message
         return None

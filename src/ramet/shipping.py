@@ -44,7 +44,7 @@ GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidd
            "spawn", "questions", "grow", "handles", "refusing", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
 CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "circles", "cancelling")
-LANES = (*CANCELLING, "lanes", "tasks")
+LANES = (*CANCELLING, "lines", "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "forked", "spare",
             "template")  # fmt: skip
@@ -53,7 +53,7 @@ STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing
 # What looks after neighbours.
 KEEPING = ("handles", "keepalive")
 # What serves objects to other nodes; and what asks services, from a node.
-SERVICES = (*STREAMS, "lanes", "tasks", "descent", "proxies", "served", "requests", "askers", "services")
+SERVICES = (*STREAMS, *LANES, "descent", "proxies", "served", "requests", "askers", "services")
 ASKING = (*LANES, "peers", "peer_calls", "descent", "remote_errors", "proxies")
 # What the reader of its link needs when it is told what of its output was shown.
 SHOWN = (*LONG, "shown")

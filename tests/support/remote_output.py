@@ -80,6 +80,21 @@ HOLDS = threading.Event()
 LEAVES = threading.Event()
 
 
+def say_in_two():
+    """The second half when it may."""
+    sys.stdout.write("one ")
+    HOLDS.set()
+    LEAVES.wait()
+    sys.stdout.write("line\n")
+
+
+def leave_a_part():
+    """In a thread that ends."""
+    thread = threading.Thread(target=sys.stdout.write, args=("no end",))
+    thread.start()
+    thread.join()
+
+
 class Own(logging.Logger):
     """What the program makes loggers of: its code may take as long as it likes."""
 

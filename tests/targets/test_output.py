@@ -138,6 +138,22 @@ def test_levels_travel_down(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
+def test_lines_of_lanes_are_not_mixed(python: str) -> None:
+    lines: list[str] = []
+    with ramet.Tree(on_output=lambda _node, _stream, line: lines.append(line)) as tree:
+        node = tree.local(python=python)
+        call = node.options(lane="one").start(remote_output.say_in_two)
+        until(lambda: node.call(remote_output.holds))
+        node.call(remote_output.say, "main\n")
+        node.options(lane="two").call(remote_output.say, "lane two\n")
+        node.call(remote_output.leave)
+        call.result()
+        node.call(remote_output.leave_a_part)
+        node.call(remote_output.say, "last\n")
+    assert lines == ["main", "lane two", "one line", "last", "no end"]
+
+
+@pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
 def test_a_call_behind_a_change_of_levels_finds_it_made(python: str) -> None:
     with ramet.Tree() as tree:
         node = tree.local(python=python)

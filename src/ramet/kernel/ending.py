@@ -30,6 +30,8 @@ def finish(forwarder, end):
     forwarder.loop.call_soon(send_all)
     for file in sys.stdout, sys.stderr:
         try:
+            if hasattr(file, "end"):
+                file.end()
             getattr(file, "buffer", file).flush()   # also what a print had left that was interrupted
         except Exception:
             pass    # it is somebody's own, and broken

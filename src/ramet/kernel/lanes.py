@@ -16,7 +16,7 @@ compat_late.import_threading()
 
 import threading  # noqa: E402
 
-from ramet.kernel import cancelling, importer  # noqa: E402
+from ramet.kernel import cancelling, importer, lines  # noqa: E402
 from ramet.kernel.faults import Error  # noqa: E402
 from ramet.kernel.frames import DEAD, ERROR  # noqa: E402
 from ramet.kernel.jobs import Job, ThreadJob  # noqa: E402
@@ -100,6 +100,7 @@ def made(calls):
         if calls.lanes is None:
             _protect(calls)
             calls.lanes = Lanes(calls)
+            lines.keep_apart()
         return calls.lanes  # type: ignore[no-any-return]
 
 

@@ -47,3 +47,6 @@ in_place_bytes_min = 32768
 # What a socket between two processes of one machine takes before its writer has to wait, as far as the system allows: the 208
 # KiB that Linux gives by itself hold one item of 128 KB, so for each one the writer was woken once more.
 socket_bytes = 1 << 20
+
+# How long a line may be that stays with the thread that writes it, until it is whole.
+line_bytes_max = 65536

@@ -27,11 +27,11 @@ class Desk(object):
             CLOSED.append("many")
 
     def hangs(self):
-        yield 1
         try:
+            yield 1
             while not GATE.is_set():
                 time.sleep(0.001)
-        finally:
+        finally:        # it may be left at any step
             CLOSED.append("hangs")
 
     def fails(self):

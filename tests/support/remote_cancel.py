@@ -6,7 +6,6 @@ import threading
 import time
 
 import ramet
-from ramet.kernel import offspring
 
 LOG = []
 PIPES = []
@@ -148,11 +147,13 @@ def read_what_a_program_writes():
 
 def is_told_of_system_calls():
     """Whether this system tells what a thread waits for."""
+    from ramet.kernel import offspring  # here: else who imports this module asks for that, too
     return os.uname()[4] in offspring.READS and os.path.exists("/proc/self/task/%d/syscall" % os.getpid())
 
 
 def waits_to_read():
     """Whether a thread of this process is in a ``read`` that waits."""
+    from ramet.kernel import offspring
     said = []
     for task in os.listdir("/proc/self/task"):
         with open("/proc/self/task/%s/syscall" % task) as file:

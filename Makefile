@@ -16,7 +16,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick stress soak endurance sim fuzz sbom packages lock bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test test-quick stress soak endurance unsteady sim fuzz sbom packages lock bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -81,6 +81,11 @@ RECONNECTS ?= 1000
 endurance: $(VENV)/.ready-test
 	@env -u PYTHONUNBUFFERED -u PYTHONDONTWRITEBYTECODE PYTHONPATH=tests \
 	  $(abspath $(BIN))/python -m soak.endurance --calls $(CALLS) --nodes $(NODES) --reconnects $(RECONNECTS) $(ARGS)
+
+# The tests, or some of them, while processes are stopped and threads wait at random: what fails then relies on time.
+unsteady: $(VENV)/.ready-test
+	@env -u PYTHONUNBUFFERED -u PYTHONDONTWRITEBYTECODE -u PYTHONPATH $(abspath $(BIN))/python tests/soak/unsteady.py \
+	  -n $(JOBS) --dist loadgroup -m "not serial and not packages and not far and not long" $(ARGS)
 
 # What ramet is used with, as CycloneDX: dist/ramet.cdx.json. Of an environment that holds nothing but ramet and what it needs.
 sbom: $(VENV)/sbom/.ready $(VENV)/plain/.ready

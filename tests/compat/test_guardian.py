@@ -338,23 +338,23 @@ clock[:8] = struct.pack("d", 0.9)
 time.sleep(.2)
 held = sum(sizes)
 seen = b""
-while len(seen) < 1000000:
+while writer.is_alive() or len(seen) < sum(sizes):      # a write may be a short one
     try: seen += os.read(fds[0], 65536)
     except OSError: time.sleep(.001)
-writer.join()
-say("%d %d" % (held, len(seen)))
+say("%d %d" % (held, sum(sizes) - len(seen)))
 time.sleep(100)
 """
     with node(python, code, before=CLOCK) as it:
-        held, seen = map(int, it.line().split())
-        assert held < 300_000 and seen == 1_000_000
+        held, missing = map(int, it.line().split())
+        assert held < 300_000 and missing == 0
 
 
 def test_nothing_is_dropped_while_the_node_says_that_it_waits(python: str) -> None:
     """By a clock that the test sets: it passes ``stall_s`` many times, and never between two words."""
     code = PIPES + """
+sizes = []
 def write():
-    for _ in range(100): os.write(1, b"x" * 10000)
+    for _ in range(100): sizes.append(os.write(1, b"x" * 10000))
 writer = threading.Thread(target=write)
 writer.start()
 while lies_in(1) < 60000 or lies_in(fds[0]) < 60000: time.sleep(.001)
@@ -363,14 +363,14 @@ for n in range(20):
     while lies_in(guardian.life[1]): time.sleep(.001)
     clock[:8] = struct.pack("d", (n + 1) * 0.7)
 seen = b""
-while len(seen) < 1000000 and b"[" not in seen:
+while b"[" not in seen and (writer.is_alive() or len(seen) < sum(sizes)):
     try: seen += os.read(fds[0], 65536)
     except OSError: time.sleep(.001)
-say("%d %r" % (len(seen), b"[" in seen))
+say("%d %r" % (sum(sizes) - len(seen), b"[" in seen))
 time.sleep(100)
 """
     with node(python, code, before=CLOCK) as it:
-        assert it.line() == "1000000 False"
+        assert it.line() == "0 False"
 
 
 def test_a_write_under_the_gil_ends(python: str) -> None:
@@ -379,7 +379,7 @@ def test_a_write_under_the_gil_ends(python: str) -> None:
 loop_late.stop(the_loop)
 while not ended: time.sleep(.001)
 start = compat.monotonic()
-for _ in range(100): os.write(1, b"y" * 10000)      # nobody reads: as if the GIL were held all the time
+wrote = sum([os.write(1, b"y" * 10000) for _ in range(100)])    # nobody reads: as if the GIL were held all the time
 took = compat.monotonic() - start
 the_loop.running = True
 compat.start_thread(run, ())
@@ -388,7 +388,7 @@ os.write(1, b"after")
 ending.finish(forwarder, compat.monotonic() + 1000)
 text = b"".join(got[1]).decode()
 for note in re.findall(r"\\[.*?\\]", text): say(note)      # more than one, if the guardian took its time
-say("%d %d %s" % (took, re.sub(r"\\[.*?\\]", "", text).count("y"), text[-5:]))
+say("%d %d %s" % (took, wrote - re.sub(r"\\[.*?\\]", "", text).count("y"), text[-5:]))
 ending.leave()
 os._exit(0)
 """
@@ -398,9 +398,9 @@ os._exit(0)
             count = int(line.split()[1])
             assert line == f"[ramet: {count} bytes of output dropped]"
             dropped += count
-        took, kept, last = line.split()
+        took, missing, last = line.split()
         assert int(took) >= 1 and last == "after"
-        assert dropped > 0 and dropped + int(kept) == 1_000_000
+        assert dropped == int(missing) > 500_000
 
 
 def test_a_killed_guardian_hinders_nobody(python: str) -> None:

@@ -156,8 +156,8 @@ def test_giving_back_what_it_never_had(path: Path) -> None:
             pass        # the end
         for items_back in ([b"\x05"] * 3, [1], ["x"], [b"\x05", None], [b"\x05"], [b"\x06"], []):
             raw.say(CHANNEL, [BACK, number, token, items_back])
+        assert raw.service("closed") == [[]]    # and all that was said before it is there
         shop.service("desk").put("ours", [7])
-        assert raw.service("closed") == [[]]
         assert theirs.receive() == 5 and theirs.receive() == 7
         assert refused(door) == 9
 

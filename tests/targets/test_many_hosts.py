@@ -343,6 +343,16 @@ def test_spread_through_given_nodes_and_specs(tmp_path: Path) -> None:
             tree.spread(["local:"], None, via=[other.local()])
 
 
+def test_a_spread_tells_of_each_node_once() -> None:
+    """Also when the tree is closed, which looks for those that it hasn't told of."""
+    progress: list[tuple[int, int]] = []
+    with ramet.Tree() as tree:
+        together = tree.spread([sys.executable] * 3, "local", fanout=2,
+                               on_progress=lambda done, total, *_: progress.append((done, total)))
+        assert len(together.result(HANGS_S)) == 3
+    assert progress == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_spread_when_nobody_is_there_to_grow_them() -> None:
     with ramet.Tree() as tree:
         together = tree.spread(["local:"] * 3, None, via=[tree.command(["false"], name="dead")])

@@ -13,7 +13,6 @@ as a program, to run code with the kernel importable::
 and from a test: ``kernel_shim.run(path_of_python, code)`` gives what the code printed, and fails with its stderr.
 """
 import os
-import subprocess
 import sys
 import types
 
@@ -39,6 +38,7 @@ def run(python, code, args=(), timeout=150):
     Raises:
         AssertionError: it ended with another status than 0; the text holds its stderr.
     """
+    import subprocess   # not in the other interpreter: it imports threading
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     env["PYTHONIOENCODING"] = "utf-8"
     argv = [python, os.path.abspath(__file__), "-c", code]

@@ -28,8 +28,9 @@ def load(text, data, excepthook, entry):
         sys.path.insert(0, entry)
     head, _, pack = text.partition(b"\0")
     form = str(head.decode())
-    parts = pack.split(b"\0")
-    if form != "source":
+    if form == "source":
+        parts = pack.split(b"\0")   # bytecode has thousands of these
+    else:
         # "cpython-311" -> "cp311"
         tag = getattr(getattr(sys, "implementation", 0), "cache_tag", None) or ""
         if form != tag.replace("ython-", ""):

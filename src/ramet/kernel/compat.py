@@ -161,7 +161,7 @@ def signal_main(number):
         signal.pthread_kill(main_thread_id, number)
 
 
-# What the main thread is asked to do by SIGURG, beside interrupting a function: see ``compat_late.import_threading``.
+# What the main thread does at SIGURG before it interrupts a function: see ``swallowed``.
 urgent = bool  # type: Any
 
 if PY2:

@@ -4,7 +4,6 @@ Belongs to ``compat``; a late part itself. Any thread may call it.
 """
 import os
 import sys
-import time
 
 from ramet.kernel import compat, importer
 
@@ -30,16 +29,6 @@ LOCAL = set((
     "_tkinter _tokenize _tracemalloc _typing _uuid _zoneinfo" if compat.PYPY else "").split())
 
 
-# What `import threading` imports in turn, in some Python from 3.6 on; and all that begins with "_".
-THREADING_NEEDS = set((
-    "abc codecs collections contextlib copyreg enum errno functools genericpath heapq io itertools keyword linecache operator "
-    "os posixpath re reprlib sre_compile sre_constants sre_parse stat textwrap threading time token tokenize traceback types "
-    "warnings weakref").split())
-
-# How long a thread waits for the main thread to import it. The thread may be one that reads a link.
-threading_within_s = 1.0
-
-
 def settle_collections():
     # type: () -> None
     """Have ``collections.abc`` in its place, before a thread of ours imports what needs it while the program imports, too.
@@ -53,47 +42,6 @@ def settle_collections():
         import collections
         with locked("collections.abc"):
             collections.abc = sys.modules.setdefault("collections.abc", _collections_abc)
-
-
-def import_threading():
-    # type: () -> None
-    """Import ``threading`` on the main thread, before another one does.
-
-    Up to 3.12 it takes the thread that first imports it for the main thread: ``main_thread()`` is wrong then, and the
-    interpreter's end hangs. It isn't imported at a node's start, since it takes 1.5 ms; but in 2.7 it is. Another thread asks
-    the main thread by a signal, again and again, and goes on after ``threading_within_s`` whatever comes of it.
-    """
-    if compat.PY2:
-        return
-    if compat.thread_id() == compat.main_thread_id:
-        __import__("threading")
-        return
-    compat.urgent = import_if_safe
-    pause_s, end = 0.001, compat.monotonic() + threading_within_s
-    while not hasattr(sys.modules.get("threading"), "main_thread") and compat.monotonic() < end:
-        compat.signal_main(compat.signal.SIGURG)
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 0.02)
-
-
-def import_if_safe(frame):
-    # type: (Any) -> None
-    """Import ``threading`` in a signal handler of the main thread; not while what it needs is itself being imported, in the
-    code that was interrupted: half of it would be there.
-    """
-    while frame:
-        if frame.f_code.co_name == "_find_and_load":    # the import system's own
-            top = str(frame.f_locals.get("name", "_")).partition(".")[0]
-            if top[:1] == "_" or top in THREADING_NEEDS:
-                return
-        frame = frame.f_back
-    # Up to 3.11 the import system notes only one lock that a thread waits for, and fails if the note is gone (gh-91351).
-    notes, thread = getattr(sys.modules.get("_frozen_importlib"), "_blocking_on", None), compat.thread_id()
-    note = notes.get(thread) if isinstance(notes, dict) else None
-    __import__("threading")
-    if note is not None:
-        notes[thread] = note  # type: ignore[index]
-    compat.urgent = bool
 
 
 def found_elsewhere(finder, name, path):

@@ -10,9 +10,9 @@ import sys
 import time
 from zlib import crc32
 
-from ramet.kernel import compat, compat_late
+from ramet.kernel import compat, main_thread
 
-compat_late.import_threading()
+main_thread.look_out()
 
 import threading  # noqa: E402
 

@@ -5,7 +5,7 @@ on the keeper.
 """
 import zlib
 
-from ramet.kernel import compat, compat_late, descent, failures, grow, limits, refusing, stub, values
+from ramet.kernel import compat, descent, failures, grow, limits, main_thread, refusing, stub, values
 from ramet.kernel.core import END, MODULE_REQUEST, MODULES
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
@@ -32,7 +32,7 @@ ANSWERS_MAX = 1000
 def make(node):
     # type: (Self) -> Nursery
     """A node's own. What the node was made of is what its children of the same form are made of."""
-    compat_late.import_threading()
+    main_thread.look_out()
     form, kernel = node.kernel
     made = Nursery(node.core, node.cache, {form: stub.HEAD + zlib.compress(kernel)})
     made.close_grace_s = node.config.get("close_grace_s", limits.close_grace_s)

@@ -41,10 +41,10 @@ LONG = ("compat_late", "limits_late", "credit", "fragments", "inlets", "longs")
 UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
-           "spawn", "questions", "grow", "handles", "refusing", "nursery")  # fmt: skip
+           "spawn", "questions", "grow", "handles", "refusing", "main_thread", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
 CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "circles", "cancelling")
-LANES = (*CANCELLING, "lines", "lanes", "tasks")
+LANES = (*CANCELLING, "lines", "main_thread", "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "forked", "spare",
             "template")  # fmt: skip
@@ -74,7 +74,7 @@ RARE = ("portable", "instances")
 # What makes functions and classes of what came by value.
 BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
 # What follows behind the first call, without a request; and what is sent before it if its module imports one of these.
-FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "later", "logs", "failures")
+FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "main_thread", "later", "logs", "failures")
 # What a node needs to outlive its program; its parent, to come back to it; a door. What the user's methods call of the kernel.
 HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "held")
 COMING_BACK = ("meeting", "coming_back")

@@ -61,7 +61,7 @@ def test_another_thread_imports_it(label: str) -> None:
 BY_MAIN = BEGUN + """
 import threading
 elsewhere(lambda: None)
-print(threading.main_thread() is threading.current_thread(), type(threading.__loader__).__name__ != "Loader")
+print(threading.main_thread() is threading.current_thread(), type(threading.__loader__).__name__ != "MainThreadLoader")
 """
 
 

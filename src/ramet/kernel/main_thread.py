@@ -18,11 +18,11 @@ if MYPY:
 def look_out():
     # type: () -> None
     """See to it, unless it was imported already. Any thread."""
-    if not (compat.PY2 or "threading" in sys.modules or any(isinstance(finder, Finder) for finder in sys.meta_path)):
-        sys.meta_path.insert(0, Finder())  # type: ignore[arg-type,unused-ignore]
+    if not (compat.PY2 or "threading" in sys.modules or any(isinstance(finder, MainThreadFinder) for finder in sys.meta_path)):
+        sys.meta_path.insert(0, MainThreadFinder())  # type: ignore[arg-type,unused-ignore]
 
 
-class Finder(object):
+class MainThreadFinder(object):
     """Asked for ``threading``, it gives what the others find, with a loader that puts it right; else it finds nothing."""
 
     def __init__(self):
@@ -36,12 +36,12 @@ class Finder(object):
             for other in sys.meta_path:
                 spec = other is not self and other.find_spec(name, path, target)
                 if spec:
-                    spec.loader = Loader(spec.loader)  # type: ignore[assignment,unused-ignore]
+                    spec.loader = MainThreadLoader(spec.loader)  # type: ignore[assignment,unused-ignore]
                     return spec
         return None
 
 
-class Loader(object):
+class MainThreadLoader(object):
     """Loads a module as another one does, and puts it right."""
 
     def __init__(self, loader):

@@ -33,6 +33,8 @@ def become(names):
     node = start.node  # type: Any
     for name in PARTS:
         __import__("ramet.kernel." + name)
+    if not compat.PY2:
+        __import__("threading")
     for name in names:
         __import__(name)
     node.on_idle(node.core.routes.parent)

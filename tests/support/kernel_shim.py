@@ -38,7 +38,7 @@ def run(python, code, args=(), timeout=150):
     Raises:
         AssertionError: it ended with another status than 0; the text holds its stderr.
     """
-    import subprocess   # not in the other interpreter: it imports threading
+    import subprocess  # not in the other interpreter: it imports threading
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     env["PYTHONIOENCODING"] = "utf-8"
     argv = [python, os.path.abspath(__file__), "-c", code]

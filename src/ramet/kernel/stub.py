@@ -15,7 +15,7 @@ HEAD = br"""import sys;h=sys.excepthook;p=sys.path.pop(0)
 import os,zlib;d=zlib.decompressobj();s=bytes()
 sys.excepthook=lambda*a:h(*a)or sys.stderr.flush()or os._exit(98)
 while not d.unused_data:s+=d.decompress(os.read(9,65536)or os._exit(98))
-exec(s.rsplit(b"\0",1)[-1])
+exec(s[s.rfind(b"\0")+1:])
 """
 HEAD_BYTES = len(HEAD)
 

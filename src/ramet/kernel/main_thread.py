@@ -18,7 +18,7 @@ if MYPY:
 def look_out():
     # type: () -> None
     """See to it, unless it was imported already. Any thread."""
-    if not (compat.PY2 or "threading" in sys.modules or any(isinstance(finder, MainThreadFinder) for finder in sys.meta_path)):
+    if "threading" not in sys.modules and not any(isinstance(finder, MainThreadFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, MainThreadFinder())  # type: ignore[arg-type,unused-ignore]
 
 
@@ -34,11 +34,16 @@ class MainThreadFinder(object):
         """A spec, where another thread than the main one imports it. A process that was forked has a main thread of its own."""
         if name == "threading" and compat.thread_id() != compat.main_thread_id and os.getpid() == self.pid:
             for other in sys.meta_path:
-                spec = other is not self and other.find_spec(name, path, target)
+                find = getattr(other, "find_spec", None)    # up to 3.11 a finder may have but find_module
+                spec = find(name, path, target) if find and other is not self else None
                 if spec:
                     spec.loader = MainThreadLoader(spec.loader)  # type: ignore[assignment,unused-ignore]
                     return spec
         return None
+
+    def find_module(self, name, path=None):
+        # type: (str, Any) -> Any
+        """For 2.7, where it is imported at the start; but its smallest has none."""
 
 
 class MainThreadLoader(object):

@@ -33,8 +33,10 @@ def become(names):
     node = start.node  # type: Any
     for name in PARTS:
         __import__("ramet.kernel." + name)
-    if not compat.PY2:
+    try:
         __import__("threading")
+    except ImportError:
+        pass    # 2.7's smallest has none
     for name in names:
         __import__(name)
     node.on_idle(node.core.routes.parent)

@@ -202,8 +202,6 @@ class Shipper:
         if sum(map(len, chunks)) > limits.plain_bytes_max:
             self.kernel_parts(node, LONG)
 
-    # ------------------------------------------------------------------ requests
-
     def on_request(self, message: Message, nodes: dict[int, Node]) -> None:
         """Take a MODULE_REQUEST, on whichever thread reads the link. It always gets an answer.
 
@@ -372,12 +370,13 @@ class Shipper:
         # Source is the same for all Pythons: a hop that keeps it for one needn't get it for another.
         kind = form if form in FORMS else "source"
         lacking = [record for name, record in records.items() if (kind, name) not in hop.cached]
+        added = [record for name, record in records.items() if (kind, name) in hop.cached]      # there, for the next one
         keys = [_key(form, name) for name in records if name[:2] != "*:"]   # a list of distributions: each one is another
         absent = {name: why for name, why in absent.items() if ("", name) not in node._state.has}
         if records or absent:
             self.sent += len(lacking)
             batch = codec.encode([node.id, kind, list(records), lacking, absent | dict.fromkeys(coming, COMING)])
-            if sum(map(len, batch)) > limits.frame_bytes_max:
+            if sum(map(len, batch)) + sum(99 + len(record[2]) + len(record[3]) for record in added) > limits.frame_bytes_max:
                 self.kernel_parts(node, LONG)
             self.core.send(hop_node.id, MODULES, batch, 0, flags)
         # Not before it is sent: `for_call` of another thread looks without the lock, and sends its call at once.

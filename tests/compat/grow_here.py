@@ -14,8 +14,10 @@ kernel_shim.install()
 from ramet.kernel import compat, grow, loop, loop_late
 
 if len(sys.argv) > 1:       # what the smallest Pythons lack
-    for name in ("termios", "pty", "threading", "_queue", "ctypes", "resource"):
+    for name in ("termios", "pty", "_queue", "ctypes", "resource"):
         sys.modules[name] = None
+    if tuple(sys.version_info) < (3, 7):    # `subprocess` needs it since
+        sys.modules["threading"] = None
 
 
 def main():

@@ -249,3 +249,15 @@ def test_no_more_requests_wait_than_a_bound(tree: ramet.Tree) -> None:
     for call, args in sent.later:
         call(*args)
     assert len(sent.replies) == shipping.WAITING_MAX + 10 and not node._state.requests
+
+def test_what_a_hop_adds_from_what_it_keeps_counts_for_how_long_a_batch_is(tree: ramet.Tree) -> None:
+    """The hop has half of it and sends all: more than a frame, to a child that couldn't put it together."""
+    node, child = nodes(tree)
+    subject, sent = shipper(node)
+    subject.form_known(node, "source")
+    subject.form_known(child, "source")
+    records = {name: [name, 0, name, b"x" * 70_000] for name in ("one", "two")}
+    subject._send(node, "source", {"one": records["one"]}, {})
+    assert kernel_parts(sent) == {"one"}
+    subject._send(child, "source", records, {})
+    assert kernel_parts(sent) == {"two", *shipping.LONG, *shipping.MOST}

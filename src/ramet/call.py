@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ramet import functions
+from ramet import chains, functions
 from ramet.kernel.errors import CallCancelled, CallTimeout
 from ramet.shelter import sheltered
 
@@ -87,6 +87,8 @@ class Call(concurrent.futures.Future[T]):
     _waiter: Any = None
     _handle = 0                 # at which its reply is expected
     _job: Any = None            # a method of a service of this program that waits for it
+    _task: Any = None           # the task that awaits it, if that isn't the method's own
+    _is_request = False
     _chain: Any = None          # the lanes that wait for it, as far as its node was told
 
     def __init__(self, node: Node, fn: Callable[..., T]) -> None:
@@ -142,6 +144,8 @@ class Call(concurrent.futures.Future[T]):
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # who awaits has loaded it; the others needn't wait for it
 
+        if not self._answered:
+            chains.check_await(self)
         return asyncio.wrap_future(self).__await__()
 
     def __repr__(self) -> str:
@@ -152,7 +156,7 @@ class Call(concurrent.futures.Future[T]):
 
     def _pass_on(self) -> None:
         """Tell its node who waits for it, if that isn't known there. Any thread."""
-        self.node._tree._caller.tell_chain(self)
+        chains.tell_chain(self)
 
     def _reply(self, flags: int, body: Any) -> None:
         """The reply is there, or can't come any more. Any thread."""
@@ -176,9 +180,9 @@ class Call(concurrent.futures.Future[T]):
         if self._answered or self._state == "FINISHED":     # the latter: its callbacks are being called, one of which asks
             return timeout
         core = self.node._tree._core
-        job = getattr(core.threads, "job", None)
+        job = chains.request_that_waits(core)
         if job and timeout != 0:    # a method of a service of this program waits
-            self.node._tree._caller.check_circle(job, self, timeout is None)
+            chains.check_wait(job, self, timeout is None)
         waiter = core.waiter()
         if self._waiter is not None or core.loop.thread == waiter.thread:
             return timeout      # another thread has that place: wait on the future's condition

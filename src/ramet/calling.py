@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from inspect import CO_COROUTINE, isasyncgenfunction
+from inspect import isasyncgenfunction
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from ramet import codec, functions
 from ramet.call import Call
+from ramet.chains import ASYNCIO, flow_of, options_for, tell_chain
 from ramet.inputs import Pulled, is_iterator
 from ramet.kernel import circles, compat, limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Message
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ramet.tree import Tree
 
 RARE_LAST = KERNEL + RARE[-1]
-ASYNCIO = "asyncio"     # the lane of coroutines
 # Types of arguments that are certainly no iterators.
 PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None), bytes, list, tuple, dict, set})
 # From so many calls on that a node has under way, further ones are gathered: nobody waits for the first of them alone.
@@ -261,33 +260,15 @@ class Caller:
             if call._answered:      # by a cancel meanwhile
                 self.stop(call)
             elif call._job is not None:
-                self.tell_chain(call)
+                tell_chain(call)
         except BaseException:       # no memory, say: nobody will wait for it, so nobody else would give the link back
             call._give_back()
             raise
 
-    def check_circle(self, job: Any, call: Call[Any], for_good: bool) -> None:
-        """Raise DeadlockError if a call that a method waits for runs in a lane that waits for that method.
-
-        Args:
-            for_good: it waits until the call has ended: then whoever runs that is told.
-        """
-        options = options_for(call._fn, call.node._options)
-        if options.get("lane") != ANY and not isinstance(call, RequestCall):
-            circles.check_cycle(job.chain, call.node.id, flow_of(options))
-        if for_good:
-            job.waits[:] = [one for one in job.waits if not one._answered] + [call]
-            call._job = job
-            self.tell_chain(call)
-
-    def tell_chain(self, call: Call[Any]) -> None:
-        """Tell the node of a call who waits for it, if that isn't known there. Any thread that may block."""
-        chain = call._job.chain
-        if chain != call._chain and call._handle in self.core.pending:
-            call._chain = chain
-            flow = 0 if isinstance(call, RequestCall) else flow_of(options_for(call._fn, call.node._options))
-            self.shipper.kernel_parts(call.node, CANCELLING)
-            self.core.send(call.node.id, CANCEL, values.encode([call._handle, chain]), flow=flow)
+    def tell(self, call: Call[Any], chain: list[Any], flow: int) -> None:
+        """Tell the node of a call who waits for it."""
+        self.shipper.kernel_parts(call.node, CANCELLING)
+        self.core.send(call.node.id, CANCEL, values.encode([call._handle, chain]), flow=flow)
 
     def _bound(self, call: Call[Any], options: dict[str, Any]) -> None:
         if "timeout" in options:
@@ -385,16 +366,3 @@ def _is_ready(state: State, module: str, options: dict[str, Any], needs: Needs |
     """Whether a plain call of a function in that module can be sent as it is: the usual case."""
     return (state.open and (state.form, module) in state.has and not (options or state.ended or needs)
             and (not state.context.rare or (state.form, RARE_LAST) in state.has))
-
-
-def options_for(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """A call's options: coroutine functions go to the asyncio lane, so that they needn't wait for the main one."""
-    code = getattr(fn, "__code__", None)
-    if code is not None and code.co_flags & CO_COROUTINE and "lane" not in options:
-        return {**options, "lane": ASYNCIO}
-    return options
-
-
-def flow_of(options: dict[str, Any]) -> int:
-    """The flow in which a call travels: one for each lane, so that lanes don't wait for one another."""
-    return 1 + crc32(options["lane"].encode()) % 0xFFFE if "lane" in options else 0

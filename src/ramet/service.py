@@ -65,6 +65,8 @@ class RequestCall(Call[Any]):
         until: when its time is up, by ``time.monotonic``; None if it has no limit.
     """
 
+    _is_request = True
+
     def __init__(self, node: Node, fn: Callable[..., Any], seconds: float | None) -> None:
         super().__init__(node, fn)
         self.until = None if seconds is None else time.monotonic() + seconds

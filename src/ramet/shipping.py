@@ -43,7 +43,7 @@ UNFORESEEN = (*LONG, "installed", "unforeseen")
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
            "spawn", "questions", "grow", "handles", "refusing", "main_thread", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
-CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "circles", "cancelling")
+CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "awaiting", "circles", "cancelling")
 LANES = (*CANCELLING, "lines", "main_thread", "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "forked", "spare",

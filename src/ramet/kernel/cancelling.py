@@ -12,7 +12,7 @@ What is done for a call that is to end, in this order (``Ending``):
 """
 import sys
 
-from ramet.kernel import circles, compat, compat_late, failures, jobs, offspring, values
+from ramet.kernel import awaiting, circles, compat, compat_late, failures, jobs, offspring, values
 from ramet.kernel.core import CANCEL
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import ERROR
@@ -138,9 +138,7 @@ def current_job(calls):
     message = calls.current
     if compat.thread_id() == compat.main_thread_id:
         return main_job(calls, message) if message else None
-    job = getattr(calls.core.threads, "job", None)
-    tasks = calls.lanes and calls.lanes.tasks
-    return job or tasks and tasks.current()  # type: ignore[no-any-return]
+    return getattr(calls.core.threads, "job", None) or awaiting.here()  # type: ignore[no-any-return]
 
 
 def register(job, ender):

@@ -9,7 +9,7 @@ Late part of the kernel, with ``cancelling``. Must not know how calls are ended.
 """
 import sys
 
-from ramet.kernel import failures
+from ramet.kernel import awaiting, failures
 from ramet.kernel.faults import Error
 from ramet.kernel.frames import ERROR
 
@@ -47,6 +47,16 @@ def pass_on(job):
     """Tell what a call waits for just now who waits for it."""
     for call in list(job.waits) if job else ():
         call._pass_on()
+
+
+def check(job, id, flow):
+    # type: (Any, int, int) -> None
+    """Raise DeadlockError if a lane is one of those that wait while the calling thread does, which belongs to that job."""
+    try:
+        check_cycle(job.chain if job.holds_lane() else job.chain[:-1], id, flow)
+    except Error:
+        if awaiting.waits(job):
+            raise
 
 
 def check_cycle(chain, id, flow):

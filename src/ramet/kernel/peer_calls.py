@@ -4,7 +4,7 @@
 It ends with the call in which it was made, and has no more time than that has left. Any thread; ``wait`` and ``result`` block.
 """
 
-from ramet.kernel import cancelling, circles, compat, fragments, frames, lanes, limits, remote_errors, values
+from ramet.kernel import awaiting, cancelling, circles, compat, fragments, frames, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError
 from ramet.kernel.frames import DEAD, ERROR
@@ -59,6 +59,7 @@ class PeerCall(object):
     """
 
     _beside = False     # while its caller waits, the caller's lane goes on
+    _task = None  # type: Any   # which waits for it, if that isn't its caller's own
 
     def __init__(self, peer, body, flow=0, seconds=None, given=None, handle=core_module.CALL):
         # type: (Peer, List[Any], int, Optional[float], Optional[float], int) -> None
@@ -134,10 +135,11 @@ class PeerCall(object):
         if job is not None and job is not cancelling.current_job(self.peer._node.calls):
             job = None      # another thread waits
         if job and self._lane is not None and not self._answer and timeout != 0:
-            circles.check_cycle(chain_of(job), self.peer.id, self._lane)
+            circles.check(job, self.peer.id, self._lane)
         left = job.leave() if job else False
         waits = job.waits if job and timeout is None else []
         self._beside = job is not None and not job.holds_lane()
+        self._task = awaiting.other_task(job) if job else None
         waits.append(self)
         end = None if timeout is None else compat.monotonic() + timeout
         ends = [at for at in (self._end, end) if at is not None]
@@ -173,9 +175,18 @@ class PeerCall(object):
         """Tell whoever runs it who waits for it, if that isn't known there. Behind the call itself: in its flow."""
         chain = self._job.chain if self._job else []
         chain = chain[:-1] if self._beside else chain
-        if self._chain is not None and chain != self._chain:
+        if self._chain is not None and chain != self._chain and (self._task is None or self._closes(chain)):
             self._chain = chain
             self._core.send(self.peer._address(), core_module.CANCEL, values.encode([self._handle, chain]), 0, 0, self._flow)
+
+    def _closes(self, chain):
+        # type: (List[Any]) -> bool
+        """Whether it is in a circle. Whether its caller waits may change where another task does: nothing else is told then."""
+        try:
+            circles.check_cycle(chain, self.peer.id, -1 if self._lane is None else self._lane)
+            return False
+        except Error:
+            return awaiting.waits_for(self._job, self._task) != awaiting.NOT
 
     def _value(self):
         # type: () -> Any
@@ -197,6 +208,7 @@ class PeerCall(object):
 
 def chain_of(job):
     # type: (Any) -> List[Any]
-    """The lanes that wait when the calling thread does, which belongs to that job."""
-    chain = job.chain if job else []  # type: List[Any]
-    return chain if not job or job.holds_lane() else chain[:-1]
+    """The lanes that surely wait while the calling thread does, which belongs to that job."""
+    if not job or awaiting.waits(job) != awaiting.SURELY:
+        return []
+    return job.chain if job.holds_lane() else job.chain[:-1]  # type: ignore[no-any-return]

@@ -46,9 +46,10 @@ class Peer(object):
             What ``PeerCall.result`` raises. DeadlockError: the lane over there waits for this very call.
         """
         job = cancelling.current_job(self._node.calls)
-        chain = chain_of(job)
-        self._check_cycle(chain, lane_of(fn, self._options))
-        return self._start(fn, args, kwargs, job, chain).result()
+        flow = lanes.flow_of(lane_of(fn, self._options))
+        if job and flow != lanes.ANY_FLOW:
+            circles.check(job, self.id, flow)
+        return self._start(fn, args, kwargs, job, chain_of(job)).result()
 
     def start(self, fn, *args, **kwargs):
         # type: (Callable[..., Any], *Any, **Any) -> PeerCall
@@ -82,13 +83,6 @@ class Peer(object):
         if seconds is not None and seconds <= 0:
             raise CallTimeout("no time is left for a call in %s: its caller has used up its own" % self.name)
         return seconds, given if seconds == given else None
-
-    def _check_cycle(self, chain, lane):
-        # type: (List[Any], str) -> None
-        """Raise DeadlockError if the lane is one that waits."""
-        flow = lanes.flow_of(lane)
-        if flow != lanes.ANY_FLOW:
-            circles.check_cycle(chain, self.id, flow)
 
     def _address(self):
         # type: () -> int

@@ -12,7 +12,7 @@ as a task of the event loop.
 import sys
 import threading
 
-from ramet.kernel import cancelling, circles, compat, compat_late, failures, streams
+from ramet.kernel import awaiting, cancelling, circles, compat, compat_late, failures, streams
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.jobs import ThreadJob
@@ -43,6 +43,7 @@ class Request(ThreadJob):
         begun: its method runs, or has run.
         feed: of the stream that it has become, or None.
         refused: why it isn't run, though it was admitted; or None.
+        coroutine: its method's, and ``running`` that one's task, as far as they are known.
     """
 
     holds_own_only = True       # see ``offspring.of``
@@ -61,7 +62,7 @@ class Request(ThreadJob):
         self.flow = FLOW + next(services.numbers)
         self.arrived = compat.monotonic()
         self.begun = False
-        self.feed = self.refused = None  # type: Any
+        self.feed = self.refused = self.coroutine = self.running = None  # type: Any
 
     @property
     def interrupts(self):  # type: ignore[override]
@@ -95,6 +96,18 @@ class Request(ThreadJob):
         """See ``Job``."""
         if self.interrupts:
             ThreadJob.interrupt(self)
+
+    def leave(self):
+        # type: () -> bool
+        """See ``Job``. What its coroutine does in other threads doesn't interrupt its own."""
+        return compat.thread_id() == self.thread and ThreadJob.leave(self)
+
+    def raise_now(self):
+        # type: () -> None
+        """See ``Job``."""
+        if compat.thread_id() != self.thread:
+            raise Interrupt
+        ThreadJob.raise_now(self)
 
     def frames(self):
         # type: () -> List[Any]
@@ -130,7 +143,8 @@ class Request(ThreadJob):
         import asyncio
         import concurrent.futures
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.served.loop())
+            loop, self.coroutine = self.served.loop(), coroutine
+            future = awaiting.begin(self, asyncio.run_coroutine_threadsafe, coroutine, loop)
         except BaseException:
             coroutine.close()
             raise

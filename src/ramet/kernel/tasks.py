@@ -5,7 +5,7 @@
 import sys
 import threading
 
-from ramet.kernel import compat, values
+from ramet.kernel import awaiting, compat, values
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.faults import Error
 from ramet.kernel.frames import ERROR
@@ -13,7 +13,7 @@ from ramet.kernel.jobs import Job
 
 MYPY = False
 if MYPY:
-    from typing import Any, List, Optional
+    from typing import Any, List
 
     from ramet.kernel.core import Message
     from ramet.kernel.lanes import Lanes
@@ -31,7 +31,6 @@ class Tasks(object):
         self.lanes = lanes
         self.queue = compat.deque()  # type: Any
         self.loop = None  # type: Any
-        self.variable = None  # type: Any   # holds the job in its task and in those that it starts. Python 3.7 and newer
         self.started = False
         self.thread = 0
         self.settled = threading.Event()    # there is a loop, or can't be one
@@ -68,11 +67,8 @@ class Tasks(object):
             import asyncio
             loop = asyncio.new_event_loop()
             asyncio.set_event_loop(loop)
-            try:
-                import contextvars
-                self.variable = contextvars.ContextVar("ramet job")
-            except ImportError:
-                pass
+            if awaiting.OWNER:
+                loop.set_task_factory(awaiting.make_task)
         except Exception:       # the smallest Pythons lack it; there are no descriptors left
             error = sys.exc_info()[1]
             with self.lanes.lock:
@@ -100,11 +96,6 @@ class Tasks(object):
             job = self.lanes.taken(self.queue)
         self.lanes.run(job)
 
-    def current(self):
-        # type: () -> Optional[TaskJob]
-        """The call to which the running task belongs."""
-        return self.variable.get(None) if self.variable else None
-
 
 class TaskJob(Job):
     """A call on the asyncio loop: its task can be cancelled."""
@@ -128,16 +119,7 @@ class TaskJob(Job):
         self.options = options
         self.began = compat.monotonic()
 
-        def begin():
-            # type: () -> None
-            if self.tasks.variable:
-                self.tasks.variable.set(self)
-            self.running = self.tasks.loop.create_task(fn(*args, **kwargs))
-        if self.tasks.variable:
-            import contextvars
-            contextvars.copy_context().run(begin)
-        else:
-            begin()
+        self.running = awaiting.begin(self, lambda: self.tasks.loop.create_task(fn(*args, **kwargs)))
         self.running.add_done_callback(self._finished)
         if self.cancelled:
             self.running.cancel()

@@ -50,6 +50,8 @@ class NoLock:
     def __exit__(self, *_: Any) -> None:
         pass
 
+    acquire = release = __exit__
+
 
 class Event:
     """Something that is due. A timer, too."""

@@ -158,6 +158,17 @@ def test_an_argument_takes_no_more_memory_than_itself() -> None:
         assert remote_bulk.peak_memory() - here < 100_000 + 16_000
 
 
+@pytest.mark.parametrize("lane", ["one", "*"])
+def test_a_lane_keeps_nothing_of_an_argument_when_its_call_has_ended(lane: str) -> None:
+    with ramet.Tree() as tree:
+        node = tree.local()
+        aside = node.options(lane=lane)
+        aside.call(remote_bulk.size_of, b"x" * MB)
+        before = node.call(remote_bulk.own_memory)
+        assert aside.call(remote_bulk.size_of, b"p" * (100 * MB)) == 100 * MB
+        until(lambda: node.call(remote_bulk.own_memory) - before < 16_000, "it has it still")
+
+
 def test_calls_from_many_threads_beside_long_messages() -> None:
     payload = bytes(2 * MB)
     failures: list[object] = []

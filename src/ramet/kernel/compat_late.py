@@ -23,6 +23,9 @@ if compat.PY2:
 # Can a link be read into the buffer of a BytesIO? PyPy's has no fixed address, and 2.7's gives none.
 READS_IN_PLACE = hasattr(os, "readv") and not compat.PYPY
 
+# Does a BytesIO that is cut give memory back to the system, and copy nothing? Other systems' C libraries may copy what is left.
+CUTS_IN_PLACE = READS_IN_PLACE and sys.platform.startswith("linux")
+
 # What PyPy's standard library imports "if it is there", and PyPy doesn't count among its own.
 LOCAL = set((
     "_asyncio _bisect _datetime _decimal _decimal_cffi _elementtree _functools _heapq _json _queue _statistics _symtable "

@@ -340,6 +340,8 @@ class Lanes(object):
                 self.ended(job)
             if reply:
                 self.calls.finish(job.message, *reply)
+                if type(job.message.body) is list:
+                    self.calls.core.longs().let_go(job.message)
         except Exception:       # no memory or no descriptor to say what was raised: this thread goes on, its caller is told
             self._tell(job, sys.exc_info()[1])
 

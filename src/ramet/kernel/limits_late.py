@@ -50,3 +50,6 @@ socket_bytes = 1 << 20
 
 # How long a line may be that stays with the thread that writes it, until it is whole.
 line_bytes_max = 65536
+
+# How much of a large byte string's memory is given back at once: 1 ms, in which no other thread runs.
+let_go_bytes = 16 << 20

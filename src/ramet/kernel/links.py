@@ -85,7 +85,7 @@ class Link(object):
         self.tail = b""  # type: Any    # of frames that were written in part
         self.read = os.read  # type: Any    # ``longs`` has better ones for long messages
         self.write = os.write  # type: Any
-        self.writing = compat.new_lock()
+        self.writing = compat.new_lock()  # type: Any    # ``longs`` has a fair one
         self.reading = compat.new_lock()
         self.dead = False
         self.armed = False      # is the keeper told to write?

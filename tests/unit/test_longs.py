@@ -1,0 +1,101 @@
+"""What a node's core does with long messages: whose turn a link is, and what becomes of the memory that they took."""
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ramet.kernel import compat_late, limits_late, longs, values
+from ramet.kernel.core import CALL, Message
+from ramet.kernel.links import Link
+from support.eventually import HANGS_S, until
+
+STEP = limits_late.let_go_bytes
+SIZE = 4 * STEP
+
+
+def with_credit(link: Any) -> longs.Long:
+    """What a core knows of long messages, with one link that has credit."""
+    long = longs.Long(SimpleNamespace(handlers={}, loop=SimpleNamespace(now=float)))  # type: ignore[arg-type]
+    long.queue(link)
+    return long
+
+
+@pytest.fixture
+def link() -> Any:
+    nobody: Any = None
+    return Link(nobody, nobody, nobody)
+
+
+@pytest.mark.parametrize("turn", range(20))
+def test_who_waits_to_send_comes_before_who_has_just_sent(link: Any, turn: int) -> None:
+    """Else who reads acknowledgements, and sends for each, keeps a call waiting while many megabytes pass."""
+    with_credit(link)
+    order: list[str] = []
+
+    def call() -> None:
+        with link.writing:
+            order.append("call")
+    thread = threading.Thread(target=call)
+    with link.writing:
+        thread.start()
+        until(link.writing.next.locked, "nobody waits")
+    with link.writing:
+        order.append("fragment")
+    thread.join(HANGS_S)
+    assert order == ["call", "fragment"]
+
+
+def test_who_waited_for_a_link_when_it_got_credit_excludes_those_that_came_later(link: Any) -> None:
+    plain = link.writing
+    with_credit(link)
+    inside: list[bool] = []
+
+    def send() -> None:
+        with link.writing:
+            inside.append(plain.locked())
+    thread = threading.Thread(target=send)
+    with plain:
+        thread.start()
+        until(link.writing.next.locked, "nobody waits")
+        assert not inside
+    thread.join(HANGS_S)
+    assert inside == [True] and not plain.locked()
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def message(*strings: bytes) -> Message:
+    return Message(0, 0, CALL, 1000, 0, None, [b"around", *strings])
+
+
+@pytest.mark.skipif(not compat_late.CUTS_IN_PLACE, reason="not on this machine: a Python that cuts byte strings in place")
+def test_memory_is_given_back_in_steps_between_which_others_run() -> None:
+    brought = message(b"x" * SIZE)
+    full = resident()
+    seen: list[int] = []
+    longs.Long.let_go(brought, lambda: seen.append(full - resident()))
+    assert len(seen) == 3
+    for number, gone in enumerate(seen, 1):
+        assert abs(gone - number * STEP) < STEP // 2
+    assert full - resident() > SIZE - STEP // 2 and not brought.body
+
+
+def test_what_somebody_has_kept_is_whole_and_nobody_waits_for_it() -> None:
+    kept = b"k" * SIZE
+    paused: list[int] = []
+    longs.Long.let_go(message(kept, b"small" * 20000), lambda: paused.append(1))
+    assert kept == b"k" * SIZE and not paused
+
+
+def test_a_message_without_byte_strings_is_let_go_too() -> None:
+    brought = message()
+    brought.body = values.encode([1, 2])[0]
+    longs.Long.let_go(brought)
+    assert brought.body == b""

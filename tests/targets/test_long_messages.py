@@ -169,6 +169,18 @@ def test_a_lane_keeps_nothing_of_an_argument_when_its_call_has_ended(lane: str) 
         until(lambda: node.call(remote_bulk.own_memory) - before < 16_000, "it has it still")
 
 
+def test_the_main_lane_keeps_nothing_of_a_call_that_has_ended() -> None:
+    with ramet.Tree() as tree:
+        node = tree.local()
+        aside = node.options(lane="aside")
+        node.call(remote_bulk.size_of, b"x" * MB)
+        before = aside.call(remote_bulk.own_memory)
+        assert node.call(remote_bulk.size_of, b"p" * (100 * MB)) == 100 * MB
+        until(lambda: aside.call(remote_bulk.own_memory) - before < 16_000, "it has the argument still")
+        assert len(node.call(remote_bulk.made, 100 * MB)) == 100 * MB
+        until(lambda: aside.call(remote_bulk.own_memory) - before < 16_000, "it has the result still")
+
+
 def test_calls_from_many_threads_beside_long_messages() -> None:
     payload = bytes(2 * MB)
     failures: list[object] = []

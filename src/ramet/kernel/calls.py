@@ -135,17 +135,13 @@ class Calls(object):
         """Be the main lane until ``closing``."""
         core = self.core
         parent = core.routes.parent
-
-        def ready():
-            # type: () -> Any
-            return self.waiting or self.closing
         while not self.closing:
             if not self.waiting:
                 parent.borrow(self.waiter)      # unless it was, before the last reply
                 parent.flush()
                 if self.served:
                     self.on_idle(parent)
-                core.wait(ready, parent)
+                core.wait(lambda: self.waiting or self.closing, parent)
             parent.give_back(self.waiter)       # the keeper looks after it while the call runs
             with self.lock:
                 if not self.waiting:
@@ -159,6 +155,7 @@ class Calls(object):
                 if not self.waiting:
                     parent.borrow(self.waiter)      # before the next call can come, so that it doesn't wake the keeper
                 self.finish(message, *reply)
+            del message, reply      # what they hold may be large, and the next call far
         parent.give_back(self.waiter)
 
     def run(self, message, job=None):

@@ -28,7 +28,7 @@ _NO_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", 
 
 
 class Booted(Target):
-    """The machine ``NAME``, with the account ``USER``, whose first process the host knows as ``leader``; in it ``INNER``."""
+    """The machine ``NAME``, whose first process the host knows as ``leader``; in it ``INNER``. Both have ``USER``."""
 
     programs = ("systemd-nspawn", "nsenter", "unshare", "mount")
 
@@ -40,8 +40,6 @@ class Booted(Target):
 
     def start(self) -> None:
         root = self._overlay("outer")
-        if subprocess.run(["chroot", str(root), "id", USER], capture_output=True).returncode:
-            run("chroot", str(root), "useradd", "-m", "-s", "/bin/bash", USER)
         (root / "etc/polkit-1/rules.d").mkdir(parents=True, exist_ok=True)
         (root / "etc/polkit-1/rules.d/49-rmt.rules").write_text(_RULES)
         (root / f"etc/sudoers.d/{USER}").write_text(f"{USER} ALL=(ALL) NOPASSWD: ALL\n")
@@ -59,6 +57,8 @@ class Booted(Target):
         (root / "etc/systemd/logind.conf.d/rmt.conf").write_text("[Login]\nUserStopDelaySec=0\n")
         for unit in _NO_UNITS:
             (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+        if subprocess.run(["chroot", str(root), "id", USER], capture_output=True).returncode:
+            run("chroot", str(root), "useradd", "-m", "-s", "/bin/bash", USER)
         return root
 
     def _boot(self, root: Path, inner: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 import ramet
-from support import leaks, needs, pythons, remote, remote_async, remote_fork, remote_small
+from support import leaks, needs, pythons, remote, remote_async, remote_bulk, remote_fork, remote_small
 from support.eventually import all_end, until
 
+MB = 1_000_000
 PRELOAD = ["support.remote_fork", "json"]
 NODES = pythons.labels([python.label for python in pythons.everywhere()])
 
@@ -162,6 +164,21 @@ def test_what_the_template_has_done_since_reaches_forks(tree: ramet.Tree) -> Non
     fork = tree.fork(preload=PRELOAD)
     assert fork.call(remote_small.echo, 1) == 1 and fork.facts["pid"] != stale
     assert all_end(stale)
+
+
+def test_neither_a_template_nor_its_spare_keeps_a_call_that_has_ended(tree: ramet.Tree) -> None:
+    waiting = Waiting(tree.fork(preload=PRELOAD))
+    waiting.template.call(remote_bulk.size_of, b"x")    # its module is there then
+    waiting.spare()
+
+    def small(pid: int) -> bool:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() < 60 * MB
+    assert waiting.template.call(remote_bulk.size_of, b"p" * (100 * MB)) == 100 * MB
+    assert small(waiting.spare()[0])
+    until(lambda: small(waiting.pid), "it has the argument still")
+    assert len(waiting.template.call(remote_bulk.made, 100 * MB)) == 100 * MB
+    assert small(waiting.spare()[0])
+    until(lambda: small(waiting.pid), "it has the result still")
 
 
 @pytest.mark.parametrize("victims", ["spare", "guardian", "both"])

@@ -113,7 +113,10 @@ class Spare(object):
         # type: () -> None
         self.timer = None
         self._give_back_stale()
-        if not self.waiting and self.alone() and "ends_at" not in self.node.config:
+        parent = self.node.core.routes.parent
+        if parent.tail or parent.queue.size:
+            self.renew()        # a long reply is on its way: a fork would hold what is left of it
+        elif not self.waiting and self.alone() and "ends_at" not in self.node.config:
             try:
                 process, fd = forked.fork(self.node)
             except EnvironmentError:

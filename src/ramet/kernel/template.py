@@ -91,6 +91,7 @@ def serve(node):
             calls.current = None
             if reply:
                 calls.finish(message, *reply)
+            del message, reply      # what they hold may be large; a fork isn't to have it, either
             if wanted:
                 mine.renew()
     mine.give_back()

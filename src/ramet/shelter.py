@@ -31,6 +31,7 @@ from ramet.kernel import compat
 from ramet.kernel.core import Core
 from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import Loop
+from ramet.kernel.spinning import Spinner
 from ramet.loans import Loan
 from ramet.waiting import PatientWaiter
 
@@ -39,9 +40,6 @@ R = TypeVar("R")
 
 # Those by which programs are told to end, or that something takes too long.
 SIGNALS = tuple(int(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM))
-
-# The one place in which the main thread waits for messages.
-_WAIT = Waiter.wait.__code__
 
 _main = threading.main_thread().ident or 0
 _theirs: dict[int, Any] = {}    # signal -> the program's handler, when it was last replaced
@@ -85,6 +83,21 @@ def sheltered(fn: Callable[P, R], destructor: bool = False) -> Callable[P, R]:
                 else:
                     _theirs[number](number, sys._getframe(1))
     return section
+
+
+class ShelteredWaiter(PatientWaiter):
+    """Doesn't wait while a signal is held back that came just before."""
+
+    def tell(self) -> None:
+        """Call the program's handlers of signals that were held back, as if they had come now."""
+        while _held and get_ident() == _main:
+            number, _ = _held.popitem()
+            _theirs[number](number, sys._getframe(1))
+
+
+# Where the main thread waits for messages: there a signal is handled at once.
+_WAITS = {fn.__code__ for fn in (
+    PatientWaiter.wait, ShelteredWaiter.tell, Waiter.wait, Spinner.poll, Spinner.spin, Spinner.sleep)}
 
 
 def _again(number: int) -> None:
@@ -142,7 +155,7 @@ class ShelteredCore(Core):
         try:
             return self.threads.waiter  # type: ignore[no-any-return]
         except AttributeError:
-            waiter = self.threads.waiter = PatientWaiter()
+            waiter = self.threads.waiter = ShelteredWaiter()
             self.waiters.append(compat.weak(waiter))
             return waiter
 
@@ -171,7 +184,7 @@ def _hold(number: int, frame: FrameType | None) -> Any:
     if not _inside:     # a section was entered or left in part only, since another signal's handler raised something
         if getsignal(number) is _hold:
             set_signal(number, _theirs[number])
-    elif frame is not None and frame.f_code is not _WAIT:
+    elif frame is not None and frame.f_code not in _WAITS:
         now = time.monotonic()
         if now - _held.setdefault(number, now) < PATIENCE_S:
             return None

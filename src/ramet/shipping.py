@@ -46,8 +46,8 @@ GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidd
 CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "awaiting", "circles", "cancelling")
 LANES = (*CANCELLING, "lines", "main_thread", "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
-TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "later", "logs", "portable", "instances", "forked", "spare",
-            "template")  # fmt: skip
+TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "spinning", "later", "logs", "portable", "instances", "forked",
+            "spare", "template")  # fmt: skip
 # What sends the items of streams, and what their receiver needs of long messages.
 STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
 # What looks after neighbours.
@@ -74,7 +74,7 @@ RARE = ("portable", "instances")
 # What makes functions and classes of what came by value.
 BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
 # What follows behind the first call, without a request; and what is sent before it if its module imports one of these.
-FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "main_thread", "later", "logs", "failures")
+FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "main_thread", "spinning", "later", "logs", "failures")
 # What a node needs to outlive its program; its parent, to come back to it; a door. What the user's methods call of the kernel.
 HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "held")
 COMING_BACK = ("meeting", "coming_back")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ramet.kernel import compat
 from ramet.kernel.links import Waiter
 from ramet.kernel.loop import IN, Poll
+from ramet.kernel.spinning import Spinner
 
 # How long nobody is heard who wakes a thread that has no pipe.
 LOOK_S = 0.05
@@ -24,7 +25,7 @@ class PatientWaiter(Waiter):
     def __init__(self) -> None:
         self.fds = _NO_PIPE
         self.thread = compat.thread_id()
-        self.poller = Poll()
+        self.poller = Spinner(Poll())
         self._has_pipe()
 
     def _has_pipe(self) -> bool:
@@ -41,7 +42,11 @@ class PatientWaiter(Waiter):
         """Wait until woken, a descriptor is ready, or time is up; without a pipe, no longer than ``LOOK_S``."""
         if not self._has_pipe():
             seconds = LOOK_S if seconds is None else min(seconds, LOOK_S)
+        self.tell()
         return super().wait(seconds)
+
+    def tell(self) -> None:
+        """Do what is due before it waits. From here on a signal is handled at once."""
 
     def close(self, close: Callable[[int], None] = os.close) -> None:
         """Give the pipe back. Only when its thread doesn't wait."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from ramet import shelter
+from ramet.kernel import spinning
 from ramet.kernel.links import Waiter
-from ramet.shelter import sheltered
+from ramet.kernel.spinning import Spinner
+from ramet.shelter import ShelteredWaiter, sheltered
 from support.eventually import HANGS_S
 
 
@@ -70,9 +73,15 @@ def test_what_a_program_s_own_handler_raises_waits_too(number: int) -> None:
     assert steps == ["done"] and signal.getsignal(number) is handler
 
 
-def test_while_it_waits_for_messages_a_signal_is_handled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", [Waiter.wait, Spinner.sleep, Spinner.spin], ids=["plain", "asleep", "spinning"])
+def test_while_it_waits_for_messages_a_signal_is_handled_at_once(monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
     monkeypatch.setattr(shelter, "PATIENCE_S", float("inf"))    # what isn't handled at once is held back for good
-    waiter, come = Waiter(), threading.Event()
+    for name in "spin_s", "looks_max", "gap_s":
+        monkeypatch.setattr(spinning, name, 1 << 40)
+    waiter = Waiter() if place == Waiter.wait else ShelteredWaiter()
+    if place == Spinner.spin:
+        waiter.poller.awake = time.monotonic()
+    come = threading.Event()
     main = threading.main_thread().ident or 0
 
     def once(*_: Any) -> None:
@@ -82,7 +91,7 @@ def test_while_it_waits_for_messages_a_signal_is_handled_at_once(monkeypatch: py
 
     def press() -> None:    # when it waits; and again: what comes just before the system call is seen at the next signal only
         while not come.wait(0.05):
-            if sys._current_frames()[main].f_code is Waiter.wait.__code__:
+            if sys._current_frames()[main].f_code is place.__code__:
                 signal.pthread_kill(main, signal.SIGINT)
     signal.signal(signal.SIGINT, once)
     sender = threading.Thread(target=press)
@@ -96,6 +105,22 @@ def test_while_it_waits_for_messages_a_signal_is_handled_at_once(monkeypatch: py
         sender.join()
         waiter.close()
     assert not waited
+
+
+def test_a_signal_that_came_just_before_it_waits_is_handled_then() -> None:
+    waiter, steps = ShelteredWaiter(), []
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        steps.append("held")
+        waiter.wait(HANGS_S)
+        steps.append("waited")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sheltered(work)()
+    finally:
+        waiter.close()
+    assert steps == ["held"] and not shelter._held
 
 
 def test_a_handler_that_is_set_in_a_section_stays() -> None:

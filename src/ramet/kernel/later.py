@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from ramet.kernel import compat, compat_late, ending, guardian, installed, limits, loop_late, main_thread
+from ramet.kernel import compat, compat_late, ending, guardian, installed, limits, loop_late, main_thread, spinning
 from ramet.kernel.loop import Poll
 
 MYPY = False
@@ -19,6 +19,7 @@ def begin(node):
     # type: (Self) -> None
     """Do what could wait. Main thread."""
     main_thread.look_out()
+    node.calls.waiter.poller = spinning.Spinner(node.calls.waiter.poller)
     if "logging" in sys.modules and node.log_hook in sys.meta_path:     # it was imported before the hook was there
         node.log_hook.find_module("logging")
     end_with_guardian()

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from ramet.kernel import compat
+from ramet.kernel import compat, spinning
 from ramet.kernel.core import Core
 from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import Loop
@@ -196,6 +196,7 @@ def _after_fork() -> None:
     """In a forked child: the thread that forked is the main one."""
     global _main
     _main = get_ident()
+    spinning.waiting.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

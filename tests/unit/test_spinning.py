@@ -84,6 +84,13 @@ def test_looking_in_vain_becomes_rare(world: World) -> None:
     assert [world.wait() for _ in range(10)] == [True] * 10
 
 
+def test_where_looking_helps_now_and_then_it_stays_rare(world: World) -> None:
+    for n in range(4000):
+        world.after = 20 * US if n % 5 == 0 else 3 * spinning.spin_s
+        world.wait()
+    assert world.looks * US < 4000 * spinning.spin_s / 50
+
+
 def test_no_two_threads_spin(world: World) -> None:
     world.wait()
     spinning.waiting.add(spinning.Spinner(world))

@@ -16,10 +16,14 @@ MYPY = False
 if MYPY:
     from typing import Any, List, Optional, Set
 
-# For how long a thread spins; and for how many waits it doesn't, at most, after it has in vain.
+# For how long a thread spins: about as long as it takes to sleep and be woken.
 spin_s = 0.0001
-looks_max = 1000    # should the clock be set back meanwhile, as 2.7's may be
-skipped_max = 256
+
+# How often it looks meanwhile, at most, should the clock be set back, as 2.7's may be.
+looks_max = 1000
+
+# Each time in vain doubles the number of waits for which it doesn't spin; so often: 256 waits.
+misses_max = 8
 
 # When so much time has passed between two looks, others want the processor, or the interpreter.
 gap_s = 0.00004
@@ -43,7 +47,7 @@ class Spinner(object):
         self.register = poller.register
         self.unregister = poller.unregister
         self.awake = 0.0    # since when it is
-        self.misses = 0     # how often it looked in vain, in a row
+        self.misses = 0     # how much oftener it has looked in vain than not
         self.skipped = 0    # how many waits to come it doesn't spin
 
     def poll(self, milliseconds=None):
@@ -68,13 +72,13 @@ class Spinner(object):
         for _ in range(looks_max):
             ready = self.look(0)
             if ready:
-                self.misses = 0
+                self.misses = max(0, self.misses - 1)
                 return ready  # type: ignore[no-any-return]
             before, now = now, compat.monotonic()
             if now > end or now - before > gap_s:
                 break
-        self.misses += 1
-        self.skipped = min(1 << self.misses, skipped_max)
+        self.misses = min(self.misses + 1, misses_max)
+        self.skipped = 1 << self.misses
         return []
 
     def sleep(self, milliseconds):

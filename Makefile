@@ -16,7 +16,7 @@ SETUP := VENV=$(VENV) bash tools/setup.sh
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick stress soak endurance unsteady sim fuzz sbom packages lock bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
+.PHONY: help demo test in-a-row test-quick stress soak endurance unsteady sim fuzz sbom packages lock bench lint lint-ruff lint-types lint-layers lint-style docs check targets clean
 
 help:
 	@sed -n '/^# Four/,/^$$/s/^# \{0,1\}//p' Makefile
@@ -81,6 +81,11 @@ RECONNECTS ?= 1000
 endurance: $(VENV)/.ready-test
 	@env -u PYTHONUNBUFFERED -u PYTHONDONTWRITEBYTECODE PYTHONPATH=tests \
 	  $(abspath $(BIN))/python -m soak.endurance --calls $(CALLS) --nodes $(NODES) --reconnects $(RECONNECTS) $(ARGS)
+
+# All that `make test` runs, again and again in random order, until it fails or has passed so often.
+RUNS ?= 20
+in-a-row:
+	@for run in $$(seq $(RUNS)); do printf '\n==== run %s of %s\n' $$run $(RUNS); $(MAKE) --no-print-directory test ARGS="-q --shuffle $(ARGS)" || exit; done
 
 # The tests, or some of them, while processes are stopped and threads wait at random: what fails then relies on time.
 unsteady: $(VENV)/.ready-test

@@ -22,7 +22,10 @@ from ramet import Node, Tree
 from support import needs, remote
 from targets import relay, tcp_pipe
 from targets.accounts import Accounts, system_python
-from targets.containers import Docker, Lxc, Podman
+from targets.booted import INNER, Booted
+from targets.containers import busybox_root, lending
+from targets.elsewhere import with_polkit
+from targets.kinds import PYTHON, TARGETS, Kind
 from targets.sshd import HOST, Sshd
 
 pytestmark = [pytest.mark.xdist_group("accounts"), pytest.mark.far]
@@ -158,30 +161,89 @@ def test_through_a_far_node(far: FarHost, accounts: Accounts, what: str) -> None
     assert (bare, ours) == (expected, 1)
 
 
-@pytest.mark.parametrize("kind", [Docker, Podman, Lxc], ids=lambda kind: kind.__name__.lower())
-def test_containers_through_a_far_node(far: FarHost, kind: Any) -> None:
-    with kind() as target:
-        bare_argv, options, env = {
-            Docker: lambda: (["docker", "-H", target.host, "exec", "-i", "full"], {"host": target.host}, None),
-            Podman: lambda: (["env", *(f"{k}={v}" for k, v in target.env.items()), "podman", "exec", "-i", "full"], {},
-                             target.env),
-            Lxc: lambda: (["lxc-attach", "-P", str(target.path), "-n", "full", "--clear-env", "--"],
-                          {"lxcpath": target.path}, None),
-        }[kind]()  # fmt: skip
-        with far.shared("root") as words:
-            argv = [*far.argv("root", *words), shlex.join([*bare_argv, "/usr/bin/python3", "-c", "pass"])]
-            bare = far.least(far.bare(argv), 2)
-        with Tree() as tree:
-            node = tree.ssh(HOST, python=system_python(), **far.options("root"))
-            if env:
-                node = node.local(env=env, name="grower")
+#: Kind of container -> the words that run a program in ``full``.
+WORDS: dict[str, Callable[[Kind], list[str]]] = {
+    "docker": lambda kind: ["docker", "-H", kind.target.host, "exec", "-i", "full"],
+    "podman": lambda _: ["podman", "exec", "-i", "full"],
+    "buildah": lambda kind: ["buildah", "run", *lending(kind.target.lent["full"]), "full", "--"],
+    "lxc": lambda kind: ["lxc-attach", "-P", str(kind.target.path), "-n", "full", "--clear-env", "--"],
+    "lxd": lambda _: ["lxc", "exec", "-T", "full", "--"],
+    "incus": lambda _: ["incus", "exec", "-T", "full", "--"],
+}  # fmt: skip
 
-            def grow() -> None:
-                first_call(getattr(node, kind.__name__.lower())("full", python="/usr/bin/python3", **options))
-            grow()
-            ours = far.least(grow, 1)
-        print(f"round trips: {bare} bare, {ours} ramet")
-        assert (bare, ours) == (2, 1)
+
+@pytest.mark.parametrize("name", WORDS)
+def test_containers_through_a_far_node(far: FarHost, name: str) -> None:
+    with TARGETS[name]() as target:
+        kind = Kind(name, target)
+        there = ["env", *(f"{key}={value}" for key, value in kind.env.items()), *WORDS[name](kind)]
+        bare, ours = behind_a_far_root(far, [*there, PYTHON], lambda node: kind.grow(node.local(env=kind.env, name="grower")))
+    assert (bare, ours) == (2, 1)
+
+
+#: What a machine with systemd has -> the words of the bare program, and how ramet grows there.
+MACHINES: dict[str, tuple[list[str], Callable[[Node], Node]]] = {
+    "run0": (["run0", "--pipe", "--"], lambda node: node.run0(python=PYTHON)),
+    "machinectl": (["machinectl", "-q", "shell", INNER], lambda node: node.machinectl(INNER, python=PYTHON)),
+    "nsenter of a machine": (["systemd-run", "-q", "-P", "-M", INNER, "--"],
+                             lambda node: node.nsenter(INNER, kind="machinectl", python=PYTHON)),
+}  # fmt: skip
+
+
+def test_machines_through_a_far_node(far: FarHost) -> None:
+    with Booted() as machine:
+        machine.begin_inner()
+        enter = ["nsenter", "-t", str(machine.leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
+        spaces = ["mount", "uts", "ipc", "net", "pid", "cgroup"]
+        for what, (words, grow) in MACHINES.items():
+            bare, ours = behind_a_far_root(
+                far, [*enter, *words, PYTHON], grow,
+                lambda node: node.nsenter(machine.leader, namespaces=spaces, python=PYTHON))
+            assert (bare, ours) == (2, 1), what
+
+
+def test_nspawn_through_a_far_node(far: FarHost, tmp_path: Path) -> None:
+    needs.program("systemd-nspawn")
+    root = busybox_root(tmp_path / "rmtfar")    # by which systemd-nspawn calls the machine
+    words = ["systemd-nspawn", "-q", "-x", "--pipe", "--as-pid2", "--register=no", "--keep-unit", "-D", str(root),
+             "--bind-ro=/usr"]  # fmt: skip
+    bare, ours = behind_a_far_root(
+        far, [*words, PYTHON],
+        lambda node: node.nspawn(root, ephemeral=True, nspawn_args=["--bind-ro=/usr", "--keep-unit"], python=PYTHON))
+    assert (bare, ours) == (2, 1)
+
+
+def test_pkexec_through_a_far_node(far: FarHost, accounts: Accounts) -> None:
+    """Without the bare program beside it: polkit runs in namespaces of its own, which a node on the far host has made."""
+    with Tree() as tree:
+        node = tree.ssh(HOST, python=system_python(), **far.options("root"))
+        place = with_polkit(node, accounts.free).su(accounts.free, python=PYTHON)
+
+        def work() -> None:
+            first_call(place.pkexec(python=PYTHON))
+        work()
+        assert far.least(work, 1) == 1
+
+
+def behind_a_far_root(far: FarHost, words: list[str], grow: Callable[[Node], Node],
+                      way: Callable[[Node], Node] = lambda node: node) -> tuple[int, int]:
+    """Round trips of a bare program and of ramet.
+
+    Args:
+        words: run a Python over there.
+        grow: the same, from the node that ``way`` leads to.
+    """
+    with far.shared("root") as shared:
+        bare = far.least(far.bare([*far.argv("root", *shared), shlex.join([*words, "-c", "pass"])]), 2)
+    with Tree() as tree:
+        node = way(tree.ssh(HOST, python=system_python(), **far.options("root")))
+
+        def work() -> None:
+            first_call(grow(node))
+        work()      # with the first, what the far node needs to grow others goes along
+        ours = far.least(work, 1)
+    print(f"round trips: {bare} bare, {ours} ramet")
+    return bare, ours
 
 
 def test_a_whole_chain_at_once(far: FarHost, accounts: Accounts) -> None:

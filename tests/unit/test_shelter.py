@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,11 +75,12 @@ def test_what_a_program_s_own_handler_raises_waits_too(number: int) -> None:
 @pytest.mark.parametrize("place", [Waiter.wait, Spinner.sleep, Spinner.spin], ids=["plain", "asleep", "spinning"])
 def test_while_it_waits_for_messages_a_signal_is_handled_at_once(monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
     monkeypatch.setattr(shelter, "PATIENCE_S", float("inf"))    # what isn't handled at once is held back for good
-    for name in "spin_s", "looks_max", "gap_s":
+    monkeypatch.setattr(spinning, "spin_s", HANGS_S / 2)
+    for name in "looks_max", "gap_s", "awake_s":
         monkeypatch.setattr(spinning, name, 1 << 40)
     waiter = Waiter() if place == Waiter.wait else ShelteredWaiter()
-    if place == Spinner.spin:
-        waiter.poller.awake = time.monotonic()
+    if place == Spinner.sleep:
+        waiter.poller.skipped = 1
     come = threading.Event()
     main = threading.main_thread().ident or 0
 

@@ -91,6 +91,16 @@ def test_where_looking_helps_now_and_then_it_stays_rare(world: World) -> None:
     assert world.looks * US < 4000 * spinning.spin_s / 50
 
 
+@pytest.mark.parametrize("milliseconds", [0, 0.05])
+def test_who_can_wait_for_a_shorter_time_only_does_not_spin(world: World, milliseconds: float) -> None:
+    world.wait()
+    world.after = 1.0
+    world.looks = 0
+    world.now += 20 * US
+    world.spinner.poll(milliseconds)
+    assert world.looks == (milliseconds == 0)
+
+
 def test_no_two_threads_spin(world: World) -> None:
     world.wait()
     spinning.waiting.add(spinning.Spinner(world))

@@ -55,15 +55,16 @@ class Spinner(object):
         """As ``select.poll.poll``."""
         waiting.add(self)
         try:
-            return self.spin() or self.sleep(milliseconds)
+            return self.spin(milliseconds) or self.sleep(milliseconds)
         finally:
             waiting.discard(self)
 
-    def spin(self):
-        # type: () -> List[Any]
+    def spin(self, milliseconds):
+        # type: (Optional[float]) -> List[Any]
         """What is ready within a moment. Nothing, too, if this isn't the time to spin."""
         now = compat.monotonic()
-        if now - self.awake > awake_s or len(waiting) > 1:
+        shortly = milliseconds is not None and milliseconds <= spin_s * 1000
+        if shortly or now - self.awake > awake_s or len(waiting) > 1:
             return []
         if self.skipped:
             self.skipped -= 1

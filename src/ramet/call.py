@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ramet import chains, functions
+from ramet.kernel.core import Core
 from ramet.kernel.errors import CallCancelled, CallTimeout
 from ramet.shelter import sheltered
 
@@ -188,7 +189,10 @@ class Call(concurrent.futures.Future[T]):
             return timeout      # another thread has that place: wait on the future's condition
         self._waiter = waiter
         try:
-            core.wait(lambda: self._answered, self._link or core.routes.link_to(self.node.id), timeout)
+            if self._link is not None:      # borrowed for this call alone: it needs no loan
+                Core.wait(core, lambda: self._answered, self._link, timeout)
+            else:
+                core.wait(lambda: self._answered, core.routes.link_to(self.node.id), timeout)
         finally:
             self._waiter = None
         return timeout if timeout is None else 0

@@ -57,10 +57,10 @@ def test_a_thread_whose_waits_are_short_spins(world: World) -> None:
     assert [world.wait() for _ in range(10)] == [True] * 10
 
 
-def test_it_sleeps_once_a_millisecond(world: World) -> None:
+def test_it_sleeps_now_and_then(world: World) -> None:
     woken = [world.wait() for _ in range(1000)]
     asleep = [n for n, spun in enumerate(woken) if not spun]
-    assert 30 < len(asleep) < 60    # of 1000 waits, each 40 us after the one before
+    assert 15 < len(asleep) < 30    # of 1000 waits, each 40 us after the one before
     assert max(after - before for before, after in itertools.pairwise(asleep)) * 40 * US <= spinning.awake_s + 80 * US
 
 

@@ -5,7 +5,7 @@ where a processor has gone idle meanwhile, a virtual machine's above all; docs/d
 thread spins only as long as nobody is kept from anything by that:
 
 - no other thread of this process waits for messages, which would want the interpreter when one comes;
-- it has slept within the last millisecond, so that others, that want the interpreter, have had it;
+- it has slept within the last two milliseconds, so that others, that want the interpreter, have had it;
 - it has found something by it lately: who looks in vain soon looks but once in 256 waits.
 
 Late part of the kernel.
@@ -29,7 +29,7 @@ misses_max = 8
 gap_s = 0.00004
 
 # For how long a thread that spins doesn't sleep, at most.
-awake_s = 0.001
+awake_s = 0.002
 
 waiting = set()  # type: Set[Spinner]     # of all threads that wait just now
 

@@ -3,7 +3,7 @@ import sys
 
 
 def poller():
-    """Its kind, how often it looked in vain, and whether anybody waits with one just now."""
+    """Its kind, whether it has waited so, and how many threads wait so just now."""
     node = sys.modules["ramet.kernel.start"].node
     spinning = sys.modules.get("ramet.kernel.spinning")
     mine = node.calls.waiter.poller

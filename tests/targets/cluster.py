@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from support import needs
+
 _KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _PODS = "/api/v1/namespaces/shop/pods/"
 _PLAIN: dict[str, dict[str, Any]] = {
@@ -180,11 +182,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Cluster(ThreadingHTTPServer):
-    """The stand-in, and a configuration for kubectl in ``config``. A context manager."""
+    """The stand-in, and a configuration for kubectl in ``config``. A context manager.
+
+    Skips the test where there is no kubectl that is new enough.
+    """
 
     daemon_threads = False
 
     def __init__(self, folder: Path) -> None:
+        said = subprocess.run([needs.program("kubectl"), "version", "--client", "-o", "json"], capture_output=True).stdout
+        minor = json.loads(said)["clientVersion"]["minor"].rstrip("+")
+        if int(minor) < 30:
+            needs.lacking(f"a kubectl of 1.30 or newer (this one is 1.{minor}), which uses WebSockets")
         super().__init__(("127.0.0.1", 0), _Handler)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.config = folder / "config"

@@ -23,6 +23,7 @@ from support import needs, remote
 from targets import relay, tcp_pipe
 from targets.accounts import Accounts, system_python
 from targets.booted import INNER, Booted
+from targets.cluster import Cluster
 from targets.containers import busybox_root, lending
 from targets.elsewhere import with_polkit
 from targets.kinds import PYTHON, TARGETS, Kind
@@ -214,15 +215,48 @@ def test_nspawn_through_a_far_node(far: FarHost, tmp_path: Path) -> None:
 
 
 def test_pkexec_through_a_far_node(far: FarHost, accounts: Accounts) -> None:
-    """Without the bare program beside it: polkit runs in namespaces of its own, which a node on the far host has made."""
-    with Tree() as tree:
-        node = tree.ssh(HOST, python=system_python(), **far.options("root"))
-        place = with_polkit(node, accounts.free).su(accounts.free, python=PYTHON)
+    """polkit runs in namespaces that a node on the far host has made: the bare program enters them from outside.
 
-        def work() -> None:
-            first_call(place.pkexec(python=PYTHON))
-        work()
-        assert far.least(work, 1) == 1
+    It needs a parent in there, too, which pkexec asks about.
+    """
+    alone = ["setpriv", "--reuid", accounts.free, "--regid", accounts.free, "--init-groups", "env", "SHELL=/bin/bash"]
+    with Tree() as tree:
+        place = with_polkit(tree.ssh(HOST, python=system_python(), **far.options("root")), accounts.free)
+        enter = ["nsenter", "-t", str(outside(place)), "-m", "-p", "--", *alone, "sh", "-c", '"$@" || exit', "sh"]
+        mine = place.command(alone, python=PYTHON, cwd="/")
+        assert beside(far, [*enter, "pkexec", PYTHON], lambda: mine.pkexec(python=PYTHON)) == (2, 1)
+
+
+def outside(node: Node) -> int:
+    """The number that a process of the node's namespaces has in ours."""
+    theirs = node.call(os.readlink, "/proc/self/ns/pid")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(process / "ns/pid") == theirs:
+                return int(process.name)
+    raise AssertionError(f"no process has {theirs}")
+
+
+def test_kubectl_through_a_far_node(far: FarHost, tmp_path: Path) -> None:
+    with Cluster(tmp_path) as cluster:
+        there = ["env", *(f"{key}={value}" for key, value in cluster.env.items()), "kubectl", "exec", "-i", "app", "--"]
+        counts = behind_a_far_root(
+            far, [*there, PYTHON], lambda node: node.kubectl("app", kubeconfig=cluster.config, python=PYTHON))
+    assert counts == (2, 1)
+
+
+@pytest.mark.parametrize(("program", "drop", "grow"), [
+    ("jexec", 1, lambda node, path: node.jail("j", jexec_path=path, python=PYTHON)),
+    ("wsl.exe", 3, lambda node, path: node.wsl("Debian", wsl_path=path, python=PYTHON)),
+])  # fmt: skip
+def test_what_cannot_run_here_through_a_far_node(far: FarHost, tmp_path: Path, program: str, drop: int,
+                                                 grow: Callable[[Node, Path], Node]) -> None:
+    """With a stand-in that says nothing and runs what comes after its own words."""
+    path = tmp_path / program
+    path.write_text(f'#!/bin/sh\nshift {drop}\nexec "$@"\n')
+    path.chmod(0o755)
+    own = ["own"] * drop
+    assert behind_a_far_root(far, [str(path), *own, PYTHON], lambda node: grow(node, path)) == (2, 1)
 
 
 def behind_a_far_root(far: FarHost, words: list[str], grow: Callable[[Node], Node],
@@ -233,15 +267,19 @@ def behind_a_far_root(far: FarHost, words: list[str], grow: Callable[[Node], Nod
         words: run a Python over there.
         grow: the same, from the node that ``way`` leads to.
     """
-    with far.shared("root") as shared:
-        bare = far.least(far.bare([*far.argv("root", *shared), shlex.join([*words, "-c", "pass"])]), 2)
     with Tree() as tree:
         node = way(tree.ssh(HOST, python=system_python(), **far.options("root")))
+        return beside(far, words, lambda: grow(node))
 
-        def work() -> None:
-            first_call(grow(node))
-        work()      # with the first, what the far node needs to grow others goes along
-        ours = far.least(work, 1)
+
+def beside(far: FarHost, words: list[str], grow: Callable[[], Node]) -> tuple[int, int]:
+    with far.shared("root") as shared:
+        bare = far.least(far.bare([*far.argv("root", *shared), shlex.join([*words, "-c", "pass"])]), 2)
+
+    def work() -> None:
+        first_call(grow())
+    work()      # with the first, what the far node needs to grow others goes along
+    ours = far.least(work, 1)
     print(f"round trips: {bare} bare, {ours} ramet")
     return bare, ours
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import ramet
 from ramet import NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
-from support import needs, remote
+from support import remote
 from targets.cluster import Cluster
 from targets.ending import check_ending
 
@@ -23,10 +22,6 @@ PYTHON = "/usr/bin/python3"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    said = subprocess.run([needs.program("kubectl"), "version", "--client", "-o", "json"], capture_output=True).stdout
-    minor = json.loads(said)["clientVersion"]["minor"].rstrip("+")
-    if int(minor) < 30:
-        needs.lacking(f"a kubectl of 1.30 or newer (this one is 1.{minor}), which uses WebSockets")
     with Cluster(tmp_path_factory.mktemp("cluster")) as up:
         yield up
 

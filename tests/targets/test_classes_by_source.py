@@ -209,6 +209,11 @@ def test_many_instances_take_the_class_twice_at_most(node: ramet.Node) -> None:
         x: int
         text: ClassVar[str] = "a long text" * 1000
 
+    @dataclasses.dataclass
+    class Other:
+        x: int
+
+    assert node.call(remote.echo, Other(1)) == Other(1)     # what it takes to read one goes along with the first
     many = [Point(n) for n in range(200)]
     sent = node._tree.stats()["bytes_out"]
     assert node.call(remote.echo, many) == many

@@ -395,6 +395,8 @@ def test_a_fault_of_the_main_lane_itself_is_told(tree: ramet.Tree, output: Outpu
     node = tree.local(name="faulty")
     if forked:
         node = node.fork(name="faulty-fork")
+    for _ in range(2):      # now its second half is there, by which it tells
+        node.call(remote.pid)
     with pytest.raises(ramet.NodeLostError, match="status 98|its link was closed"):
         for _ in range(100):
             node.call(remote.break_main_lane)

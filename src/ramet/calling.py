@@ -16,7 +16,7 @@ from ramet.call import Call
 from ramet.chains import ASYNCIO, flow_of, options_for, tell_chain
 from ramet.inputs import Pulled, is_iterator
 from ramet.kernel import circles, compat, limits, remote_errors, values
-from ramet.kernel.core import CALL, CANCEL, Message
+from ramet.kernel.core import CALL, CANCEL, Core, Message
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError, ServiceError, ValueNotPortableError
 from ramet.kernel.facade import ANY
 from ramet.kernel.frames import DEAD, ERROR
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from ramet.tree import Tree
 
 RARE_LAST = KERNEL + RARE[-1]
-# Types of arguments that are certainly no iterators.
+# Types of arguments that are certainly no iterators, and of those that hold no large byte strings either.
 PLAIN_ARGUMENTS = frozenset({str, int, float, bool, type(None), bytes, list, tuple, dict, set})
+SCALARS = frozenset({str, int, float, bool, type(None)})
 # From so many calls on that a node has under way, further ones are gathered: nobody waits for the first of them alone.
 GATHERED_FROM = 4
 # What users call places in a CALL message, and in a request for a service.
@@ -144,11 +145,11 @@ class Caller:
     def cast(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Send a call that wants no answer."""
         state, options = node._state, options_for(fn, node._options)
-        if any(map(is_iterator, (*args, *kwargs.values()))):
+        if (kwargs or not PLAIN_ARGUMENTS.issuperset(map(type, args))) and any(map(is_iterator, (*args, *kwargs.values()))):
             raise ValueNotPortableError("an iterator can't be an argument of a cast, whose end nobody hears of: use start()")
         chunks, module, needs = self._encode(node, fn, args, kwargs, options)
         if _is_ready(state, module, options, needs) and len(chunks) == 1 and len(chunks[0]) <= limits.plain_bytes_max:
-            self.core.send(node.id, CALL, chunks, later=True)
+            Core.send(self.core, node.id, CALL, chunks, 0, 0, 0, True)      # sheltered as it is
             return
         self._check(state, module, needs)
 
@@ -217,7 +218,10 @@ class Caller:
             target, module = context.kept_target(target) or (target, "")
         message = [target, list(args), kwargs, options]
         try:
-            chunks = encoded(stream._message(message) if stream else message, context, INSIDE if stream else PLAIN)
+            if stream:
+                chunks = encoded(stream._message(message), context, INSIDE)
+            else:
+                chunks = encoded(message, context, PLAIN, not kwargs and SCALARS.issuperset(map(type, args)))
         except Exception:
             self.modules.coder.take_needs()     # of what it had met before
             raise
@@ -256,7 +260,7 @@ class Caller:
             call._borrow()
         later = not wait and call.node._state.calls > GATHERED_FROM
         try:
-            call._handle = self.core.ask(call.node.id, handle, chunks, call._reply, 0, flow, later)
+            call._handle = Core.ask(self.core, call.node.id, handle, chunks, call._reply, 0, flow, later)
             if call._answered:      # by a cancel meanwhile
                 self.stop(call)
             elif call._job is not None:
@@ -339,17 +343,18 @@ class Caller:
             call._settle(None, ProtocolError(f"node {node.name} sent a result that can't be read: {error!r}"))
 
 
-def encoded(message: list[Any], context: values.Context, names: tuple[tuple[str, str], ...]) -> Any:
+def encoded(message: list[Any], context: values.Context, names: tuple[tuple[str, str], ...], small: bool = False) -> Any:
     """A call's body.
 
     Args:
         names: what the user calls what errors name by its place in the message.
+        small: see ``codec.encode``.
 
     Raises:
         ValueNotPortableError: something in it can't travel: its text names the path as the user knows it.
     """
     try:
-        chunks = codec.encode(message, context, root="arguments")
+        chunks = codec.encode(message, context, "arguments", small)
     except ValueNotPortableError as error:
         path = error.args[0]
         for ours, theirs in names:

@@ -44,6 +44,8 @@ LEAVES = frozenset({str, int, float, bool, type(None), bytes})
 CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
 LISTS = frozenset({list, tuple, dict})
 BLOBS = frozenset({bytes, bytearray, memoryview})
+UNREAD = memoryview, list      # what C doesn't take, or not so
+NONE = b"\xc0"
 
 
 class _Kind:
@@ -72,9 +74,13 @@ def _marked(value: Any) -> list[Any]:
     return [_MARKS[type(value)], *value]
 
 
-def encode(value: Any, ctx: Context | None = None, root: str = "value") -> list[Any]:
-    """Make bytes of a value: see ``ramet.kernel.values.encode``."""
-    if not USES_C or _holds_big(value):
+def encode(value: Any, ctx: Context | None = None, root: str = "value", small: bool = False) -> list[Any]:
+    """Make bytes of a value: see ``ramet.kernel.values.encode``.
+
+    Args:
+        small: it certainly holds no byte string that mustn't be copied.
+    """
+    if not USES_C or (not small and _holds_big(value)):
         return values.encode(value, ctx, root)
     try:
         packer = _packers.pop()
@@ -146,7 +152,9 @@ def _is_plain(value: Any, depth_max: int) -> bool:
 
 def decode(data: bytes | bytearray | memoryview | list[bytes], ctx: Context | None = None) -> Any:
     """Make a value of bytes: see ``ramet.kernel.values.decode``."""
-    if not READS_IN_C or isinstance(data, memoryview | list):
+    if data == NONE:    # what most functions return
+        return None
+    if not READS_IN_C or isinstance(data, UNREAD):
         return values.decode(data, ctx)
     if INTERNS_FOR_EVER and len(data.translate(None, MAPS)) < len(data):
         return values.decode(data, ctx)

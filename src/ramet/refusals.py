@@ -59,7 +59,10 @@ class WatchfulCore(ShelteredCore):
     def on_frame(self, link: Link, header: frames.Header, frame: bytes) -> None:
         """As in every node. What is refused meanwhile by this thread came over this link."""
         before = self._refused
-        ShelteredCore.on_frame(self, link, header, frame)
+        try:
+            Core.on_frame(self, link, header, frame)
+        except BaseException as error:
+            self.on_raised(error)
         if self._refused != before and self._last == threading.get_ident():
             _, _, _, dst, src, _, handle, _, _ = header
             why, self._why = self._why, None

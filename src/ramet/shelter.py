@@ -88,16 +88,17 @@ def sheltered(fn: Callable[P, R], destructor: bool = False) -> Callable[P, R]:
 class ShelteredWaiter(PatientWaiter):
     """Doesn't wait while a signal is held back that came just before."""
 
-    def tell(self) -> None:
-        """Call the program's handlers of signals that were held back, as if they had come now."""
+    def wait(self, seconds: float | None) -> list[int]:
+        """As ever, behind the program's handlers of signals that were held back. From here on one is handled at once."""
         while _held and get_ident() == _main:
             number, _ = _held.popitem()
             _theirs[number](number, sys._getframe(1))
+        return PatientWaiter.wait(self, seconds)
 
 
 # Where the main thread waits for messages: there a signal is handled at once.
 _WAITS = {fn.__code__ for fn in (
-    PatientWaiter.wait, ShelteredWaiter.tell, Waiter.wait, Spinner.poll, Spinner.spin, Spinner.sleep)}
+    ShelteredWaiter.wait, PatientWaiter.wait, Waiter.wait, Spinner.poll, Spinner.spin, Spinner.sleep)}
 
 
 def _again(number: int) -> None:
@@ -168,15 +169,19 @@ class ShelteredCore(Core):
         self.lent.clear()
         self.waiters.clear()
 
+    def on_raised(self, error: BaseException) -> None:
+        """Something was raised while a frame was delivered. Those behind it in what was read must not be lost."""
+        if isinstance(error, KeyboardInterrupt):
+            _held[signal.SIGINT] = time.monotonic()     # it came through at last: it goes on at the section's end
+        else:
+            self.loop.on_error(error)
+
     def on_frame(self, link: Any, header: Any, frame: bytes) -> None:
-        """Deliver a frame, as ever. Those behind it in what was read must not be lost."""
+        """Deliver a frame, as ever."""
         try:
             Core.on_frame(self, link, header, frame)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                _held[signal.SIGINT] = time.monotonic()     # it came through at last: it goes on at the section's end
-            else:
-                self.loop.on_error(error)
+            self.on_raised(error)
 
 
 def _hold(number: int, frame: FrameType | None) -> Any:

@@ -29,24 +29,19 @@ class PatientWaiter(Waiter):
         self._has_pipe()
 
     def _has_pipe(self) -> bool:
-        """Whether it has one, by now."""
-        if self.fds == _NO_PIPE:
-            try:
-                self.fds = compat.pipe()
-            except OSError:     # too many open files
-                return False
-            self.poller.register(self.fds[0], IN)
+        """Whether it can have one now, which it takes."""
+        try:
+            self.fds = compat.pipe()
+        except OSError:     # too many open files
+            return False
+        self.poller.register(self.fds[0], IN)
         return True
 
     def wait(self, seconds: float | None) -> list[int]:
         """Wait until woken, a descriptor is ready, or time is up; without a pipe, no longer than ``LOOK_S``."""
-        if not self._has_pipe():
+        if self.fds == _NO_PIPE and not self._has_pipe():
             seconds = LOOK_S if seconds is None else min(seconds, LOOK_S)
-        self.tell()
-        return super().wait(seconds)
-
-    def tell(self) -> None:
-        """Do what is due before it waits. From here on a signal is handled at once."""
+        return Waiter.wait(self, seconds)
 
     def close(self, close: Callable[[int], None] = os.close) -> None:
         """Give the pipe back. Only when its thread doesn't wait."""

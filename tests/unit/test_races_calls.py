@@ -21,7 +21,7 @@ from ramet.kernel import (
     offspring,
     start,
 )
-from ramet.kernel.core import CALL, CANCEL, Message
+from ramet.kernel.core import CALL, CANCEL, Core, Message
 from ramet.kernel.errors import CallCancelled
 from ramet.kernel.peer_calls import PeerCall
 from support.eventually import HANGS_S, until
@@ -53,7 +53,7 @@ def test_who_cannot_send_a_call_gives_back_the_link_that_he_has_borrowed_for_it(
     tree: Any
     with ramet.Tree(remember=False) as tree:
         node = tree.local().wait()
-        link, ask, borrow = tree._core.routes.link_to(node.id), tree._core.ask, ramet.Call._borrow
+        link, ask, borrow = tree._core.routes.link_to(node.id), Core.ask, ramet.Call._borrow
         borrowed: list[Any] = []
 
         def note(call: ramet.Call[Any]) -> None:
@@ -65,7 +65,7 @@ def test_who_cannot_send_a_call_gives_back_the_link_that_he_has_borrowed_for_it(
                 return ask(*args)
             raise MemoryError
         monkeypatch.setattr(ramet.Call, "_borrow", note)
-        monkeypatch.setattr(tree._core, "ask", no_memory)
+        monkeypatch.setattr(Core, "ask", no_memory)
         with pytest.raises(MemoryError):
             while True:
                 until(lambda: link.borrower is None, "a link that was lent is never given back")

@@ -19,6 +19,7 @@ if MYPY:
     from ramet.kernel.core import Core, Message
 
 COROUTINE = 0x80    # CO_COROUTINE
+WHOLE = {}  # type: Dict[str, Any]      # modules of functions that were called
 SIGURG = compat.signal.SIGURG   # ignored unless somebody handles it, and nearly nobody does
 
 
@@ -42,14 +43,14 @@ def resolve(target):
         import functools
         return functools.partial(resolve(target[0]), *target[1], **target[2])
     module, _, path = target.partition(":")
-    return find_class(module, path)
+    return find_class(module, path, WHOLE)      # calls begin where nothing is being imported
 
 
 class Calls(object):
     """The calls of one node.
 
     Args:
-        context: makes the values.Context for what an authority sent.
+        context: the values.Context for what they are given: all come from ancestors.
         on_idle: called on the main thread with the link to the parent when there is nothing to do after a call.
 
     Attributes:
@@ -167,8 +168,7 @@ class Calls(object):
         """
         options = {}  # type: Dict[str, Any]
         try:
-            context = self.context(message.authority)
-            target, args, kwargs, options = values.decode(message.body, context)
+            target, args, kwargs, options = values.decode(message.body, self.context)
             if options.get("pipeline") in self.failed:
                 raise CallCancelled("an earlier call of the pipeline failed")
             fn = resolve(target)
@@ -180,7 +180,7 @@ class Calls(object):
                 lanes.start(self, message, lane)
                 return None
             value = (job or self).enter(fn, args, kwargs, options)
-            return None if value is self else (values.encode(value, context, "result"), 0)
+            return None if value is self else (message.reply_to and values.encode(value, self.context, "result"), 0)
         except BaseException:
             if self.closing and isinstance(sys.exc_info()[1], Interrupt):
                 return None     # who closes this node tells the caller
@@ -203,13 +203,8 @@ class Calls(object):
     def failure(self, message):
         # type: (Message) -> List[Any]
         """The current exception as a reply's body."""
-        error = sys.exc_info()[1]
-        if isinstance(error, Interrupt):
-            error = CallCancelled("cancelled while it ran")
-        if not message.reply_to:
-            sys.excepthook(*sys.exc_info())     # a cast: nobody but the node's stderr will hear of it
         from ramet.kernel import failures
-        return failures.pack(error)
+        return failures.of_call(message)
 
     def finish(self, message, chunks, flags):
         # type: (Message, List[Any], int) -> None

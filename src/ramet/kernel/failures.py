@@ -5,7 +5,8 @@ The way back is in the late part ``remote_errors``: data from below never makes 
 import sys
 
 from ramet.kernel import compat, values
-from ramet.kernel.faults import Error
+from ramet.kernel.calls import Interrupt
+from ramet.kernel.faults import CallCancelled, Error
 
 MYPY = False
 if MYPY:
@@ -18,6 +19,18 @@ FIELDS_MAX = 100    # of what an exception of one's own class holds
 OURS = ("ramet.kernel.errors", "ramet.kernel.faults")      # where ramet's own are made
 ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen", "command", "status", "cause",
               "remedy", "again")
+
+
+def of_call(message):
+    # type: (Any) -> List[Any]
+    """The current exception, with which a call ends, as chunks for its reply. A cast has none: the node's stderr tells of it.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, Interrupt):
+        error = CallCancelled("cancelled while it ran")
+    if not message.reply_to:
+        sys.excepthook(*sys.exc_info())
+    return pack(error)
 
 
 def pack(error):

@@ -277,23 +277,31 @@ def install(cache, fetch):
     sys.path_hooks.insert(0, Nowhere)
 
 
-def find_class(module, qualname):
-    # type: (str, str) -> Any
+def find_class(module, qualname, whole=None):
+    # type: (str, str, Optional[Dict[str, Any]]) -> Any
     """What a module holds under a dotted name, by the module's name on the wire. The module is imported, and packages above
     it before: it is whole, also where other threads import it, too, and are interrupted in that.
+
+    Args:
+        whole: modules by name that this has found for a thread which was importing nothing: none of them is looked at twice.
 
     Raises:
         ImportError, AttributeError: there is no such module or name.
     """
-    path = ""
-    for name in compat.local_module(module).split("."):
-        path += name
-        for _ in range(99):     # a thread that waited for another one's import is given what failed there: half a module
-            found = sys.modules.get(path)  # type: Any
-            __import__(path)    # which waits for whoever is at it
-            if found and found is sys.modules.get(path):
-                break
-        path += "."
+    here = compat.local_module(module)
+    found = whole and whole.get(here)  # type: Any
+    if not found or found is not sys.modules.get(here):
+        path = ""
+        for name in here.split("."):
+            path += name
+            for _ in range(99):     # a thread that waited for another one's import is given what failed there: half a module
+                found = sys.modules.get(path)
+                __import__(path)    # which waits for whoever is at it
+                if found and found is sys.modules.get(path):
+                    break
+            path += "."
+        if whole is not None:
+            whole[here] = found
     for name in qualname.split("."):
         found = getattr(found, name)
     return found

@@ -28,7 +28,7 @@ class Self(object):
         importer.install(self.cache, self.fetch)
         self.output = output.Forwarder(self.loop, output_fds, self.send_output)
         self.log_hook = output.LogHook(self.core, config["log_level"])
-        self.calls = calls.Calls(self.core, self.context, self.on_idle)
+        self.calls = calls.Calls(self.core, self.context(self.core.id), self.on_idle)
         self.core.handlers.update({
             core.CALL: self.calls.arrive, core.CANCEL: self.calls.cancel, core.END: self.on_end,
             core.MODULES: self.on_modules, core.GROW: self.on_family, core.MODULE_REQUEST: self.on_family,
@@ -170,10 +170,8 @@ class Package(type(sys)):  # type: ignore[misc]
         # type: (str) -> Any
         if name[:2] != "__":
             from ramet.kernel import facade
-            for known in facade.__all__:
-                setattr(self, known, getattr(facade, known))
-            if name in self.__dict__:
-                return self.__dict__[name]
+            if name in facade.__all__:
+                return getattr(facade, name)
         raise AttributeError(name + ": not in a node")
 
 

@@ -132,7 +132,7 @@ class TaskJob(Job):
         try:
             if task.cancelled() and self.cancelled:
                 raise Interrupt
-            reply = values.encode(task.result(), calls.context(message.authority), "result"), 0  # type: Any
+            reply = values.encode(task.result(), calls.context, "result"), 0  # type: Any
         except BaseException:
             if self.options.get("pipeline"):
                 calls.failed[self.options["pipeline"]] = True

@@ -6,6 +6,11 @@ import asyncio
 import ramet
 
 
+async def unportable():
+    # type: () -> object
+    return asyncio.Lock()
+
+
 async def double(number):
     return number * 2
 

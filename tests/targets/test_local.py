@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import ramet
-from support import remote, remote_lanes
+from support import remote, remote_async, remote_lanes
 from support.eventually import HANGS_S, all_end, until
 
 
@@ -77,6 +77,13 @@ def test_a_cast_runs_and_says_nothing(node: ramet.Node, output: Output) -> None:
     node.cast(remote.fail, "only the node's stderr hears of it")
     node.call(remote.pid)
     output.wait_for("local", 2, "ValueError: only the node's stderr hears of it")
+    said = len(output.lines)
+    for lane in {}, {"lane": "named"}:
+        node.options(**lane).cast(threading.Lock)       # nobody gets what it returns, so nobody minds that it can't travel
+        node.options(**lane).call(remote.pid)
+    node.cast(remote_async.unportable)
+    assert node.call(remote_async.double, 2) == 4
+    assert len(output.lines) == said
 
 
 def test_a_grandchild_is_used_like_a_child(node: ramet.Node) -> None:

@@ -261,6 +261,26 @@ def test_a_module_that_a_third_thread_imports_anew_is_waited_for(monkeypatch: py
         monkeypatch.setitem(sys.modules, path, next(steps, whole))
     monkeypatch.setattr(importer, "__import__", waits, raising=False)
     assert importer.find_class(name, "thing") == "whole"
+    known: dict[str, Any] = {}
+    steps = iter([half])
+    monkeypatch.delitem(sys.modules, name)
+    assert importer.find_class(name, "thing", known) == "whole" and known == {name: whole}
+
+
+def test_a_module_that_was_found_whole_is_asked_for_again_when_another_has_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, known, asked = "replaced_after_a_call", {}, []  # type: ignore[var-annotated]
+    for version in 1, 2:
+        module = ModuleType(name)
+        module.thing = version  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(importer, "__import__", asked.append, raising=False)
+        for _ in range(3):
+            assert importer.find_class(name, "thing", known) == version
+        assert asked == [name] * version        # it is asked once for each
+        module.thing = -version  # type: ignore[attr-defined]
+        assert importer.find_class(name, "thing", known) == -version        # what is in it is looked up each time
+
+
 # ---------------------------------------------------------------------- who is there is told once, to each program
 
 def test_a_thread_that_tells_what_is_installed_while_the_program_is_forgotten_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

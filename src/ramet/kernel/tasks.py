@@ -132,7 +132,8 @@ class TaskJob(Job):
         try:
             if task.cancelled() and self.cancelled:
                 raise Interrupt
-            reply = values.encode(task.result(), calls.context, "result"), 0  # type: Any
+            value = task.result()
+            reply = message.reply_to and values.encode(value, calls.context, "result"), 0  # type: Any
         except BaseException:
             if self.options.get("pipeline"):
                 calls.failed[self.options["pipeline"]] = True

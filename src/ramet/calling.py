@@ -221,7 +221,8 @@ class Caller:
             if stream:
                 chunks = encoded(stream._message(message), context, INSIDE)
             else:
-                chunks = encoded(message, context, PLAIN, not kwargs and SCALARS.issuperset(map(type, args)))
+                small = not kwargs and type(target) is str and SCALARS.issuperset(map(type, args))
+                chunks = encoded(message, context, PLAIN, small)
         except Exception:
             self.modules.coder.take_needs()     # of what it had met before
             raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import subprocess
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Booted(Target):
         return root
 
     def _boot(self, root: Path, inner: Path) -> None:
-        self.machine = self.folder.name.replace("_", "-")
+        self.machine = f"rmt{secrets.token_hex(4)}"     # not after the folder, whose name may end with "_": no host's may
         # The guest's systemd wants cgroups v2 only, also where the host has v1 and v2 side by side.
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with (self.folder / "log").open("wb") as log:

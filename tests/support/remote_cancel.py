@@ -187,7 +187,8 @@ def leave(*_):
     os._exit(0)
 signal.signal(signal.SIGTERM, leave)
 os.write(%d, ("%%d\\n" %% os.getpid()).encode())
-time.sleep(1000)
+while True:
+    time.sleep(0.01)    # not one long sleep: a signal just before it would be heard only after it
 """
 
 

@@ -163,7 +163,8 @@ def test_a_wait_that_is_given_up_there_loses_no_item(node: ramet.Node) -> None:
         yield 1
         yield 2
     call = node.start(remote_async_streams.gave_up, slow())
-    threading.Timer(0.2, gate.set).start()
+    node.options(lane="watch").call(remote_streams.wait_for, "gave up")
+    gate.set()
     assert call.result(HANGS_S) == [1, 2]
 
 

@@ -59,6 +59,7 @@ def test_input_output_and_status(tree: Tree) -> None:
     assert node.raw(["sh", "-c", "kill -9 $$"]).result(HANGS_S).status == -9
     many = node.raw(["sh", "-c", "seq 1 100000"], keep_bytes=100).result(HANGS_S)
     assert many.cut and len(many.stdout) == 100 and many.stdout.endswith(b"100000\n")
+    assert node.raw(["seq", "100"], keep_bytes=10).result(HANGS_S).cut, "of what came at once, too"
 
     async def awaited() -> int:
         return (await node.raw(["true"])).status

@@ -135,6 +135,17 @@ def test_tail_keeps_whole_lines_of_the_end() -> None:
     assert tail.text() == "z" * 20
 
 
+def test_tail_tells_whether_something_was_dropped() -> None:
+    tail = Tail(20)
+    tail.add(b"x" * 20)
+    assert not tail.cut
+    tail.add(b"y")
+    assert tail.cut and tail.data == b"x" * 19 + b"y"
+    tail = Tail(20)
+    tail.add(b"x" * 21)
+    assert tail.cut, "the first time, too"
+
+
 def test_text_for_people() -> None:
     assert to_text(b"a\x1b[31mb\x1b[0m\rc\x07\xff\x1b") == "ab\nc\ufffd"
 

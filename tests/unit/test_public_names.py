@@ -47,4 +47,5 @@ def test_every_public_name_is_there() -> None:
 def test_every_error_is_public_and_below_error() -> None:
     classes = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
     assert set(classes) <= set(NAMES)
+    assert {cls.__module__ for cls in classes.values() if issubclass(cls, ramet.Error)} == {"ramet"}, "as tracebacks name it"
     assert all(issubclass(value, ramet.Error) for value in classes.values())

@@ -88,9 +88,8 @@ class Tail(object):
     def add(self, data):
         # type: (bytes) -> None
         """Take more; what is too old is dropped."""
-        data = self.data + data[-self.limit:]
-        self.cut = self.cut or len(data) > self.limit
-        self.data = data[-self.limit:]
+        self.cut = self.cut or len(self.data) + len(data) > self.limit
+        self.data = (self.data + data[-self.limit:])[-self.limit:]
 
     def text(self):
         # type: () -> str

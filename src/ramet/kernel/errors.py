@@ -103,3 +103,9 @@ class ModuleNotShippedError(Error, compat.ModuleMissing):
 
 class ServiceError(Error, LookupError):
     """A service isn't there, not for the node that asked, or can't take a request now."""
+
+
+for _error in list(vars().values()):
+    if isinstance(_error, type) and issubclass(_error, Error):
+        _error.__module__ = "ramet"     # where users know it, and tracebacks name it
+del _error

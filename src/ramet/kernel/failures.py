@@ -16,7 +16,7 @@ CHAIN_MAX = 10      # causes of causes
 FRAMES_MAX = 100    # of a traceback, the innermost
 GROUP_MAX = 100     # members of an exception group
 FIELDS_MAX = 100    # of what an exception of one's own class holds
-OURS = ("ramet.kernel.errors", "ramet.kernel.faults")      # where ramet's own are made
+OURS = ("ramet.kernel.errors", "ramet.kernel.faults")      # where ramet's own are made; ``errors`` moves them to "ramet"
 ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen", "command", "status", "cause",
               "remedy", "again")
 
@@ -59,7 +59,7 @@ def describe(error, depth=0):
     """The exception as a dict; keys are in docs/protocol.md."""
     cls = type(error)
     own = _own(cls)
-    plain = own and own != "RemoteError" and cls.__module__ in OURS     # else it holds what an exception of that kind holds
+    plain = own and own != "RemoteError" and _is_ours(cls)      # else it holds what an exception of that kind holds
     name = "%s.%s" % (cls.__module__, getattr(cls, "__qualname__", cls.__name__))
     found = {
         "type": "ramet." + cls.__name__ if own and cls.__module__ in OURS + ("ramet",) else name,
@@ -97,8 +97,15 @@ def describe(error, depth=0):
 def _own(cls):
     # type: (type) -> str
     """The name of the nearest class of ramet's own that it is of, "" if of none. What a RemoteError is besides says more."""
-    names = [base.__name__ for base in cls.__mro__ if base.__module__ in OURS and base is not Error]
+    names = [base.__name__ for base in cls.__mro__ if _is_ours(base) and base is not Error]
     return (names[1:] if names[:1] == ["RemoteError"] and names[1:] else names + [""])[0]
+
+
+def _is_ours(cls):
+    # type: (type) -> bool
+    """Whether it is one of ramet's own, and not made for what a node has said, as ``remote_errors`` does."""
+    errors = sys.modules.get("ramet.kernel.errors")
+    return cls.__module__ in OURS or cls.__module__ == "ramet" and getattr(errors, cls.__name__, None) is cls
 
 
 def _listed(items):

@@ -75,7 +75,7 @@ def _own_class(description, find_class):
     except Exception:
         return None
     plain = type(cls) is type and issubclass(cls, Exception) and not issubclass(cls, (RemoteError, StopIteration))
-    plain = plain and not str(cls.__module__).startswith("ramet.kernel.")
+    plain = plain and cls is not getattr(errors, cls.__name__, None)
     # No code of the class runs when another is made of it.
     hooked = any("__init_subclass__" in base.__dict__ for base in cls.__mro__[:-1]) if plain else True
     return None if hooked or issubclass(cls, getattr(BUILTINS, "StopAsyncIteration", StopIteration)) else cls

@@ -41,7 +41,7 @@ LONG = ("compat_late", "limits_late", "credit", "fragments", "inlets", "longs")
 UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
-           "spawn", "questions", "grow", "handles", "refusing", "main_thread", "nursery")  # fmt: skip
+           "spawn", "questions", "grow", "handles", "refusing", "main_thread", "relaying", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
 CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "awaiting", "circles", "cancelling")
 LANES = (*CANCELLING, "lines", "main_thread", "lanes", "tasks")

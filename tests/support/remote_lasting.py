@@ -93,6 +93,16 @@ def write_much(path, first, mb):
     thread.start()
 
 
+def flood():
+    """Write without end from a thread that belongs to no call."""
+    def run():
+        while True:
+            sys.stdout.write("x" * 99 + "\n")
+    thread = threading.Thread(target=run)
+    thread.daemon = True
+    thread.start()
+
+
 def read(path):
     """Wait in one system call, out of which no exception gets a thread, until somebody writes there."""
     items.append("stuck")

@@ -19,7 +19,7 @@ import ramet
 from ramet.bootstrap import packing
 from ramet.kernel import coming_back
 from support import needs, pythons, remote_lasting, remote_late, remote_small
-from support.eventually import all_end, is_gone, until
+from support.eventually import HANGS_S, all_end, is_gone, until
 from support.source import TOP
 
 NOBODY = 65534
@@ -192,6 +192,53 @@ def test_it_outlives_its_program_and_serves_the_next(path: Path, how: str, label
             node.close()
             until(lambda: not program.node_runs(), "close() doesn't end a node that was attached")
         assert not path.exists()
+
+
+@old_and_new
+@pytest.mark.parametrize("way", ["attached", "detached by a node", "left by a node"])
+def test_what_was_written_last_comes(path: Path, label: str, way: str) -> None:
+    """It goes through the guardian, and was on its way yet when the link was closed: a third of such lines was lost. And the
+    next program needn't try again and again: the node is done with the last one in a moment.
+    """
+    with outlived("detach", path, label):
+        for number in range(20):
+            lines: list[str] = []
+
+            def on_output(_: ramet.Node, __: int, text: str, lines: list[str] = lines) -> None:
+                lines.append(text)
+            if way == "attached":
+                with ramet.attach(str(path), on_output=on_output) as node:
+                    node.call(print, number)
+            else:
+                with ramet.Tree(on_output=on_output) as tree:
+                    node = tree.local().attach(str(path))
+                    node.call(print, number)
+                    if way == "detached by a node":
+                        node.detach()
+            assert lines == [str(number)]
+
+
+@old_and_new
+def test_a_flood_is_left(path: Path, label: str) -> None:
+    """Who writes without end keeps nobody from leaving."""
+    with outlived("detach", path, label) as program:
+        with attach(path, on_output=lambda *_: None) as node:
+            node.call(remote_lasting.flood)
+        with attach(path, on_output=lambda *_: None) as node:
+            assert node.call(remote_lasting.pid) == program.pid
+
+
+@old_and_new
+def test_a_stopped_node_is_left(path: Path, label: str) -> None:
+    """It can't let go by itself: its link is closed here, and it waits for the next program when it goes on."""
+    with outlived("detach", path, label) as program:
+        with attach(path) as node:
+            os.kill(program.pid, signal.SIGSTOP)
+            node.detach()
+            assert isinstance(node.error, ramet.ClosedError)
+            os.kill(program.pid, signal.SIGCONT)
+        with attach(path) as node:
+            assert node.call(remote_lasting.pid) == program.pid
 
 
 @old_and_new
@@ -386,11 +433,13 @@ def test_nobody_can_attach_before_the_last_program_is_forgotten(path: Path, labe
     with outlived("stuck", path, label) as program:
         def refused() -> bool:
             with pytest.raises(ramet.ConnectError, match="hasn't ended yet|another program is attached") as caught:
-                ramet.attach(str(path))
+                ramet.attach(str(path), connect_timeout_s=0.3)
             return "what its last program has begun there hasn't ended yet" in str(caught.value)
         until(refused, "the node doesn't say why it can't be attached")
-        os.close(os.open(f"{path}.fifo", os.O_WRONLY))      # it goes on, and so is interrupted
-        with attach(path) as node:
+        go_on = threading.Timer(0.3, lambda: os.close(os.open(f"{path}.fifo", os.O_WRONLY)))    # and so it is interrupted
+        go_on.start()
+        with ramet.attach(str(path), connect_timeout_s=HANGS_S) as node:    # which waits for that
+            go_on.join()
             assert node.call(remote_lasting.state)[0][:2] == ["first", "stuck"]
             assert program.node_runs()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import nursery, values
+from ramet.kernel import nursery, relaying, values
 from ramet.kernel.core import MODULE_REQUEST, MODULES, Message
 from ramet.kernel.frames import DEAD
 from ramet.kernel.importer import ModuleCache
@@ -80,7 +80,7 @@ def test_two_children_that_want_the_same_are_one_request() -> None:
     assert hop.records(2) == hop.records(3) == CLOSURE
     assert hop.replies == [(2, [CLOSURE, {"no": "absent"}], 0), (3, [CLOSURE, {"no": "absent"}], 0)]
     assert hop.told[-1] == (0, ["cp311", ["big"], 3])      # the controller hears of it
-    assert not hop.nursery.asked
+    assert not hop.nursery.modules.asked
 
 
 def test_who_comes_later_is_answered_at_once_and_gets_nothing_twice() -> None:
@@ -102,7 +102,7 @@ def test_an_answer_for_one_node_only_is_no_answer_for_others() -> None:
     hop.answer(None)
     assert [asked for asked, _ in hop.asked] == [["cp311", ["big"], 3]] and hop.replies == [(2, None, 0)]
     hop.answer(None)
-    assert hop.replies == [(2, None, 0), (3, None, 0)] and not hop.nursery.answers and not hop.nursery.asked
+    assert hop.replies == [(2, None, 0), (3, None, 0)] and not hop.nursery.modules.answers and not hop.nursery.modules.asked
     hop.request(2, ["cp311", ["big"], 2])
     assert len(hop.asked) == 1
 
@@ -136,7 +136,7 @@ def test_what_a_child_answered_itself_is_passed_up_and_not_answered() -> None:
 
 def test_a_record_that_is_not_there_any_more_is_asked_for_again() -> None:
     hop = Hop()
-    hop.nursery.answers["cp311/big"] = [CLOSURE, {}]
+    hop.nursery.modules.answers["cp311/big"] = [CLOSURE, {}]
     hop.request(2, ["cp311", ["big"], 2])
     assert len(hop.asked) == 1
 
@@ -154,18 +154,18 @@ def test_odd_requests_are_refused_and_answered(body: Any) -> None:
 
 def test_a_flood_is_answered_at_bounded_cost() -> None:
     hop = Hop()
-    for n in range(nursery.WAITING_MAX + 500):
+    for n in range(relaying.WAITING_MAX + 500):
         hop.request(2, ["cp311", [f"name{n}"], 2])
-    assert len(hop.asked) == nursery.WAITING_MAX and len(hop.replies) == hop.refused == 500
+    assert len(hop.asked) == relaying.WAITING_MAX and len(hop.replies) == hop.refused == 500
     while hop.asked:
         hop.answer([[], {"name": "absent"}])
-    assert len(hop.nursery.answers) <= nursery.ANSWERS_MAX and not hop.nursery.asked
+    assert len(hop.nursery.modules.answers) <= relaying.ANSWERS_MAX and not hop.nursery.modules.asked
     again = Hop()
-    for _ in range(nursery.WAITING_MAX + 500):
+    for _ in range(relaying.WAITING_MAX + 500):
         again.request(2, ["cp311", ["big"], 2])
     assert len(again.asked) == 1 and again.refused == 500
     again.answer([CLOSURE, {}])
-    assert len(again.replies) == nursery.WAITING_MAX + 500 and again.records(2) == CLOSURE
+    assert len(again.replies) == relaying.WAITING_MAX + 500 and again.records(2) == CLOSURE
 
 
 def test_a_child_whose_growth_has_just_failed_can_be_ended() -> None:

@@ -17,6 +17,9 @@ if MYPY:
 
 REMEDY = "see the text; node.detach() and node.keep() return where a node listens, and ps shows nodes as (ramet:NAME)"
 
+# How soon it is asked again whether it can be attached now.
+again_s = 0.02
+
 # How long what a kept node says before its link is open may be.
 line_bytes_max = 1000
 
@@ -25,22 +28,26 @@ class Attachment(Beginning):
     """Attaches one kept node. Its plan's argv is [name or path, what names the kernel]."""
 
     over = False
-    said = sending = b""    # what came and isn't taken yet; what is to be written
+    said = sending = first = b""    # what came and isn't taken yet; what is to be written, of all that goes first
     asked = False           # it was told what we want
     welcome = ""            # how it said that it is ours. It may say so before all is written that follows what it was told
+    refused = ""            # why it couldn't be attached when we last asked
     timer = None  # type: Any
 
     def start(self):
         # type: () -> None
         """Begin."""
-        self.timer = self.loop.call_later(self.plan["timeout_s"], self._fail, "it doesn't answer within %g s: it hangs, or is "
-                                          "stopped" % self.plan["timeout_s"])
+        self.timer = self.loop.call_later(self.plan["timeout_s"], self._too_late)
         self._guarded(self._begin)
 
     def abort(self, reason):
         # type: (Any) -> None
         """Give it up. Any thread."""
         self.loop.call_soon(self._fail, reason)
+
+    def _too_late(self):
+        # type: () -> None
+        self._fail(self.refused or "it doesn't answer within %g s: it hangs, or is stopped" % self.plan["timeout_s"])
 
     def _guarded(self, step):
         # type: (Callable[[], Any]) -> None
@@ -84,7 +91,10 @@ class Attachment(Beginning):
             if not self.sending:
                 self._up()
         elif self.asked and words[0] == "no:":
-            raise Error("the node at %s can't be attached now: %s" % (self.path, line[4:]))
+            self.refused = "the node at %s can't be attached now: %s" % (self.path, line[4:])
+            if line[4:] != meeting.SETTLING:
+                raise Error(self.refused)
+            self._again()
         elif self.asked or len(words) != 4 or words[0] != "RAMET-KEPT":
             raise Error("what answers at %s is no node" % self.path)
         elif words[1] != self.plan["argv"][1]:
@@ -92,9 +102,19 @@ class Attachment(Beginning):
                         "with that version" % self.path)
         else:
             self.asked = True
-            self._reached("answer")
-            self.sending = self.on_started(compat.form_of(int(words[2], 16), words[3]))
+            if not self.refused:
+                self._reached("answer")
+                self.first = self.on_started(compat.form_of(int(words[2], 16), words[3]))
+            self.sending = self.first
             self._write()
+
+    def _again(self):
+        # type: () -> None
+        """Knock once more, soon: what the last program has begun over there is about to end."""
+        self.loop.forget(self.fd_in)
+        os.close(self.fd_in)
+        self.fd_in, self.asked, self.said, self.sending = -1, False, b"", b""
+        self.loop.call_later(again_s, self._guarded, self._begin)
 
     def _write(self):
         # type: () -> None

@@ -3,3 +3,5 @@
 SILENT = 20
 REFUSED = 26
 STUCK = 27
+
+LINK = 0    # in an END, in place of a child's id: the link to who sends it

@@ -16,12 +16,12 @@ Who knocks is told in a line whose kernel this is, and says CONFIG and what foll
 the node waits gets it (``ok``), all others are told why not. The main thread serves or waits; the keeper does the rest.
 """
 import os
-import select
 import sys
 
-from ramet.kernel import by_value, compat, core, ending, installed, instances, later, leash, links, meeting, values
+from ramet.kernel import by_value, compat, core, ending, installed, instances, later, leash, links, meeting, parting, values
 from ramet.kernel.faults import Error
-from ramet.kernel.frames import DEAD, HEADER_BYTES, unpack_header
+from ramet.kernel.frames import DEAD
+from ramet.kernel.handles import LINK
 from ramet.kernel.routing import Routes
 
 MYPY = False
@@ -34,9 +34,8 @@ KEPT = 100000000
 # How often the main thread looks whether what it ends has ended.
 settle_look_s = 0.02
 
-# Who has knocked must have said what he wants within this time; CONFIG has no more than so many bytes.
+# Who has knocked must have said what he wants within this time.
 knock_within_s = 30.0
-config_bytes_max = 1 << 20
 
 # Main modules of programs that are gone, of which something may be in use: 2.7 empties a module that nobody holds.
 mains_max = 16
@@ -151,10 +150,28 @@ class HeldNode(object):
 
     def on_end(self, message):
         # type: (core.Message) -> None
-        """The program ends the node itself, or a child."""
-        if self.node.core.routes.commands(message.authority) and not values.decode(message.body):
-            self.over = True
+        """The program ends the node itself, or a child; or has the node let it go."""
+        if self.node.core.routes.commands(message.authority):
+            ids = values.decode(message.body)
+            if ids == [LINK]:
+                self.node.loop.call_soon(self.leave)
+            self.over = self.over or not ids
         self.node.on_end(message)
+
+    def leave(self):
+        # type: () -> None
+        """Send what was written so far, then let the program go. On the keeper."""
+        parting.Parting(self.node, self.keep_output).look()
+
+    def keep_output(self):
+        # type: () -> None
+        """Leave what is written from now on to the next program: nobody reads it. What doesn't fit the guardian drops."""
+        output = self.node.output
+        if not self.output_fds:
+            self.output_fds, output.fds = output.fds, [-1, -1]
+            for fd in self.output_fds:
+                if fd >= 0:
+                    self.node.loop.forget(fd)
 
     def on_lost(self, link, reason):
         # type: (Any, str) -> None
@@ -166,7 +183,7 @@ class HeldNode(object):
             return
         self.since = compat.monotonic()
         with self.lock:
-            self.why = "what its last program has begun there hasn't ended yet"
+            self.why = meeting.SETTLING
         service = node.core.handlers.get(21)    # ``services``, which may not be here
         if service:
             service.__self__.close()
@@ -178,10 +195,7 @@ class HeldNode(object):
             node.log_hook.shown += 1 << 60
             for waiter in list(node.log_hook.waiters):
                 waiter.wake()
-        self.output_fds, node.output.fds = node.output.fds, [-1, -1]    # nobody reads: what doesn't fit the guardian drops
-        for fd in self.output_fds:
-            if fd >= 0:
-                node.loop.forget(fd)
+        self.keep_output()
         watch = getattr(node, "watch", None)
         if watch:
             watch.over, node.watch = True, None
@@ -230,7 +244,7 @@ class HeldNode(object):
                         return False
                 self.waiter.wait(left)
             (fd, data), self.guest = self.guest, None
-            config, rest = self.read_config(fd, data)
+            config, rest = meeting.read_config(fd, data, knock_within_s)
             if config and self.tied(fd) and write(fd, b"ok\n"):
                 self.begin(config, fd, rest)
                 return True
@@ -322,29 +336,6 @@ class HeldNode(object):
             write(sock.fileno(), ("no: %s\n" % why).encode("ascii"))
         self.drop(sock)
         self.waiter.wake()
-
-    def read_config(self, fd, data):
-        # type: (int, bytes) -> Any
-        """(CONFIG, what came behind it); (None, b"") if it doesn't come."""
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        end = compat.monotonic() + knock_within_s
-        try:
-            while True:
-                if len(data) >= HEADER_BYTES:
-                    size = HEADER_BYTES + unpack_header(data)[8]
-                    if size > config_bytes_max:
-                        break
-                    if len(data) >= size:
-                        return values.decode(data[HEADER_BYTES:size]), data[size:]
-                left = end - compat.monotonic()
-                more = os.read(fd, 65536) if left > 0 and poller.poll(left * 1000) else b""
-                if not more:
-                    break
-                data += more
-        except (OSError, IOError, select.error, ValueError, Error):
-            pass    # it is gone, or speaks something else
-        return None, b""
 
     def begin(self, config, fd, data):
         # type: (Dict[str, Any], int, bytes) -> None

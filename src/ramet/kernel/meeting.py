@@ -9,11 +9,13 @@ other end (SO_PEERCRED), and speak with nobody but this very user: root, too, be
 """
 import errno
 import os
+import select
 import stat
 import struct
 
-from ramet.kernel import compat
+from ramet.kernel import compat, values
 from ramet.kernel.faults import Error
+from ramet.kernel.frames import HEADER_BYTES, unpack_header
 
 MYPY = False
 if MYPY:
@@ -27,6 +29,12 @@ lock_within_s = 10.0
 
 # How many programs may knock at a time; the system lets further ones wait.
 knocking_max = 8
+
+# Why nobody can be attached for a moment: who wants to be tries again.
+SETTLING = "what its last program has begun there hasn't ended yet"
+
+# What CONFIG may weigh.
+config_bytes_max = 1 << 20
 
 # Linux's number of it, which Python 2.7 doesn't know.
 SO_PEERCRED = 17
@@ -276,3 +284,27 @@ def peer(sock):
     data = sock.getsockopt(socket.SOL_SOCKET, getattr(socket, "SO_PEERCRED", SO_PEERCRED), struct.calcsize("iII"))
     pid, uid, _ = struct.unpack("iII", data)
     return pid, uid
+
+
+def read_config(fd, data, seconds):
+    # type: (int, bytes, float) -> Any
+    """What one who has come says first: (CONFIG, what came behind it). (None, b"") if it doesn't come within that time."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    end = compat.monotonic() + seconds
+    try:
+        while True:
+            if len(data) >= HEADER_BYTES:
+                size = HEADER_BYTES + unpack_header(data)[8]
+                if size > config_bytes_max:
+                    break
+                if len(data) >= size:
+                    return values.decode(data[HEADER_BYTES:size]), data[size:]
+            left = end - compat.monotonic()
+            more = os.read(fd, 65536) if left > 0 and poller.poll(left * 1000) else b""
+            if not more:
+                break
+            data += more
+    except (OSError, IOError, select.error, ValueError, Error):
+        pass    # it is gone, or speaks something else
+    return None, b""

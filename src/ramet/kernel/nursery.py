@@ -5,11 +5,11 @@ on the keeper.
 """
 import zlib
 
-from ramet.kernel import compat, descent, failures, grow, limits, main_thread, refusing, stub, values
-from ramet.kernel.core import END, MODULE_REQUEST, MODULES
+from ramet.kernel import descent, failures, grow, limits, main_thread, refusing, relaying, stub, values
+from ramet.kernel.core import END, MODULE_REQUEST
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
-from ramet.kernel.handles import REFUSED
+from ramet.kernel.handles import LINK, REFUSED
 
 MYPY = False
 if MYPY:
@@ -19,14 +19,12 @@ if MYPY:
     from ramet.kernel.links import Link
     from ramet.kernel.start import Self
 
-
 # A question for a secret, to the controller. Well known, though not in ``core``: only who grows children needs it.
 SECRET = 25
 
-# What a request for modules may weigh; how many may wait for answers; and how many answers are kept for others who ask.
-REQUEST_BYTES_MAX = 32768
-WAITING_MAX = 1000
-ANSWERS_MAX = 1000
+
+# How long a node that outlives its link has to send what it has said before that is closed.
+leave_within_s = 2.0
 
 
 def make(node):
@@ -51,6 +49,7 @@ class Child(object):
         self.growth = None  # type: Optional[Any]
         self.process = None  # type: Optional[Any]
         self.cut = False        # it is to end: also if it has just come up, so that its growth can't be aborted any more
+        self.left = ""          # why it was asked to let its link go, if it was
         self.steps = {}  # type: Dict[str, float]   # of its growth, and how long it took to get there, in seconds
         self.given = set()  # type: Set[Tuple[str, str]]      # (form, module): what it has from us
 
@@ -85,16 +84,15 @@ class Nursery(object):
         self.children = {}  # type: Dict[int, Child]    # by id
         self.runs = {}  # type: Dict[int, Any]      # commands under way, by id
         self.ended = None  # type: Optional[Callable[[], Any]]
-        self.passing = compat.new_lock()    # held while modules are passed on: links are read by several threads
-        self.asked = {}  # type: Dict[str, List[Message]]   # form/name -> requests that wait for the parent's answer
-        self.answers = {}  # type: Dict[str, Any]   # form/name -> the names that came for it, and why others didn't
+        self.modules = relaying.ModuleRelay(core, cache, self.children)
+        self.pass_on = self.modules.pass_on
 
     def handle(self, message):
         # type: (Message) -> None
         """Take a message about children that has come over a link."""
         try:
             if message.handle == MODULE_REQUEST:
-                self._module_request(message)
+                self.modules.request(message)
             elif not self.core.routes.commands(message.authority):
                 self.core.refused += 1
             else:
@@ -238,7 +236,7 @@ class Nursery(object):
         # type: (Link, str) -> None
         """A child's link is closed. Give its process a moment, to say why."""
         child = [child for child in list(self.children.values()) if child.link is link][0]
-        process = child.process
+        process, reason = child.process, child.left or reason
         if process is None or process.lent or process.poll() is not None:
             self._bury(child, reason)
         else:
@@ -293,7 +291,17 @@ class Nursery(object):
         # type: (Child) -> None
         if not child.process.lent:      # type: ignore[union-attr]
             child.process.lend()        # type: ignore[union-attr]
-        child.link.close("it was detached")
+        self._leave(child, "it was detached")
+
+    def _leave(self, child, reason):
+        # type: (Child, str) -> None
+        """Have a node that outlives its link let that go, when what it has said so far is sent. A door has said nothing."""
+        child.left = reason
+        if child.process.pid:   # type: ignore[union-attr]
+            self.core.tell(child.id, END, [LINK])
+            self.core.loop.call_later(leave_within_s, child.link.close, reason)
+        else:
+            child.link.close(reason)
 
     def end_all(self, then):
         # type: (Callable[[], Any]) -> None
@@ -304,7 +312,7 @@ class Nursery(object):
             if child.process is None:
                 self._end(child)
             elif child.process.lent:        # it was attached, and waits for the next program
-                child.link.close("its program has ended")
+                self._leave(child, "its program has ended")
             else:
                 self.core.tell(child.id, END, [])
                 self.core.loop.call_later(self.close_grace_s, self.end, child.id)
@@ -316,85 +324,3 @@ class Nursery(object):
         # type: () -> None
         if self.ended and not self.children and not self.runs:
             self.ended()
-
-    # ------------------------------------------------------------------ modules
-
-    def pass_on(self, target, form, names, absent):
-        # type: (int, str, List[str], Dict[str, str]) -> None
-        """Send modules from the cache one hop further towards a descendant: of these, what that hop doesn't have yet."""
-        link = self.core.routes.down.get(target)
-        for child in list(self.children.values()):
-            if child.link is link:
-                with self.passing:
-                    new = {name: self.cache.get(form, name) for name in names if (form, name) not in child.given}
-                    records = [new[name] for name in names if new.get(name)]
-                    child.given.update([(form, name) for name in new if new[name]])
-                    self.core.tell(child.id, MODULES, [target, form, names, records, absent])
-
-    def _module_request(self, message):
-        # type: (Message) -> None
-        """Answer as another one was answered, or ask the parent: once, however many want the same meanwhile."""
-        try:
-            form, names, target = values.decode(message.body)
-            key = form + "/" + "/".join(names)
-            behind = self.core.routes.down.get(target) is message.link
-        except (ProtocolError, TypeError, ValueError):
-            behind = False
-        if not behind or len(message.body) > REQUEST_BYTES_MAX:
-            self._refuse(message)
-        elif not message.reply_to:      # no request: a child has answered one itself, and tells
-            self.core.send(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], 0, CONTROL)
-        else:
-            with self.passing:
-                answer = self.answers.get(key)
-                if answer and not self._has_all(key, answer):
-                    answer = None
-                waiting = self.asked.get(key, [])
-                room = max(len(waiting), len(self.asked)) < WAITING_MAX
-                if room and not answer:
-                    self.asked[key] = waiting
-                    waiting.append(message)
-            if answer:
-                self._answer(message, answer)
-            elif not room:
-                self._refuse(message)
-            elif waiting[0] is message:
-                self._ask(message, key)
-
-    def _has_all(self, key, answer):
-        # type: (str, Any) -> bool
-        """Whether what an answer names is here."""
-        form = key.partition("/")[0]
-        return all(self.cache.get(form, name) for name in answer[0])
-
-    def _refuse(self, message):
-        # type: (Message) -> None
-        self.core.refused += 1
-        self.core.reply(message, values.encode(None), CONTROL)
-
-    def _ask(self, message, key):
-        # type: (Message, Any) -> None
-        """Ask the parent for what a descendant wants."""
-        def answered(flags, body):
-            # type: (int, Any) -> None
-            answer = None if flags & DEAD else values.decode(body)
-            with self.passing:
-                waiting = self.asked.pop(key, [])
-                if key and answer and len(self.answers) < ANSWERS_MAX:
-                    self.answers[key] = answer
-            self.core.reply(message, [body], CONTROL | flags & DEAD)
-            for other in waiting:
-                if other is not message:
-                    if answer and self._has_all(key, answer):
-                        self._answer(other, answer)
-                    else:       # the answer depends on who asks; or the modules were for one that was lost meanwhile
-                        self._ask(other, None)
-        self.core.ask(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], answered, CONTROL)
-
-    def _answer(self, message, answer):
-        # type: (Message, Any) -> None
-        """Give a descendant what another one was given for the same request, and tell the controller, who keeps account."""
-        form, _, target = values.decode(message.body)
-        self.pass_on(target, form, answer[0], answer[1])
-        self.core.reply(message, values.encode(answer), CONTROL)
-        self.core.send(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], 0, CONTROL)

@@ -7,6 +7,7 @@ Thread-safe.
 from __future__ import annotations
 
 import copy
+import inspect
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,10 @@ class Templates:
         """Fork a node. Returns at once; it is forked as soon as there is a template for it."""
         if isinstance(preload, str) or not all(isinstance(module, str) and module for module in preload):
             raise TypeError(f"preload= is a list of modules' names, not {preload!r}")
+        known = [option for option in inspect.signature(local.plan).parameters if option != "name"]
+        for option in options:
+            if option not in known:
+                raise TypeError(f"there is no option {option!r} of fork; there are preload, name, {', '.join(known)}")
         name = "fork" if name is None else check_name(name)
         key = (grower.id, tuple(preload), repr(sorted(options.items())))
         with self.lock:

@@ -156,22 +156,20 @@ class Node(Lasting, Grower):
             merged: its stderr goes where its stdout goes.
             text: output is text: UTF-8, other bytes as surrogates. False: bytes.
 
-        Returns:
-            At once, a ``RemoteProcess``.
-
-        Raises:
-            TypeError, ValueError: of what isn't a command.
+        Returns at once, a ``RemoteProcess``. Raises TypeError or ValueError of what isn't a command.
         """
         words, data = checked(args, shell, input)
         options = {"shell": shell, "env": env, "add_env": add_env, "cwd": cwd, "merged": merged}
         return RemoteProcess(self, words, data, text, options)
 
-    def run(self, args: Any, *, timeout: float | None = None, check: bool = False,
-            on_output: Callable[[int, Any], Any] | None = None, **options: Any) -> subprocess.CompletedProcess[Any]:
+    def run(self, args: Any, *, shell: bool = False, input: Any = None, env: dict[str, str] | None = None,
+            add_env: dict[str, str | None] | None = None, cwd: str | None = None, merged: bool = False, text: bool = True,
+            timeout: float | None = None, check: bool = False,
+            on_output: Callable[[int, Any], Any] | None = None) -> subprocess.CompletedProcess[Any]:
         """Run a program over there and wait for its end, like ``subprocess.run``; its output is kept.
 
         Args:
-            args, options: as for ``popen``.
+            args, shell, input, env, add_env, cwd, merged, text: as for ``popen``.
             timeout: seconds that it may take; then it is ended, with all that it has started.
             check: raise ``subprocess.CalledProcessError`` if its status isn't 0.
             on_output: called with (1 or 2, line) as they are written, instead of keeping them.
@@ -182,7 +180,8 @@ class Node(Lasting, Grower):
         Raises:
             RemoteError: it could not be started, such as a FileNotFoundError. CallTimeout: it took too long.
         """
-        with (self if timeout is None else self.options(timeout=timeout)).popen(args, **options) as process:
+        node = self if timeout is None else self.options(timeout=timeout)
+        with node.popen(args, shell=shell, input=input, env=env, add_env=add_env, cwd=cwd, merged=merged, text=text) as process:
             if on_output:
                 for n, line in process:
                     on_output(n, line)
@@ -199,7 +198,7 @@ class Node(Lasting, Grower):
         Args:
             name: of the service, unique in the node.
             thing: a class or a function of no arguments, to be called over there (or a ``functools.partial``), or an instance
-                that can travel. Its methods without an underscore are exposed.
+                of a dataclass or a registered class. Its methods without an underscore are exposed.
             allow: who may call them: "ancestors", "subtree" (what lies below the node), "anyone", a node, or several of these.
             methods: names of those to expose, instead of all.
             shared: names of methods of which equal requests that come while one runs get that one's result.

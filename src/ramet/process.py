@@ -115,6 +115,8 @@ class RemoteProcess(Generic[Text]):
         Returns:
             False if it has ended.
         """
+        if self.returncode is not None:
+            return False
         return self.node.options(lane=ANY).call(running.send_signal, self._number, int(number))
 
     def terminate(self) -> bool:

@@ -39,8 +39,8 @@ class ServiceMethod(proxies.Method):
 class Service(proxies.ServiceProxy):
     """A service of a node: its methods are requests to it. Made by ``Node.service`` and ``Node.serve``.
 
-    ``db.find("x")`` waits for the result, ``db.find.start("x")`` gives a ``Call``. ``dir(db)``, ``help(db.find)`` and
-    ``inspect.signature(db.find)`` tell what there is.
+    ``db.find("x")`` waits for the result, ``db.find.start("x")`` gives a ``Call``. ``dir(db)``,
+    ``inspect.signature(db.find)`` and ``db.find.__doc__`` tell what there is.
     """
 
     Method = ServiceMethod

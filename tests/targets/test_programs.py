@@ -128,6 +128,18 @@ def test_how_it_ends(tree: ramet.Tree, node: ramet.Node, how: str) -> None:
     assert all_end(pid)
 
 
+def test_a_signal_waits_for_a_program_that_is_being_started(tree: ramet.Tree) -> None:
+    """It went ahead of the call that starts the program, and was lost."""
+    for _ in range(3):
+        process = tree.local().popen(["sleep", "1000"])
+        assert process.terminate()
+        assert process.result().returncode == -signal.SIGTERM
+    none = tree.local().popen(["/no/such/program"])
+    assert not none.terminate()
+    with pytest.raises(FileNotFoundError):
+        none.result()
+
+
 def test_what_runs_on_in_the_background_ends_with_the_node(tree: ramet.Tree, node: ramet.Node) -> None:
     done = node.run("sleep 1000 > /dev/null 2>&1 & echo $!", shell=True)
     pid = int(done.stdout)

@@ -152,6 +152,8 @@ def test_an_option_that_there_is_none_of(added: None) -> None:
             tree.connect("telegraph:paris?colour=red")
         with pytest.raises(TypeError, match="there is no option 'colour' of this connector; there are station"):
             tree.grow(telegraph, "paris", colour="red")
+        with pytest.raises(TypeError, match="^there is no option 'colour' of fork; there are preload, name, python, env"):
+            tree.fork(colour="red")
         with pytest.raises(TypeError, match="missing"):
             tree.grow("ssh")
 

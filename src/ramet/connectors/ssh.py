@@ -55,7 +55,8 @@ def plan(
         host: a host's name, address, or alias of the ssh configuration; ``user@host`` works, too.
         port: 1 to 65535.
         username: who to log in as.
-        identity_file: a private key's file, or several, on the machine of the growing node. No other keys are tried then.
+        identity_file: a private key's file, or several, on the machine of the growing node. Besides, only those are tried
+            that ssh's configuration names, and none of an agent's.
         password: for the host's password question, also if it comes as keyboard-interactive. A text, a function that gives
             one, or a ``ramet.Secret``; the same goes for what is secret below.
         passphrase: for the identity file.

@@ -9,6 +9,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 
 from ramet.kernel import compat, compat_late, ending
 from ramet.kernel.loop import IN, Poll, interrupted
@@ -24,6 +25,10 @@ LOOK_S = 0.05           # how often one is looked at that has closed its output 
 LEFT_S = 1.0            # how often those are looked at that have left something running
 
 RUNS = {}   # type: Dict[int, Run]      # by the number that the controller has given
+ENDED = compat.deque(maxlen=1000)  # type: Any     # numbers of those that have ended, or could not be started
+LOCK = compat.new_lock()    # of these
+BEGINS_S = 10.0     # how long a signal waits for its program: the call that starts it may come later
+
 LEFT = set()    # type: Set[int]        # process groups whose leader has ended, and that something of is left
 
 
@@ -49,14 +54,33 @@ def start(number, argv, input, options):
     Raises:
         EnvironmentError: it can't be started.
     """
-    return Run(number, argv, input, **options)
+    try:
+        return Run(number, argv, input, **options)
+    except BaseException:
+        _ended(number)
+        raise
 
 
 def send_signal(number, signal):
     # type: (int, int) -> bool
-    """Send a signal to a program and all that it has started. False if it has ended."""
+    """Send a signal to a program and all that it has started. False if it has ended. Waits for one that is being started."""
+    end = compat.monotonic() + BEGINS_S
+    while not (number in RUNS or _has_ended(number)) and compat.monotonic() < end:
+        time.sleep(0.01)
     run = RUNS.get(number)
     return bool(run) and run.signal(signal)  # type: ignore[union-attr]
+
+
+def _ended(number):
+    # type: (int) -> None
+    with LOCK:
+        ENDED.append(number)
+
+
+def _has_ended(number):
+    # type: (int) -> bool
+    with LOCK:
+        return number in ENDED
 
 
 def _argument(text):
@@ -195,6 +219,7 @@ class Run(object):
         # type: () -> None
         """It has ended. If nothing else of its session is left, the guardian needn't know of it any more."""
         self.reaped = True
+        _ended(self.number)
         RUNS.pop(self.number, None)
         LEFT.add(self.process.pid)
         look_after()

@@ -350,6 +350,7 @@ class State:
     def __init__(self, modules: ModuleServer) -> None:
         self.context: CodeContext = CodeContext(modules.coder, self, modules.find_class)
         self.connected: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.connected.set_running_or_notify_cancel()   # it is all waiters': one that is cancelled doesn't cancel it
         self.facts: dict[str, Any] = {}
         self.form: str | None = None
         self.open = self.opening = False

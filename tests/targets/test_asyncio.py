@@ -44,6 +44,11 @@ def run(request: pytest.FixtureRequest) -> Callable[[Main], None]:
     return request.param  # type: ignore[no-any-return]
 
 
+def held_back(tree: ramet.Tree, gate: Path) -> ramet.Node:
+    """A node that connects when that file is there."""
+    return tree.command(["sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done; exec "$@"', str(gate)], python=[sys.executable])
+
+
 async def ended(node: ramet.Node) -> None:
     """Wait until the node's main lane is free: until what ran there has ended."""
     assert await asyncio.wait_for(node.start(remote.add, 1), HANGS_S) == 1
@@ -164,10 +169,9 @@ def test_a_call_of_one_loop_is_awaited_in_another_and_by_a_thread(tree: ramet.Tr
 def test_the_loop_is_free_while_nodes_connect_and_work(tree: ramet.Tree, tmp_path: Path) -> None:
     """What they wait for is done by the loop meanwhile: if it were held up, this would hang."""
     gates = [tmp_path / name for name in ("connect", "work")]
-    held_back = ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done; exec "$@"', str(gates[0])]
 
     async def main() -> None:
-        growing = [tree.command(held_back, python=[sys.executable]) for _ in range(2)]
+        growing = [held_back(tree, gates[0]) for _ in range(2)]
         nodes = await asyncio.gather(*(wait(node) for node in growing), opened(gates[0]))
         await asyncio.gather(*(node.start(remote_hostile.until, str(gates[1])) for node in nodes if node), opened(gates[1]))
 
@@ -180,6 +184,49 @@ def test_the_loop_is_free_while_nodes_connect_and_work(tree: ramet.Tree, tmp_pat
         gate.touch()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_a_wait_for_a_node_that_is_given_up_is_only_a_wait(run: Callable[[Main], None], connects: bool, tmp_path: Path,
+                                                           caplog: pytest.LogCaptureFixture) -> None:
+    """It broke the node: who waited, too, or came later, got a CancelledError."""
+    gate = tmp_path / "gate"
+
+    async def main() -> None:
+        async with ramet.Tree() as tree:
+            node = held_back(tree, gate)
+            other = asyncio.ensure_future(asyncio.wait_for(node, HANGS_S))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(node, 0.01)
+            if connects:
+                gate.touch()
+                assert await other is node and await node is node and node.wait(HANGS_S) is node
+                assert await node.local().start(remote.add, 1, 2) == 3
+            else:
+                node.kill()
+                with pytest.raises(ramet.ClosedError):
+                    await other
+                with pytest.raises(ramet.ClosedError):
+                    await node
+            assert tree.stats()["refused"] == 0
+
+    run(main)
+    assert not caplog.records
+
+
+def test_leaving_the_block_by_a_wait_that_is_given_up_closes_the_tree(run: Callable[[Main], None], tmp_path: Path) -> None:
+    """InvalidStateError came out of ``close()``, which left the tree and a process running. The leak check looks for these."""
+    kept: list[ramet.Node] = []
+
+    async def main() -> None:
+        async with ramet.Tree() as tree:
+            node = held_back(tree, tmp_path / "never")
+            kept.extend([node, node.local(), tree.local()])
+            await asyncio.wait_for(asyncio.gather(*kept), 0.01)
+
+    with pytest.raises(asyncio.TimeoutError):
+        run(main)
+    assert all(isinstance(node.error, ramet.ClosedError) for node in kept)
 
 
 def test_leaving_the_block_by_an_exception_closes_the_tree(run: Callable[[Main], None]) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import TimeoutError as WaitTimeout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ramet import chains, functions
 from ramet.kernel.core import Core
-from ramet.kernel.errors import CallCancelled, CallTimeout
+from ramet.kernel.errors import CallCancelled, CallTimeout, DeadlockError
 from ramet.shelter import sheltered
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Call(concurrent.futures.Future[T]):
         return functions.short_name(self._fn)
 
     def result(self, timeout: float | None = None) -> T:
-        """Wait for the result.
+        """Wait for the result. What interrupts the program meanwhile, Ctrl-C say, ends the work, as ``cancel`` does.
 
         Args:
             timeout: seconds to wait at most. It bounds the wait only: ``options(timeout=)`` bounds the work.
@@ -114,19 +115,30 @@ class Call(concurrent.futures.Future[T]):
             TimeoutError: (``concurrent.futures.TimeoutError``) the wait took too long; the work goes on.
             DeadlockError: in a method of a service of this program: the call's lane waits for that method.
         """
-        if not self._answered:
-            timeout = self._wait(timeout)
-        if self._answered and self._exception is None:
-            return self._result  # type: ignore[no-any-return]
+        bounded = False     # by `timeout`, from here on
         try:
+            if not self._answered:
+                timeout = self._wait(timeout)
+            if self._answered and self._exception is None:
+                return self._result  # type: ignore[no-any-return]
+            bounded = timeout is not None
             return super().result(timeout)
+        except BaseException as error:
+            self._end_if_interrupted(error, bounded)
+            raise
         finally:
             del self    # the error's traceback holds this frame: no circle, so that what else the caller held goes with it
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Like ``result``, but return what it would raise, or None."""
-        timeout = self._wait(timeout)
-        return super().exception(timeout)
+        bounded = False
+        try:
+            timeout = self._wait(timeout)
+            bounded = timeout is not None
+            return super().exception(timeout)
+        except BaseException as error:
+            self._end_if_interrupted(error, bounded)
+            raise
 
     def cancel(self) -> bool:
         """Stop the work, over there too, with its subprocesses and the calls that it has made. ``result`` raises
@@ -196,6 +208,16 @@ class Call(concurrent.futures.Future[T]):
         finally:
             self._waiter = None
         return timeout if timeout is None else 0
+
+    def _end_if_interrupted(self, error: BaseException, bounded: bool) -> None:
+        """A wait has raised that. If neither the call nor the wait itself did, it was something else: Ctrl-C, say.
+
+        Args:
+            bounded: the wait raises TimeoutError when its time is up; so do some programs' handlers of SIGALRM.
+        """
+        if self._state == "FINISHED" or isinstance(error, DeadlockError) or (bounded and isinstance(error, WaitTimeout)):
+            return
+        self.cancel()
 
     def _settle(self, value: Any, error: BaseException | None = None) -> bool:
         """Complete the call, unless it is complete. Any thread."""

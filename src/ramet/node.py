@@ -68,7 +68,7 @@ class Node(Lasting, Grower):
         try:
             return call.result()
         except BaseException:
-            if not call._answered:      # Ctrl-C, say
+            if not call._answered:      # DeadlockError, say
                 call.cancel()
             raise
         finally:

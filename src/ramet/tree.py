@@ -136,6 +136,7 @@ class Tree(Grower):
 
         Returns:
             An iterable, for ``for`` and ``async for``, of (node, Outcome) as they complete. One that fails spoils nothing.
+            What interrupts the wait for the next one ends all that is under way; a ``break`` doesn't.
         """
         return Each(list(nodes), fn, args, kwargs)
 
@@ -143,7 +144,8 @@ class Tree(Grower):
         """Run a function once for each item, spread over the nodes: each gets the next item when it is free.
 
         Returns:
-            The results in the order of the items. A failed item raises when its turn comes.
+            The results in the order of the items. A failed item raises when its turn comes, and the others go on. Leaving the
+            loop early, or what interrupts it, ends what is under way; no further items are begun.
         """
         return map_over(fn, list(items), list(nodes))
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ramet import chains, functions
-from ramet.kernel.core import Core
 from ramet.kernel.errors import CallCancelled, CallTimeout, DeadlockError
 from ramet.shelter import sheltered
 
@@ -196,17 +195,19 @@ class Call(concurrent.futures.Future[T]):
         job = chains.request_that_waits(core)
         if job and timeout != 0:    # a method of a service of this program waits
             chains.check_wait(job, self, timeout is None)
-        waiter = core.waiter()
-        if self._waiter is not None or core.loop.thread == waiter.thread:
+        waiter, before = core.waiter(), self._waiter
+        if before not in (None, waiter) or core.loop.thread == waiter.thread:
+            if timeout != 0:
+                core.may_wait(None)
             return timeout      # another thread has that place: wait on the future's condition
         self._waiter = waiter
         try:
             if self._link is not None:      # borrowed for this call alone: it needs no loan
-                Core.wait(core, lambda: self._answered, self._link, timeout)
+                core.wait(lambda: self._answered, self._link, timeout, False)
             else:
                 core.wait(lambda: self._answered, core.routes.link_to(self.node.id), timeout)
         finally:
-            self._waiter = None
+            self._waiter = before
         return timeout if timeout is None else 0
 
     def _end_if_interrupted(self, error: BaseException, bounded: bool) -> None:

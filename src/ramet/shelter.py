@@ -14,6 +14,7 @@ Must not know what is sheltered. Other threads pass through: no handler runs the
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -23,17 +24,18 @@ import time
 from _signal import getsignal  # type: ignore[import-not-found]    # without what `signal` does besides
 from _signal import signal as set_signal
 from _thread import get_ident, start_new_thread
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from ramet.kernel import compat, spinning
 from ramet.kernel.core import Core
+from ramet.kernel.errors import DeadlockError
 from ramet.kernel.links import Link, Waiter
-from ramet.kernel.loop import Loop
+from ramet.kernel.loop import IN, Loop, Poll
 from ramet.kernel.spinning import Spinner
 from ramet.loans import Loan
-from ramet.waiting import PatientWaiter
+from ramet.waiting import NO_PIPE, PatientWaiter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,14 +88,41 @@ def sheltered(fn: Callable[P, R], destructor: bool = False) -> Callable[P, R]:
 
 
 class ShelteredWaiter(PatientWaiter):
-    """Doesn't wait while a signal is held back that came just before."""
+    """Doesn't wait while a signal is held back that came just before.
+
+    Attributes:
+        waits: its thread is waiting for messages. A signal's handler may do so once more meanwhile, see ``nested``.
+    """
+
+    waits = False
 
     def wait(self, seconds: float | None) -> list[int]:
         """As ever, behind the program's handlers of signals that were held back. From here on one is handled at once."""
         while _held and get_ident() == _main:
             number, _ = _held.popitem()
             _theirs[number](number, sys._getframe(1))
-        return PatientWaiter.wait(self, seconds)
+        try:
+            return PatientWaiter.wait(self, seconds)
+        except BlockingIOError:
+            return []       # a handler has waited, too, and read what this wait was woken by
+
+    @contextlib.contextmanager
+    def nested(self) -> Iterator[None]:
+        """While a signal's handler waits, which came while its thread waited. Behind it that one looks anew: it may be the
+        handler that has read what it waits for.
+        """
+        poller, self.poller = self.poller, Spinner(Poll())
+        had_pipe = self.fds != NO_PIPE
+        try:
+            if had_pipe:
+                self.poller.register(self.fds[0], IN)
+            yield
+        finally:
+            self.poller = poller
+            if not had_pipe and self.fds != NO_PIPE:
+                poller.register(self.fds[0], IN)
+            with contextlib.suppress(OSError, IndexError):
+                os.write(self.fds[1], b"!")
 
 
 # Where the main thread waits for messages: there a signal is handled at once.
@@ -140,8 +169,32 @@ class ShelteredCore(Core):
         self.lent: dict[Link, Loan] = {}
 
     @sheltered
-    def wait(self, ready: Callable[[], Any], link: Link | None, seconds: float | None = None) -> Any:
-        """As ever; a thread that waits for a link again and again keeps it meanwhile."""
+    def wait(self, ready: Callable[[], Any], link: Link | None, seconds: float | None = None, lends: bool = True) -> Any:
+        """As ever; a thread that waits for a link again and again keeps it meanwhile, if the link ``lends``.
+
+        Raises DeadlockError: this thread is the one that reads what it would wait for.
+        """
+        self.may_wait(link)
+        waiter = self.waiter()
+        wait = self._wait if lends else super().wait
+        if waiter.waits:
+            with waiter.nested():
+                return wait(ready, link, seconds)
+        waiter.waits = True
+        try:
+            return wait(ready, link, seconds)
+        finally:
+            waiter.waits = False
+
+    def may_wait(self, link: Link | None) -> None:
+        """Whether the calling thread may wait for what comes over a link. Raises DeadlockError."""
+        thread = get_ident()
+        if thread == self.loop.thread or (link is not None and link.parsing == thread):
+            raise DeadlockError(
+                "it would wait for itself: this is the thread that reads what comes from nodes, at a callback of a call that "
+                "is done, say. There, start() further calls and give them callbacks; or wait in a thread of your own")
+
+    def _wait(self, ready: Callable[[], Any], link: Link | None, seconds: float | None) -> Any:
         if not isinstance(link, Link):
             return super().wait(ready, link, seconds)
         loan = self.threads.loan
@@ -151,7 +204,7 @@ class ShelteredCore(Core):
             loan = self.threads.loan = Loan(self, link, self.lent)
         return loan.wait(ready, seconds)
 
-    def waiter(self) -> Waiter:
+    def waiter(self) -> ShelteredWaiter:
         """The calling thread's own. It can wait without descriptors, too."""
         try:
             return self.threads.waiter  # type: ignore[no-any-return]

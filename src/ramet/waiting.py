@@ -16,14 +16,14 @@ from ramet.kernel.spinning import Spinner
 # How long nobody is heard who wakes a thread that has no pipe.
 LOOK_S = 0.05
 
-_NO_PIPE = (-1, -1)
+NO_PIPE = (-1, -1)
 
 
 class PatientWaiter(Waiter):
     """A ``Waiter`` that looks again and again as long as it can have no pipe: the answer may come by any thread."""
 
     def __init__(self) -> None:
-        self.fds = _NO_PIPE
+        self.fds = NO_PIPE
         self.thread = compat.thread_id()
         self.poller = Spinner(Poll())
         self._has_pipe()
@@ -39,13 +39,13 @@ class PatientWaiter(Waiter):
 
     def wait(self, seconds: float | None) -> list[int]:
         """Wait until woken, a descriptor is ready, or time is up; without a pipe, no longer than ``LOOK_S``."""
-        if self.fds == _NO_PIPE and not self._has_pipe():
+        if self.fds == NO_PIPE and not self._has_pipe():
             seconds = LOOK_S if seconds is None else min(seconds, LOOK_S)
         return Waiter.wait(self, seconds)
 
     def close(self, close: Callable[[int], None] = os.close) -> None:
         """Give the pipe back. Only when its thread doesn't wait."""
-        if self.fds == _NO_PIPE:
+        if self.fds == NO_PIPE:
             self.fds = ()
         super().close(close)
 

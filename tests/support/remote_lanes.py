@@ -28,6 +28,11 @@ def open_gate():
     GATE.set()
 
 
+def shut_gate():
+    GATE.clear()
+    del HELD[:]
+
+
 def thread():
     return threading.current_thread().ident
 

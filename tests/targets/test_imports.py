@@ -13,6 +13,7 @@ import pytest
 
 import ramet
 from support import needs, remote, sources
+from support.eventually import until
 
 LABELS = ("same", "2.7", "3.6", "3.13")
 
@@ -207,9 +208,9 @@ def test_another_version_that_is_installed_there(folder: Path, tmp_path_factory:
         its_own = tree.local(python=[word for word in python("same") if word != "-I"], env=env)
         bare = tree.local(python=python("same"))
         assert its_own.call(main) == "theirs" and bare.call(main) == "ours"
-        assert its_own.call(main) == "theirs" and bare.call(main) == "ours"     # by now it is known what is installed there
+        until(lambda: f"lib isn't installed on {bare.name}, so it is sent" in tree.modules.explain("lib", bare), "not told")
+        assert its_own.call(main) == "theirs" and bare.call(main) == "ours"     # now that it is known what is installed there
         assert f"lib is installed on {its_own.name}, in whatever version" in tree.modules.explain("lib", its_own)
-        assert f"lib isn't installed on {bare.name}, so it is sent" in tree.modules.explain("lib", bare)
         assert f"Node {bare.id} may ask for it" in tree.modules.explain("lib", bare)
     for label in ("same", "2.7", "3.13"):
         words = [word for word in python(label) if word not in ("-I", "-E")]

@@ -66,6 +66,36 @@ def check(*argv: str, cwd: Path, **options: Any) -> None:
     assert (done.stdout, done.stderr) == ("main is fine\n", ""), (done.stdout, done.stderr)
 
 
+POOLS = '''
+import multiprocessing, sys
+import ramet
+
+def pooled(method):
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return pool.map(abs, [-1, -2])
+
+def source():
+    spec = sys.modules["__main__"].__spec__
+    return spec.loader.get_source(spec.name).splitlines()[1]
+
+if __name__ == "__main__":
+    with ramet.Tree() as tree:
+        for python in sys.argv[1:]:
+            node = tree.local(python=python)
+            for method in multiprocessing.get_all_start_methods():
+                assert node.call(pooled, method) == [1, 2], (python, method)
+            assert node.call(source) == "import multiprocessing, sys"
+    print("main is fine")
+'''
+
+
+def test_processes_that_multiprocessing_starts_in_a_node(tmp_path: Path) -> None:
+    """They looked for the program's main module by the name that it has in the node, died of it, and were started anew."""
+    sources.write(tmp_path, {"program.py": POOLS})
+    interpreters = {needs.python("3.6"), needs.python("3.13"), sys.executable}
+    check("program.py", *sorted(interpreters), cwd=tmp_path)
+
+
 def test_a_script_under_any_name(tmp_path: Path) -> None:
     sources.write(tmp_path, {"bin/program": PROGRAM.format(imports="import helper"), "bin/helper.py": "",
                              "other.txt": PROGRAM.format(imports="")})

@@ -94,7 +94,9 @@ class BusyError(Error):
 
 
 class DeadlockError(Error):
-    """A call would wait for itself: it goes to a lane that waits for the call's own caller. The text names the cycle."""
+    """A call would wait for itself: it goes to a lane that waits for the call's own caller. The text names the cycle. Or a
+    thread would wait for what it reads itself, in a callback.
+    """
 
 
 class ModuleNotShippedError(Error, compat.ModuleMissing):

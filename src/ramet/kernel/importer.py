@@ -139,12 +139,12 @@ class Finder(object):
         record = record or compat.without_import_lock(self.obtain, name, self.form)
         if not record:      # else a copy that is installed here would be found
             raise ImportError("%s: %s" % (name, self.cache.reasons.get(name)))
-        return record
+        return record  # type: ignore[no-any-return]
 
     def _get(self, name):
-        # type: (str) -> Optional[Record]
+        # type: (str) -> Any
         # With -O modules come as source, to be compiled so; but who sent the kernel's parts didn't know of it yet.
-        return self.cache.get(self.form, name) or name[:6] == "ramet." and self.cache.get(compat.form_tag(0), name) or None
+        return self.cache.get(self.form, name) or name[:6] == "ramet." and self.cache.get(compat.form_tag(0), name)
 
     def obtain(self, name, form):
         # type: (str, str) -> Optional[Record]
@@ -182,9 +182,10 @@ class Finder(object):
         name = module.__name__
         if name == compat.MAIN:
             sys.modules["__main__"] = module
-            if module.__package__:
-                __import__(module.__package__)
+            __import__(module.__package__ or "sys")
         exec(self.get_code(name), module.__dict__)
+        if name == compat.MAIN:
+            getattr(module, "__spec__", self).name = "__main__"  # type: ignore[union-attr]  # else multiprocessing imports it
 
     def load_module(self, name):
         # type: (str) -> Any
@@ -229,7 +230,7 @@ def _late(self, name):
         return method
     if name == "archive":   # Python 3.9 asks for it in place of a resource reader
         return method()
-    raise AttributeError(name)
+    raise AttributeError
 
 
 class Nowhere(object):

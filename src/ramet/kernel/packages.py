@@ -49,6 +49,7 @@ def get_source(finder, name):
 
 def _source(finder, name):
     # type: (Finder, str) -> Any
+    name = compat.MAIN if name == "__main__" else name      # as its spec says, see ``Finder.exec_module``
     record = finder._get(name)
     if record and record[1] & BYTECODE:
         try:

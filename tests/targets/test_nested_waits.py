@@ -1,0 +1,98 @@
+"""Waiting for a node while the same thread does: in a signal's handler it may, in a done callback it can't."""
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import ramet
+from support import remote_lanes
+from support.eventually import HANGS_S, until
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[ramet.Node]]:
+    with ramet.Tree() as tree:
+        yield [tree.local().wait(), tree.local().wait()]
+
+
+@pytest.fixture
+def alarm() -> Iterator[Any]:
+    """Sets the handler of SIGALRM, and takes it back."""
+    before = signal.getsignal(signal.SIGALRM)
+    yield lambda handler: signal.signal(signal.SIGALRM, handler)
+    signal.signal(signal.SIGALRM, before)
+
+
+def waiting(node: ramet.Node, then: Any) -> ramet.Call[Any]:
+    """A call of the main lane that goes on when its gate is opened. ``then`` is called when it has begun."""
+    node.options(lane="watch").call(remote_lanes.shut_gate)
+    call = node.start(remote_lanes.hold)
+
+    def run() -> None:
+        until(lambda: node.options(lane="watch").call(remote_lanes.held), "it doesn't begin")
+        then()
+    threading.Thread(target=run).start()
+    return call
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["the same node", "another one"])
+@pytest.mark.parametrize("bounded", [None, HANGS_S])
+def test_the_handler_of_a_signal_may_wait(nodes: list[ramet.Node], alarm: Any, other: bool, bounded: float | None) -> None:
+    """What the thread waited for before may be read by the handler's wait: it is told of it."""
+    node = nodes[0]
+    said: list[object] = []
+
+    def handler(*_: object) -> None:
+        said.append(nodes[other].options(lane="other").call(abs, -1))
+        node.options(lane="watch").call(remote_lanes.open_gate)
+        said.extend(nodes[other].options(lane="other").stream(range, 3))
+    alarm(handler)
+    for _ in range(10):
+        said.clear()
+        call = waiting(node, lambda: os.kill(os.getpid(), signal.SIGALRM))
+        assert call.result(bounded)
+        assert said == [1, 0, 1, 2]
+        assert [one.call(abs, -5) for one in nodes] == [5, 5]
+
+
+def test_the_handler_of_a_signal_may_wait_for_the_same_call(nodes: list[ramet.Node], alarm: Any) -> None:
+    node = nodes[0]
+    calls: list[ramet.Call[Any]] = []
+    said: list[object] = []
+
+    def handler(*_: object) -> None:
+        node.options(lane="watch").call(remote_lanes.open_gate)
+        said.append(calls[0].result())
+    alarm(handler)
+    calls.append(waiting(node, lambda: os.kill(os.getpid(), signal.SIGALRM)))
+    assert calls[0].result() == said[0]
+
+
+@pytest.mark.parametrize("reader", ["the keeper", "who waits"])
+def test_a_done_callback_that_waits_is_refused(nodes: list[ramet.Node], reader: str) -> None:
+    """Nobody would read the answer. It hung, with the whole tree; or who had waited got a KeyError."""
+    node = nodes[0]
+    done = threading.Event()
+    raised: list[BaseException] = []
+
+    def wait(_: object) -> None:
+        for way in (lambda: node.call(abs, -1), lambda: list(node.stream(range, 3)), lambda: node.run(["true"]),
+                    lambda: node.start(abs, -1).result(HANGS_S), lambda: node.start(abs, -1).exception()):
+            try:
+                way()
+            except ramet.Error as error:
+                raised.append(error)
+        node.start(abs, -1).add_done_callback(lambda call: done.set() if call.result() == 1 else None)
+    call = waiting(node, lambda: node.options(lane="watch").start(remote_lanes.open_gate))
+    call.add_done_callback(wait)
+    if reader == "who waits":
+        assert call.result()
+    assert done.wait(HANGS_S)
+    assert [type(error) for error in raised] == [ramet.DeadlockError] * 5
+    assert "wait in a thread of your own" in str(raised[0])
+    assert call.result() and node.call(abs, -1) == 1

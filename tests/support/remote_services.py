@@ -89,3 +89,18 @@ def looks(id, service):
     """dir and help of a service, as another node sees them."""
     there = ramet.here().peer(id).service(service)
     return dir(there), there.find.__doc__, str(there.find.__signature__)
+
+
+def places_of_what_can_not_travel():
+    """What a node's calls and requests say of it, where it is an argument: there it is [2], and a request's [3]."""
+    here, lock = ramet.here().itself.options(lane="other"), threading.Lock()
+    asks = [lambda *args, **kwargs: here.call(repr, *args, **kwargs), lambda *args, **kwargs: here.start(repr, *args, **kwargs),
+            lambda *args, **kwargs: here.cast(repr, *args, **kwargs), here.service("shelf").find]
+    found = []
+    for ask in asks:
+        for args, kwargs in (([1, 2, [1, {"a": lock}]], {}), ([[1, 2, 3, lock]], {}), ([], {"key": [lock]}), ([lock], {})):
+            try:
+                ask(*args, **kwargs)
+            except TypeError as error:
+                found.append(str(error).split(":")[0])
+    return found

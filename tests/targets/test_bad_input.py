@@ -18,7 +18,7 @@ import pytest
 
 import ramet
 from ramet.kernel import limits
-from support import needs, remote, sources
+from support import needs, remote, remote_services, sources
 from targets.sshd import HOST, Sshd, closed_port
 
 
@@ -255,6 +255,13 @@ def test_an_argument_that_can_not_travel(node: ramet.Node, value: Any, where: st
     with pytest.raises(ramet.ValueNotPortableError) as caught:
         node.call(remote.add, 1, b=value)
     assert "b" in str(caught.value)
+
+
+@pytest.mark.parametrize("python", ["2.7", "3.13"])
+def test_an_argument_of_a_node_s_own_calls_and_requests_that_can_not_travel(tree: ramet.Tree, python: str) -> None:
+    """They named its place in the message: `value[1][2]`."""
+    places = tree.local(python=needs.python(python)).call(remote_services.places_of_what_can_not_travel)
+    assert places == ["arguments[2][1]['a']", "arguments[0][3]", "arguments['key'][0]", "arguments[0]"] * 4
 
 
 @pytest.mark.parametrize("python", ["2.7", "3.6", "3.13"])

@@ -154,7 +154,7 @@ def test_a_stream_that_ends_with_its_reader_doesnt_end_as_if_it_were_whole(core:
     monkeypatch.setattr(peer, "_time", lambda _: (None, None), raising=False)
     monkeypatch.setattr(peer, "_address", lambda: 5, raising=False)
     monkeypatch.setattr(peer, "_answer_of", lambda _: [None, 3], raising=False)
-    stream = peer._serve(["t", "items", [], {}])
+    stream = peer._serve(["t", "items"], [], {})
     job.cancelled = True
     compat_late.call_each(job.enders)
     with pytest.raises(CallCancelled):

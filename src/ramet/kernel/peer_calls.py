@@ -6,7 +6,7 @@ It ends with the call in which it was made, and has no more time than that has l
 
 from ramet.kernel import awaiting, cancelling, circles, compat, fragments, frames, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
-from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError
+from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError, ValueNotPortableError
 from ramet.kernel.frames import DEAD, ERROR
 from ramet.kernel.proxies import SERVICE
 
@@ -204,6 +204,25 @@ class PeerCall(object):
     def __repr__(self):
         # type: () -> str
         return "<PeerCall in %s: %s>" % (self.peer.name, "done" if self._answer else "running")
+
+
+def encoded(named, args, kwargs, options):
+    # type: (List[Any], Any, Any, Any) -> List[Any]
+    """The body of a call or request: what is asked for, the arguments, what is said of the caller.
+
+    Raises:
+        ValueNotPortableError: something in it can't travel: its text names the path as who calls knows it.
+    """
+    try:
+        return values.encode(named + [list(args), kwargs, options], None, "arguments")
+    except ValueNotPortableError as error:
+        path = error.args[0]    # what is raised behind this has no context: it would be shown twice
+    for at in len(named), len(named) + 1:
+        ours = "arguments[%d]" % at
+        if path.startswith(ours):
+            path = "arguments" + path[len(ours):]
+            break
+    raise ValueNotPortableError(path)
 
 
 def chain_of(job):

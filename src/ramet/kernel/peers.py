@@ -10,7 +10,7 @@ from ramet.kernel.calls import COROUTINE
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ServiceError
 from ramet.kernel.errors import ValueNotPortableError as NotPortable
 from ramet.kernel.frames import DEAD, ERROR
-from ramet.kernel.peer_calls import ITSELF, Loopback, PeerCall, chain_of
+from ramet.kernel.peer_calls import ITSELF, Loopback, PeerCall, chain_of, encoded
 from ramet.kernel.proxies import NONE, SERVICE, ServiceProxy
 
 MYPY = False
@@ -61,7 +61,7 @@ class Peer(object):
         """Run a function there; nothing comes back."""
         lane = lane_of(fn, self._options)
         options = {"lane": lane} if lane else {}
-        self._node.core.send(self._address(), core_module.CALL, values.encode([_name(fn), list(args), kwargs, options]), 0, 0,
+        self._node.core.send(self._address(), core_module.CALL, encoded([_name(fn)], args, kwargs, options), 0, 0,
                              lanes.flow_of(lane))
 
     def _start(self, fn, args, kwargs, job, chain):
@@ -70,7 +70,7 @@ class Peer(object):
         seconds, given = self._time(job)
         options = {"lane": lane, "timeout": seconds, "chain": chain}
         options = dict([(key, value) for key, value in options.items() if value])
-        call = PeerCall(self, values.encode([_name(fn), list(args), kwargs, options]), lanes.flow_of(lane), seconds, given)
+        call = PeerCall(self, encoded([_name(fn)], args, kwargs, options), lanes.flow_of(lane), seconds, given)
         call._chain = chain
         return call
 
@@ -101,11 +101,11 @@ class Peer(object):
         """
         def request(method, args, kwargs):
             # type: (Any, Any, Any) -> Any
-            return self._serve([name, method, list(args), kwargs])
+            return self._serve([name, method], args, kwargs)
         return ServiceProxy(name, self.name, request)
 
-    def _serve(self, asked):
-        # type: (List[Any]) -> Any
+    def _serve(self, asked, args, kwargs):
+        # type: (List[Any], Any, Any) -> Any
         """Ask a service of that node, and wait."""
         job = cancelling.current_job(self._node.calls)
         ends = job is not None and job.cancelled    # what it asks for to clean up goes on
@@ -113,7 +113,7 @@ class Peer(object):
         chain = chain_of(job)
         options = {"timeout": seconds, "chain": chain}
         options = dict([(key, value) for key, value in options.items() if value])
-        request = PeerCall(self, values.encode(asked + [options]), 0, seconds, given, SERVICE)
+        request = PeerCall(self, encoded(asked, args, kwargs, options), 0, seconds, given, SERVICE)
         request._chain = chain
         reply = self._answer_of(request)
         from ramet.kernel import results, streams

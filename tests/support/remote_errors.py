@@ -35,6 +35,51 @@ class Group(OSError):
     """With an odd layout."""
 
 
+class Tight(Exception):
+    """Holds what it holds in slots, and one thing beside them."""
+
+    __slots__ = ("code", "shelf", "__secret", "description", "unset")
+
+    def __init__(self, code):
+        Exception.__init__(self, "tight")
+        self.code = code
+        self.shelf = object()       # can't travel: arrives as its text
+        self.__secret = [1, {"deep": code}]
+        self.description = "its own"
+        self.beside = "not in a slot"
+
+    def secret(self):
+        return self.__secret
+
+
+class Tighter(Tight):
+    """Has a slot more, and one again that is there already."""
+
+    __slots__ = ("reason", "code")
+
+    def __init__(self, code):
+        Tight.__init__(self, code)
+        self.reason = "none"
+
+
+class Watched(Tight):
+    """Hides a slot behind a property, and wants to know of whatever is set."""
+
+    ran = []
+
+    @property
+    def code(self):
+        return "by the property"
+
+    @code.setter
+    def code(self, value):
+        self.ran.append(value)
+
+    def __setattr__(self, name, value):
+        self.ran.append(name)
+        Exception.__setattr__(self, name, value)
+
+
 class Shop(object):
     """Holds one inside."""
 
@@ -45,6 +90,8 @@ class Shop(object):
 def raise_one(name):
     if name == "OutOfStock" or name == "Closed":
         raise globals()[name]("tea", 0)
+    if name in ("Tight", "Tighter", "Watched"):
+        raise globals()[name](7)
     if name == "Group":
         raise Group(2, "gone", "/shelf")
     if name == "Burnt":

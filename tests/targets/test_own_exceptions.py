@@ -57,6 +57,39 @@ def test_one_with_the_fields_of_a_builtin(node: ramet.Node) -> None:
     assert (caught.value.errno, caught.value.filename) == (2, "/shelf")
 
 
+@pytest.mark.parametrize("name", ["Tight", "Tighter"])
+def test_what_is_in_slots(node: ramet.Node, name: str) -> None:
+    with pytest.raises(getattr(remote_errors, name)) as caught:
+        node.call(remote_errors.raise_one, name)
+    error: Any = caught.value
+    assert (error.code, error.description, error.beside, error.args) == (7, "its own", "not in a slot", ("tight",))
+    assert error.secret() == [1, {"deep": 7}] and error.shelf.startswith("<object object")
+    assert not hasattr(error, "unset") and "code" not in vars(error)
+    assert name == "Tight" or error.reason == "none"
+    assert str(error) == "tight" and str(pickle.loads(pickle.dumps(error))) == "tight"
+
+
+def test_no_code_of_a_class_with_slots_is_run(node: ramet.Node) -> None:
+    known = list(remote_errors.Watched.ran)
+    with pytest.raises(remote_errors.Watched) as caught:
+        node.call(remote_errors.raise_one, "Watched")
+    assert caught.value.secret() == [1, {"deep": 7}] and caught.value.beside == "not in a slot"
+    assert remote_errors.Watched.ran == known
+    description = {**failures.describe(KeyError("x")), "class": ["support.remote_errors", "Watched"],
+                   "fields": {"code": 1, "shelf": 2, "ran": 3, "__class__": 5}}
+    made: Any = unpack(description, "evil", None, lambda *_: remote_errors.Watched)
+    assert made.shelf == 2 and made.code == "by the property" and type(made).__name__ == "RemoteError"
+    assert remote_errors.Watched.ran == known
+
+
+def test_what_a_class_holds_is_bounded() -> None:
+    many = type("Many", (Exception,), {"__slots__": [f"slot{n}" for n in range(300)]})
+    error = many()
+    for n in range(300):
+        setattr(error, f"slot{n}", n)
+    assert len(failures.describe(error)["fields"]) == failures.FIELDS_MAX
+
+
 def test_what_is_not_let_in(node: ramet.Node) -> None:
     known = list(remote_errors.Hooked.known)
     with pytest.raises(ValueError) as caught:

@@ -3,6 +3,7 @@
 The way back is in the late part ``remote_errors``: data from below never makes more than a ``RemoteError``. Any thread.
 """
 import sys
+from types import MemberDescriptorType
 
 from ramet.kernel import compat, values
 from ramet.kernel.calls import Interrupt
@@ -76,9 +77,7 @@ def describe(error, depth=0):
         if value is not None:
             found["attributes"][name] = _plain(value)
     if cls.__module__ not in OURS + ("ramet", Exception.__module__):
-        fields = _got(error, "__dict__")
-        found["fields"] = dict([(key, _plain(value)) for key, value in list(fields.items())[:FIELDS_MAX]
-                                if isinstance(key, str) and key[:2] != "__"]) if type(fields) is dict else {}
+        found["fields"] = dict([(key, _plain(value)) for key, value in _held(error)[:FIELDS_MAX]])
     notes = _listed(_got(error, "__notes__"))
     if notes:
         found["notes"] = [_text(note) for note in notes]
@@ -92,6 +91,23 @@ def describe(error, depth=0):
             found["message"] = _text(_got(error, "message", ""))    # the text counts the members as well
             found["group"] = [describe(one, depth + 1) for one in group[:GROUP_MAX] if issubclass(type(one), BaseException)]
     return found
+
+
+def _held(error):
+    # type: (Any) -> List[Any]
+    """What it holds, in the slots of its classes and its ``__dict__``: [(name, value) ...]. A nearer class may hide a slot."""
+    found, hidden = {}, set()  # type: Dict[Any, Any], Any
+    for base in type(error).__mro__:
+        for name, slot in list(base.__dict__.items()) if "__slots__" in base.__dict__ else ():
+            if type(slot) is MemberDescriptorType and name not in hidden:
+                try:
+                    found[name] = slot.__get__(error)
+                except (AttributeError, TypeError):
+                    pass    # nothing was put there; or it is another class's
+        hidden.update(base.__dict__)
+    own = _got(error, "__dict__")
+    held = [item for item in list(own.items()) if item[0] not in found] if type(own) is dict else []
+    return [item for item in list(found.items()) + held if isinstance(item[0], str) and item[0][:2] != "__"]
 
 
 def _own(cls):

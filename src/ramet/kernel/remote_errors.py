@@ -5,6 +5,7 @@ ramet's, or that the controller knows and itself sent to nodes, are mixed in, wi
 subclasses of ``Exception``, and never StopIteration, which would end somebody's loop. Any thread.
 """
 import sys
+from types import MemberDescriptorType
 
 from ramet.kernel import compat, errors
 from ramet.kernel.errors import Error, ProtocolError, RemoteError
@@ -26,12 +27,13 @@ _OWN = ("stage", "seen", "name", "command", "status", "cause", "remedy", "again"
 
 def _text_of(self):
     # type: (Any) -> str
-    return self.description["text"]  # type: ignore[no-any-return]
+    # The class may have something else of that name.
+    return self.__dict__["description"]["text"]  # type: ignore[no-any-return]
 
 
 def _reduce(self):
     # type: (Any) -> Any
-    return unpack, (self.description, self.node_name)
+    return unpack, (self.__dict__["description"], self.node_name)
 
 
 def class_for(bases, own=None):
@@ -121,6 +123,20 @@ def _put(error, name, value):
     error.__dict__[name] = value
 
 
+def _hold(error, name, value):
+    # type: (Any, Any, Any) -> None
+    """Set what an exception of the program's own held, in a slot if its class has one of that name. None of its code runs."""
+    base = next((one for one in type(error).__mro__ if name in one.__dict__), object)
+    slot = base.__dict__.get(name)
+    if type(slot) is MemberDescriptorType and "__slots__" in base.__dict__:
+        try:
+            slot.__set__(error, value)
+        except (AttributeError, TypeError):
+            pass        # it is another class's
+    else:
+        error.__dict__[name] = value
+
+
 def unpack(description, node_name, source_line=None, find_class=None, depth=0):
     # type: (Any, str, Optional[Callable[[str, int], str]], Optional[Callable[[str, str], Any]], int) -> Error
     """Make the exception.
@@ -160,8 +176,9 @@ def _unpack(description, node_name, source_line, find_class, depth):
     Error.__init__(error)
     _put(error, "args", tuple(description["args"]))
     fields = error.__dict__
-    if theirs and issubclass(cls, theirs):
-        fields.update((key, value) for key, value in description["fields"].items() if key[:2] != "__")
+    for key, value in description["fields"].items() if theirs and issubclass(cls, theirs) else ():
+        if key[:2] != "__":
+            _hold(error, key, value)
     fields.update(type_name=type_name, node_name=node_name, description=description)
     fields["traceback_text"] = traceback_text(description, source_line)
     if isinstance(error, SyntaxError):

@@ -70,6 +70,12 @@ def error_of(channel, what):
     return "no error"
 
 
+def refused():
+    """How much this node has refused so far."""
+    from ramet.kernel import start
+    return start.node.core.refused
+
+
 def forge(owner, number, size=10):
     """A reference whose token was guessed."""
     from ramet.kernel import channels, start

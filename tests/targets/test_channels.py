@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import ramet
+from ramet.kernel import channels
 from support import remote, remote_channels
 from support.eventually import until
 
@@ -191,6 +192,46 @@ def test_a_guessed_token_and_garbage_are_refused(nodes: dict[str, ramet.Node]) -
     assert tree.stats()["refused"] == before + 1 + len(garbage)
     nodes["child"].call(remote_channels.send_all, channel, ["alive"])
     assert channel.receive() == "alive"
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_who_comes_when_it_is_over_is_told_that_it_is_closed_and_not_refused(nodes: dict[str, ramet.Node], owner: str) -> None:
+    """Its first message was on its way, or is sent by who hasn't heard of the end. Its link was read slowly after many such."""
+    def refused() -> int:
+        return int(tree_of(nodes).stats()["refused"] if owner == "program" else nodes[owner].call(remote_channels.refused))
+
+    before = refused()
+    for name in set(nodes) - {owner}:
+        for what in (remote_channels.send_all, remote_channels.receive_all, remote_channels.close, remote_channels.error_of):
+            channel = owned_by(nodes, owner)
+            nodes[owner].call(remote_channels.close, channel) if owner in nodes else channel.close()
+            if what is remote_channels.send_all:
+                with pytest.raises(ramet.ClosedError):
+                    nodes[name].call(what, channel, list(range(30)))
+            elif what is remote_channels.error_of:
+                assert nodes[name].call(what, channel, "receive") == "ClosedError" == nodes[name].call(what, channel, "send")
+            else:
+                assert not nodes[name].call(what, channel)
+    assert refused() == before
+
+
+def test_what_never_was_here_is_refused(nodes: dict[str, ramet.Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unlike what is over, of which a bounded number is known."""
+    tree = tree_of(nodes)
+    channel, before = tree.channel(), tree.stats()["refused"]
+    channel.close()
+    assert nodes["child"].call(remote_channels.forge, 0, channel.number) == "ClosedError"
+    garbage: list[Any] = [[0, channel.number, "0" * 32, 1], [1, channel.number, None, 2], [2, channel.number, "", 0],
+                          [0, channel.number + 1_000_000, channel.token, 1], [0, channel.number, channel.token, 2],
+                          [1, channel.number, channel.token, [b"x"]], [9, channel.number, channel.token, 0], [0, None, None, 1]]
+    for body in garbage:
+        nodes["child"].call(remote_channels.send_raw, 0, body)
+    assert tree.stats()["refused"] == before + 1 + len(garbage)
+    monkeypatch.setattr(channels, "OVER_MAX", 3)
+    with ramet.Tree() as other:
+        for _ in range(9):
+            other.channel().close()
+        assert len(other._channels.over) == 3 == len(other._channels.order)
 
 
 def test_code_does_not_travel(nodes: dict[str, ramet.Node]) -> None:

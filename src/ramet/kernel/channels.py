@@ -23,6 +23,7 @@ if MYPY:
     from ramet.kernel.core import Core, Message
 
 SIZE_MAX = 1 << 24
+OVER_MAX = 10000    # channels that are over, and are known as such to who hasn't heard of it
 SHORT_BYTES = 512   # of an item that is looked through for what takes more to read it than is here
 
 _making = compat.new_lock()
@@ -45,6 +46,8 @@ class Channels(object):
         self.streams = ours
         self.context = values.Context(False, find_class)    # data only: it isn't known who sent it
         self.held = {}  # type: Dict[int, Held]
+        self.over = {}  # type: Dict[int, Any]  # of those that were: their tokens
+        self.order = compat.deque()     # type: Any     # of these, oldest first
         self.elsewhere = {}     # type: Dict[int, Any]      # what a door has in place of channels: see ``stand_ins``
         self.ends = {}  # type: Dict[Tuple[int, int], Any]  # weak references
         self.context.unpack = lambda kind, items: made(self, items)  # type: ignore[attr-defined]
@@ -60,7 +63,7 @@ class Channels(object):
         number = next(self.core.handles)
         token = new_token()
         held = self.held[number] = Held(self.core, token, size)
-        held.on_over = lambda: self.held.pop(number, None)
+        held.on_over = lambda: self._forget(number)
         return Channel(self, self.core.id, number, token, size)
 
     def close(self):
@@ -68,6 +71,17 @@ class Channels(object):
         """Close all that are held here: nobody can be reached any more, so who waits for something is told."""
         for held in list(self.held.values()):
             held.close()
+
+    def _forget(self, number):
+        # type: (int) -> None
+        """One that is held here is over. Any thread, also two at once."""
+        held = self.held.get(number)
+        if held:
+            self.over[number] = held.token      # first: else who comes in between is a stranger
+            if self.held.pop(number, None):
+                self.order.append(number)
+                if len(self.order) > OVER_MAX:
+                    self.over.pop(self.order.popleft(), None)
 
     def end(self, channel):
         # type: (Channel) -> Any
@@ -97,10 +111,12 @@ class Channels(object):
         held = (self.held.get(number) or self.elsewhere.get(number)) if type(number) in compat.integers else None  # type: Any
         if what == BACK and held is None:
             return      # all was taken of a closed one, meanwhile: who leaves can't know
-        if not held or held.token != token or what not in (SEND, RECEIVE, CLOSE, BACK):
+        known = held.token if held else self.over.get(number) if type(number) in compat.integers else None
+        if known is None or known != token or what not in (SEND, RECEIVE, CLOSE, BACK):
             raise ProtocolError("there is no such channel here")
         if what == CLOSE:
-            held.close()
+            if held:
+                held.close()
             return
         if what == BACK:
             if not (held.take_back(message.src, stream) if type(stream) is list else held.leave(message.src, stream)):
@@ -112,6 +128,9 @@ class Channels(object):
         # Only in its own direction: who has chosen a number knows nothing of those that the other has chosen for what it sends.
         if key in (self.streams.intakes if what == SEND else self.streams.feeds):
             raise ProtocolError("node %d has a stream %d already" % key)
+        if not held:
+            self._too_late(message, what, stream)
+            return
         if number in self.elsewhere:
             held.begin(message, what, stream)
             return
@@ -126,6 +145,15 @@ class Channels(object):
         if held.is_new(message.src):
             held.watches[message.src] = self.core.ask(message.src, CHANNEL, values.encode([HELD, number, "", 0]), gone, 0,
                                                       message.flow)
+
+    def _too_late(self, message, what, stream):
+        # type: (Message, int, int) -> None
+        """Who begins at one that is over hasn't heard of that: it is told as who was there is, and its items are late ones."""
+        if what == SEND:
+            streams.Intake(self.streams, message.src, stream, None).end()
+        else:
+            feeds.Feed(self.streams, message.src, stream, message.flow, window(1)).end(streams.ENDS, values.encode(None))
+        self.core.reply(message, values.encode(None))
 
 
 def new_token():

@@ -4,6 +4,7 @@
 import asyncio
 
 import ramet
+from support import remote_failures
 
 
 async def unportable():
@@ -25,3 +26,33 @@ async def double_by_a_thread(number):
 
 async def double_and_block(number):
     return ramet.here().itself.call(double, number)
+
+
+async def raise_circle():
+    remote_failures.raise_circle()
+
+
+async def yield_circle():
+    yield 1
+    remote_failures.raise_circle()
+
+
+class Falls:
+    """An asynchronous iterator that has nothing but what it must have."""
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        remote_failures.raise_circle()
+
+
+class Circles:
+    """A service that raises them, in coroutines."""
+
+    async def one(self):
+        remote_failures.raise_circle()
+
+    async def many(self):
+        yield 1
+        remote_failures.raise_circle()

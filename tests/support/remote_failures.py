@@ -1,5 +1,9 @@
 """Functions that fail in odd ways, for nodes of every Python."""
 # ruff: noqa: F821
+import threading
+import time
+
+BEGUN = threading.Event()
 
 
 class Liar(Exception):
@@ -99,3 +103,39 @@ def noted():
     error = ValueError("outer")
     error.__notes__ = ["one", "two"]
     raise error
+
+
+class Circles(object):
+    """A service that raises them."""
+
+    def one(self):
+        raise_circle()
+
+    def many(self):
+        return yield_circle()
+
+
+def raise_circle():
+    """Before 3.9 the interpreter goes round in it when anything is raised while it is being handled."""
+    one, two, three = ValueError("one"), KeyError("two"), TypeError("three")
+    one.__context__, two.__context__, three.__context__ = two, three, two
+    raise one
+
+
+def yield_circle():
+    yield 1
+    raise_circle()
+
+
+def raise_circle_when_cancelled():
+    try:
+        BEGUN.set()
+        while True:
+            time.sleep(0.01)
+    except BaseException:
+        pass
+    raise_circle()
+
+
+def has_begun():
+    return BEGUN.wait(60)

@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import builtins
 import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
 import ramet
-from support import needs, remote_failures
+from support import needs, remote_async, remote_failures
+from support.eventually import HANGS_S, until
 
 
 @pytest.mark.parametrize("python", ["2.7", "3.6", "3.13"])
@@ -27,6 +30,66 @@ def test_what_lies_about_itself_ends_nobody(tree: ramet.Tree, python: str) -> No
     with pytest.raises(ramet.ValueNotPortableError, match="nested more than"):
         node.call(remote_failures.nested, 2000)
     assert node.call(remote_failures.nested, 1) == [[]] and node.facts["pid"] == pid
+
+
+def served(node: ramet.Node, thing: type) -> Any:
+    node.serve("circles", thing, allow="ancestors")
+    return node.options(timeout=HANGS_S).service("circles")
+
+
+def read(source: Iterable[int]) -> None:
+    for n in source:
+        assert n == 1
+
+
+# Each in a node to which nothing has come yet: what it imports in passing is raised and caught in there, too.
+CIRCLES: list[tuple[str, Callable[[ramet.Node], object]]] = [
+    ("main lane", lambda node: node.start(remote_failures.raise_circle).result(HANGS_S)),
+    ("named lane", lambda node: node.options(lane="x").start(remote_failures.raise_circle).result(HANGS_S)),
+    ("any lane", lambda node: node.options(lane=ramet.ANY).start(remote_failures.raise_circle).result(HANGS_S)),
+    ("coroutine", lambda node: node.start(remote_async.raise_circle).result(HANGS_S)),
+    ("stream", lambda node: read(node.options(timeout=HANGS_S).stream(remote_failures.yield_circle))),
+    ("asynchronous stream", lambda node: read(node.options(timeout=HANGS_S).stream(remote_async.yield_circle))),
+    ("an iterator's stream", lambda node: read(node.options(timeout=HANGS_S, lane="asyncio").stream(remote_async.Falls))),
+    ("service", lambda node: served(node, remote_failures.Circles).one()),
+    ("a service's stream", lambda node: read(served(node, remote_failures.Circles).many())),
+    ("a service's coroutine", lambda node: served(node, remote_async.Circles).one()),
+    ("a service's asynchronous stream", lambda node: read(served(node, remote_async.Circles).many())),
+]
+
+
+@pytest.mark.parametrize("ask", [ask for _, ask in CIRCLES], ids=[name for name, _ in CIRCLES])
+@pytest.mark.parametrize("python", ["3.6", "3.8", "3.13"])
+def test_a_circle_of_contexts_holds_up_nobody(tree: ramet.Tree, python: str, ask: Callable[[ramet.Node], object]) -> None:
+    node = tree.local(python=needs.python(python))
+    with pytest.raises(ValueError, match="one"):
+        ask(node)
+    assert node.start(remote_failures.nested, 0).result(HANGS_S) == []
+
+
+@pytest.mark.parametrize("python", ["3.6", "3.8", "3.13"])
+def test_a_circle_that_comes_when_the_call_was_interrupted(tree: ramet.Tree, python: str) -> None:
+    """Its thread finds its permit taken: that is raised and caught in there."""
+    node = tree.local(python=needs.python(python)).options(lane="x")
+    call = node.start(remote_failures.raise_circle_when_cancelled)
+    assert node.options(lane=ramet.ANY).start(remote_failures.has_begun).result(HANGS_S)
+    call.cancel()
+    assert node.start(remote_failures.nested, 0).result(HANGS_S) == []
+
+
+@pytest.mark.parametrize("python", ["2.7", "3.6", "3.13"])
+def test_a_cast_s_circle_is_shown(tree: ramet.Tree, python: str, capfd: pytest.CaptureFixture[str]) -> None:
+    node = tree.local(python=needs.python(python))
+    node.cast(remote_failures.raise_circle)
+    assert node.start(remote_failures.nested, 0).result(HANGS_S) == []
+    shown = ""
+
+    def is_shown() -> bool:
+        nonlocal shown
+        shown += capfd.readouterr().err
+        return "ValueError: one" in shown
+    until(is_shown, lambda: shown)
+    assert "in raise_circle" in shown
 
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit", "GeneratorExit"])

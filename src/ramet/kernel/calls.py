@@ -182,11 +182,10 @@ class Calls(object):
             value = (job or self).enter(fn, args, kwargs, options)
             return None if value is self else (message.reply_to and values.encode(value, self.context, "result"), 0)
         except BaseException:
-            if self.closing and isinstance(sys.exc_info()[1], Interrupt):
-                return None     # who closes this node tells the caller
-            if options.get("pipeline"):
-                self.failed[options["pipeline"]] = True
-            return self.failure(message), ERROR
+            error = [sys.exc_info()[1]]     # not described here: see ``compat_late.cut_circle``
+        if self.closing and isinstance(error[0], Interrupt):
+            return None     # who closes this node tells the caller
+        return self.failure(message, error, options), ERROR
 
     def enter(self, fn, args, kwargs, options):
         # type: (Any, Any, Any, Any) -> Any
@@ -200,11 +199,11 @@ class Calls(object):
         finally:
             self.running = False
 
-    def failure(self, message):
-        # type: (Message) -> List[Any]
-        """The current exception as a reply's body."""
+    def failure(self, message, *how):
+        # type: (Message, *Any) -> List[Any]
+        """An exception as a reply's body: see ``failures.of_call``."""
         from ramet.kernel import failures
-        return failures.of_call(message)
+        return failures.of_call(self, message, *how)
 
     def finish(self, message, chunks, flags):
         # type: (Message, List[Any], int) -> None

@@ -32,6 +32,25 @@ LOCAL = set((
     "_tkinter _tokenize _tracemalloc _typing _uuid _zoneinfo" if compat.PYPY else "").split())
 
 
+_context = BaseException.__dict__.get("__context__")  # type: Any     # 2.7 has none
+
+
+def cut_circle():
+    # type: () -> None
+    """Cut a circle of ``__context__`` that begins at the exception that is being handled. Raises nothing, not even inside.
+
+    Before 3.9, an interpreter goes round in it for ever, and all its threads stand still, when anything is raised meanwhile.
+    """
+    error, seen = sys.exc_info()[1], set()  # type: Any, Any
+    while error is not None and _context:
+        seen.add(id(error))
+        linked = _context.__get__(error)
+        if id(linked) in seen:
+            _context.__set__(error, None)
+            linked = None
+        error = linked
+
+
 def settle_collections():
     # type: () -> None
     """Have ``collections.abc`` in its place, before a thread of ours imports what needs it while the program imports, too.

@@ -5,7 +5,7 @@ The way back is in the late part ``remote_errors``: data from below never makes 
 import sys
 from types import MemberDescriptorType
 
-from ramet.kernel import compat, values
+from ramet.kernel import compat, compat_late, values
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.faults import CallCancelled, Error
 
@@ -22,21 +22,26 @@ ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "se
               "remedy", "again")
 
 
-def of_call(message):
-    # type: (Any) -> List[Any]
-    """The current exception, with which a call ends, as chunks for its reply. A cast has none: the node's stderr tells of it.
+def of_call(calls, message, raised=(), options=()):
+    # type: (Any, Any, Any, Any) -> List[Any]
+    """The exception with which a call ends, as chunks for its reply. A cast has none: the node's stderr tells of it.
+
+    Args:
+        raised: a list of it, which is emptied: what still holds it holds what the call was given. The current one, if empty.
+        options: the call's. What follows it in a pipeline doesn't begin.
     """
-    error = sys.exc_info()[1]
-    if isinstance(error, Interrupt):
-        error = CallCancelled("cancelled while it ran")
+    if "pipeline" in options:
+        calls.failed[options["pipeline"]] = True
+    error = raised.pop() if raised else sys.exc_info()[1]  # type: Any
     if not message.reply_to:
-        sys.excepthook(*sys.exc_info())
-    return pack(error)
+        sys.excepthook(type(error), error, sys.exc_info()[2] or _got(error, "__traceback__"))
+    return pack(CallCancelled("cancelled while it ran") if isinstance(error, Interrupt) else error)
 
 
 def pack(error):
     # type: (Any) -> List[Any]
     """Describe an exception, as chunks for a reply with the flag ERROR. Never raises, whatever the exception's methods do."""
+    compat_late.cut_circle()
     try:
         return values.encode(describe(error))
     except BaseException:   # its class lies about itself: even so the node must live, and the caller hear of it

@@ -271,6 +271,7 @@ class ThreadJob(Job):
     def _leave_for_good(self):
         # type: () -> None
         if not self.outside:
+            compat_late.cut_circle()
             self.leave()
             self.outside = True
 

@@ -5,7 +5,7 @@ then the generator is closed, at its next ``yield`` at the latest.
 """
 import sys
 
-from ramet.kernel import calls, cancelling, feeds, streams
+from ramet.kernel import calls, cancelling, compat_late, feeds, streams
 from ramet.kernel.faults import ValueNotPortableError
 
 MYPY = False
@@ -81,6 +81,9 @@ def run(feed, iterator, context, encode=None, job=None):
         return None
     except ValueNotPortableError:
         feed.flush()
+        raise
+    except BaseException:
+        compat_late.cut_circle()
         raise
     finally:
         left = job.leave() if job else False    # what a generator does to clean up isn't interrupted

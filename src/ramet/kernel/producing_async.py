@@ -7,7 +7,7 @@ import asyncio
 import collections.abc
 import sys
 
-from ramet.kernel import calls, cancelling, feeds, streams
+from ramet.kernel import calls, cancelling, compat_late, feeds, streams
 
 MYPY = False
 if MYPY:
@@ -113,6 +113,9 @@ def _produce(feed, make, context, job=None):
             feed.put(chunks, size)
             if not feed.count:
                 yield asyncio.sleep(0)      # others get their turn once a message, though this needn't wait
+    except BaseException:
+        compat_late.cut_circle()
+        raise
     finally:
         feed.flush()
         feed.on_room = feed.on_stop = None

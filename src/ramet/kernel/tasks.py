@@ -129,15 +129,16 @@ class TaskJob(Job):
         # type: (Any) -> None
         calls, message = self.calls, self.message
         self.tasks.lanes.ended(self)
+        error = []  # type: Any
         try:
             if task.cancelled() and self.cancelled:
                 raise Interrupt
             value = task.result()
             reply = message.reply_to and values.encode(value, calls.context, "result"), 0  # type: Any
         except BaseException:
-            if self.options.get("pipeline"):
-                calls.failed[self.options["pipeline"]] = True
-            reply = calls.failure(message), ERROR
+            error = [sys.exc_info()[1]]     # not described here: see ``compat_late.cut_circle``
+        if error:
+            reply = calls.failure(message, error, self.options), ERROR
         if not (calls.closing and self.cancelled):
             calls.finish(message, *reply)
 

@@ -148,8 +148,8 @@ class Node(Lasting, Grower):
 
         Args:
             args: the program and its arguments; with ``shell=True`` a command line for /bin/sh.
-            input: for its stdin: text, bytes, or an iterator of such, which is asked for as fast as the program reads. None:
-                nothing.
+            input: for its stdin: text, bytes, or an iterator of such, which is asked for as fast as the program reads. What
+                that raises ends the program, and is raised to whoever reads the output. None: nothing.
             env: all its environment; None: the node's.
             add_env: what is put on top of that; None as a value takes a name away.
             cwd: its working directory; default: the node's.
@@ -178,7 +178,7 @@ class Node(Lasting, Grower):
             ``args``, ``returncode`` (minus the signal's number, if one ended it), ``stdout`` and ``stderr``.
 
         Raises:
-            RemoteError: it could not be started, such as a FileNotFoundError. CallTimeout: it took too long.
+            RemoteError: it could not be started, as by a FileNotFoundError, or its input failed. CallTimeout: it took too long.
         """
         node = self if timeout is None else self.options(timeout=timeout)
         with node.popen(args, shell=shell, input=input, env=env, add_env=add_env, cwd=cwd, merged=merged, text=text) as process:

@@ -63,7 +63,7 @@ class RemoteProcess(Generic[Text]):
 
         Raises:
             StopIteration: the program has ended, and that was all.
-            RemoteError: it could not be started, such as a FileNotFoundError.
+            RemoteError: it could not be started, such as a FileNotFoundError; or the iterator that is its input has failed.
             NodeLostError, ClosedError, CallTimeout, CallCancelled: it can't go on.
         """
         while not self._lines:
@@ -205,5 +205,13 @@ def checked(args: Any, shell: bool, input: Any) -> tuple[Any, Any]:
     if isinstance(input, str):
         input = input.encode("utf-8", "surrogateescape")
     elif input is not None and not isinstance(input, bytes | bytearray):
-        input = (part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part for part in input)
+        input = (_data(part) for part in input)
     return args, input
+
+
+def _data(part: Any) -> Any:
+    if isinstance(part, str):
+        return part.encode("utf-8", "surrogateescape")
+    if not isinstance(part, bytes | bytearray | memoryview):
+        raise TypeError(f"input must be text or bytes, or an iterator of such, not of {part!r}")
+    return part

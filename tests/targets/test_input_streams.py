@@ -116,6 +116,8 @@ def test_its_exception_arrives_there_behind_the_items_before_it(node: ramet.Node
     assert node.call(remote_streams.error_of, source.items()) == [list(range(50)), "RemoteError", True, "at 50"]
     with pytest.raises(ValueError, match="at 3"):
         node.call(remote_streams.total, Source(5, 3).items())
+    with pytest.raises(ValueError, match="at 3"):   # of the program's code, none has met it over there
+        node.call(list, Source(5, 3).items())
 
 
 def test_an_item_that_cannot_travel(node: ramet.Node) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 import ramet
 from support import needs, pythons, remote
-from support.eventually import all_end, in_time
+from support.eventually import HANGS_S, all_end, in_time, until
 
 EVERY = pythons.labels([label for label, _ in pythons.interpreters()])
 
@@ -184,6 +185,73 @@ def test_big_input_and_output(node: ramet.Node) -> None:
     assert node.run(["head", "-c", "5"], input=data, text=False).stdout == data[:5], "who doesn't read all is no error"
     parts = (data[n:n + 50000] for n in range(0, len(data), 50000))
     assert node.run(["cat"], input=parts, text=False).stdout == data
+
+
+@pytest.mark.parametrize("python", EVERY)
+def test_what_the_input_fails_with_is_raised(tree: ramet.Tree, python: str) -> None:
+    """What had come by then was taken for all, and that for a success."""
+    node = tree.local(python=needs.python(python))
+
+    def rows(error: Exception) -> Iterator[str]:
+        yield "row 1\n"
+        raise error
+
+    def held() -> list[int]:
+        """How many descriptors and threads the node has."""
+        return [len(os.listdir(f"/proc/{node.facts['pid']}/{what}")) for what in ("fd", "task")]
+
+    with pytest.raises(ValueError, match="bad row"):
+        node.run(["cat"], input=rows(ValueError("bad row")), check=True)
+    before = held()
+    for error in OSError(5, "the disk fails"), KeyError("x"), BrokenPipeError(32, "theirs, not the program's"):
+        with pytest.raises(type(error)):
+            node.run(["cat"], input=rows(error))
+    with pytest.raises(TypeError, match="text or bytes"):
+        node.run(["cat"], input=iter([1, 2]))
+    process = node.popen("echo $$; exec cat", shell=True, input=rows(ValueError("bad row")))
+    with pytest.raises(ValueError, match="bad row"):
+        list(process)
+    assert process.returncode is None
+    until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), lambda: f"{before} {held()}")
+    assert node.run(["cat"], input=iter(["all ", b"is ", bytearray(b"well")])).stdout == "all is well"
+
+
+@pytest.mark.parametrize("how", ["its input fails", "closed"])
+def test_a_program_that_is_ended_gets_no_end_of_its_input(node: ramet.Node, tmp_path: Path, how: str) -> None:
+    """It goes on when it is told to end, until it is killed; it would take that for the orderly end of its input."""
+    goes_on = threading.Event()
+
+    def rows() -> Iterator[str]:
+        yield "row 1\n"
+        assert goes_on.wait(HANGS_S)
+        if how == "its input fails":
+            raise ValueError("bad row")
+        yield "row 2\n"
+
+    script = f"trap '' TERM; sleep 1000 & echo $!; echo $$; cat > /dev/null; touch '{tmp_path}/taken'"
+    process = node.popen(script, shell=True, input=rows())
+    pids = [int(next(process)[1]) for _ in range(2)]
+    if how == "closed":
+        process.close()
+        goes_on.set()
+    else:
+        goes_on.set()
+        with pytest.raises(ValueError, match="bad row"):
+            next(process)
+    assert all_end(*pids)
+    assert not (tmp_path / "taken").exists()
+
+
+def test_who_has_enough_input_is_not_disturbed_by_the_rest(node: ramet.Node) -> None:
+    asked = []
+
+    def rows() -> Iterator[bytes]:
+        for n in range(1000):
+            asked.append(n)
+            yield b"x" * 50_000
+        raise ValueError("nobody asks so far")
+    done = node.run(["head", "-c", "5"], input=rows(), check=True)
+    assert done.stdout == "xxxxx" and len(asked) < 1000
 
 
 @pytest.mark.parametrize(("args", "options", "said"), [

@@ -160,7 +160,8 @@ def _unpack(description, node_name, source_line, find_class, depth):
     # type: (Any, str, Any, Any, int) -> Error
     text, type_name = description["text"] + "", description["type"]     # it is text, or the description is refused
     ours = _ours(description["own"])
-    if ours and not description.get("frames") and type_name == "ramet." + ours.__name__:
+    # A RemoteError may be of another type besides, also where only the kernel has met it: what a program's input fails with.
+    if ours not in (None, RemoteError) and not description.get("frames") and type_name == "ramet." + ours.__name__:
         error = ours(text)  # type: Any
         _say_of_itself(error, description.get("attributes", {}))
         return error  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import time
+import weakref
 
 from ramet.kernel import compat, compat_late, ending
 from ramet.kernel.loop import IN, Poll, interrupted
@@ -90,7 +91,14 @@ def _argument(text):
 
 
 class Run(object):
-    """A program that runs: an iterator over [1 or 2, bytes]."""
+    """A program that runs: an iterator over [1 or 2, bytes].
+
+    Attributes:
+        closers: what closes its input, once.
+        written: nothing more will be written to that.
+        over: ``close`` has ended it.
+        error: what its input failed with, until that was raised.
+    """
 
     def __init__(self, number, argv, input, shell=False, env=None, add_env=None, cwd=None, merged=False):
         # type: (int, Any, Any, bool, Any, Any, Any, bool) -> None
@@ -99,6 +107,9 @@ class Run(object):
         self.bell = ()  # type: Any
         self.process = None  # type: Any
         self.stopped, self.reaped = False, True
+        self.written = self.over = False
+        self.closers = []   # type: List[Any]
+        self.error = None   # type: Optional[BaseException]
         if env is not None or add_env:
             env = dict(os.environ if env is None else env, **{str(key): value for key, value in (add_env or {}).items()})
             env = dict((_argument(key), _argument(value)) for key, value in env.items() if value is not None)
@@ -118,7 +129,8 @@ class Run(object):
                 self.fds[file.fileno()] = n
         if input is not None:
             import threading
-            thread = threading.Thread(target=_write, args=(self.process.stdin, input))
+            self.closers.append(self.process.stdin.close)
+            thread = threading.Thread(target=_write, args=(weakref.ref(self), self.process.stdin, input))
             thread.daemon = True
             thread.start()
 
@@ -128,7 +140,12 @@ class Run(object):
 
     def __next__(self):
         # type: () -> List[Any]
-        """What it has written. Blocks; ``_ramet_stop`` ends that. Raises Ended when it has ended and all is read."""
+        """What it has written. Blocks; ``_ramet_stop`` ends that.
+
+        Raises:
+            Ended: it has ended, and all is read.
+            BaseException: what its input failed with.
+        """
         wait = 0.001
         while not self.stopped:
             poller = Poll()
@@ -138,7 +155,7 @@ class Run(object):
                 status = self.process.poll()
                 if status is not None:
                     self._forget()
-                    raise Ended(status)
+                    raise self._end(status)
             try:
                 ready = [fd for fd, _ in poller.poll(None if self.fds else wait * 1000)]
             except (OSError, select.error) as error:
@@ -151,9 +168,14 @@ class Run(object):
                     data = self._read(fd)
                     if data:
                         return [self.fds[fd], compat.Bytes(data)]
-        raise Ended(None)
+        raise self._end(None)
 
     next = __next__     # 2.7's name
+
+    def _end(self, status):
+        # type: (Optional[int]) -> BaseException
+        error, self.error = self.error, None    # no circle: its traceback will hold who raises it
+        return Ended(status) if error is None else error
 
     def _read(self, fd):
         # type: (int) -> bytes
@@ -183,6 +205,20 @@ class Run(object):
         except (OSError, IndexError):
             pass    # it is over
 
+    def fail(self, error):
+        # type: (BaseException) -> None
+        """End it, for its input can't go on; ``next`` raises that error. By the thread that has written the input."""
+        self.error = error
+        if not self.over:
+            self._ramet_stop()
+
+    def end_input(self):
+        # type: () -> None
+        """Nothing more will be written. If it is being ended, it is told so when it has ended: it would take that for all."""
+        self.written = True
+        if self.over or not self.stopped:
+            compat_late.call_each(self.closers)
+
     def signal(self, number):
         # type: (int) -> bool
         """Send a signal to the whole session. False if nothing is left of it."""
@@ -208,6 +244,9 @@ class Run(object):
                 self.signal(9)
             self.process.wait()
             self._forget()
+        self.over = True
+        if self.written:
+            compat_late.call_each(self.closers)
         for file in (self.process.stdout, self.process.stderr) if self.process else ():
             if file:
                 file.close()
@@ -252,18 +291,42 @@ def look_after():
         node.loop.call_later(LEFT_S, look_after)
 
 
-def _write(file, source):
-    # type: (Any, Any) -> None
-    """Give a program its input: bytes, or an iterator over some. In a thread of its own."""
+def _write(run, file, source):
+    # type: (Any, Any, Any) -> None
+    """Give a program its input: bytes, or an iterator over some. In a thread of its own.
+
+    Args:
+        run: a weak reference to its ``Run``: who drops that one ends the program, also while this waits for more.
+    """
     try:
         for data in [source] if isinstance(source, (bytes, bytearray)) else source:
-            view = memoryview(data)
-            while len(view):
-                view = view[os.write(file.fileno(), view[:READ_BYTES]):]
-    except (OSError, ValueError):
-        pass    # it has ended, or closed its input: it didn't want more
+            if not _put(file.fileno(), memoryview(data)):
+                break
+    except BaseException:
+        _tell(run(), Run.fail, sys.exc_info()[1])
     finally:
         close = getattr(source, "close", None)
         if close:
             close()
-        file.close()
+        if not _tell(run(), Run.end_input):
+            file.close()
+
+
+def _put(fd, view):
+    # type: (int, Any) -> bool
+    """Write all of it. False: the program has ended, or closed its input, so it didn't want more."""
+    while len(view):
+        try:
+            view = view[os.write(fd, view[:READ_BYTES]):]
+        except OSError as error:
+            if error.errno != errno.EINTR:
+                return False
+    return True
+
+
+def _tell(run, method, *args):
+    # type: (Optional[Run], Any, Any) -> bool
+    """Call a method of a run, in a frame that no traceback holds. False: it was dropped."""
+    if run:
+        method(run, *args)
+    return bool(run)

@@ -92,10 +92,17 @@ class RemoteProcess(Generic[Text]):
         return self._first()
 
     def result(self) -> subprocess.CompletedProcess[Text]:
-        """Wait for the end: its ``stdout`` and ``stderr`` are what wasn't iterated over. Raises what ``__next__`` does."""
+        """Wait for the end: its ``stdout`` and ``stderr`` are what wasn't iterated over. Raises what ``__next__`` does.
+
+        When it raises, as by Ctrl-C or because the task that awaits it is cancelled, the program is ended.
+        """
         found = self._begun()
-        for n, data in self._stream:
-            found[n].append(data)
+        try:
+            for n, data in self._stream:
+                found[n].append(data)
+        except BaseException:
+            self.close()    # what it has written is lost by now
+            raise
         return self._completed(found)
 
     def __await__(self) -> Generator[Any, None, subprocess.CompletedProcess[Text]]:
@@ -103,8 +110,12 @@ class RemoteProcess(Generic[Text]):
 
     async def _collect(self) -> subprocess.CompletedProcess[Text]:
         found = self._begun()
-        async for n, data in self._stream:
-            found[n].append(data)
+        try:
+            async for n, data in self._stream:
+                found[n].append(data)
+        except BaseException:
+            self.close()
+            raise
         return self._completed(found)
 
     # ------------------------------------------------------------------ its life

@@ -161,6 +161,41 @@ def test_a_flood_that_nobody_reads_waits(node: ramet.Node) -> None:
     assert node.call(remote.add, 1) == 1
 
 
+def test_it_ends_with_the_task_that_awaits_it(node: ramet.Node) -> None:
+    process = node.popen("echo $$; sleep 1000 & wait", shell=True)
+
+    async def main() -> int:
+        pid = int((await anext(process))[1])
+        task = asyncio.ensure_future(process)
+        await asyncio.sleep(0)      # it begins
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return pid
+
+    assert all_end(asyncio.run(main()))
+
+
+def test_it_ends_with_who_leaves_the_wait_for_its_result(node: ramet.Node) -> None:
+    process = node.popen("echo $$; sleep 1000 & wait", shell=True)
+    pid = int(next(process)[1])
+    here = threading.get_ident()
+
+    def interrupt() -> None:
+        until(lambda: process._stream._intake.waiting, "it doesn't wait")
+        signal.pthread_kill(here, signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            thread.start()
+            process.result()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        thread.join()
+    assert all_end(pid)
+
+
 def test_many_at_once_and_in_asyncio(tree: ramet.Tree) -> None:
     nodes = [tree.local() for _ in range(2)]
 

@@ -22,7 +22,7 @@ from ramet.kernel.refusing import overran
 if TYPE_CHECKING:
     from ramet.node import Node
 
-# A line that has no end is shown in parts of this size, so that it needn't be kept whole.
+# A line that has no end is shown in parts of this size, so that it needn't be kept whole; or less by part of a character.
 LINE_BYTES_MAX = 65536
 
 # For what a message counts besides its bytes: as in ``kernel.output``.
@@ -148,13 +148,10 @@ class Display:
 
     def _output(self, node: Node, stream: int, data: bytes) -> None:
         lines = (self.partial.pop((node.id, stream), b"") + data).split(b"\n")
-        rest = lines.pop()
-        while len(rest) > LINE_BYTES_MAX:
-            lines.append(rest[:LINE_BYTES_MAX])
-            rest = rest[LINE_BYTES_MAX:]
+        parts, rest = in_parts(lines.pop())
         if rest:
             self.partial[node.id, stream] = rest
-        for line in lines:
+        for line in lines + parts:
             self._line(node, stream, line)
 
     def _line(self, node: Node, stream: int, line: bytes) -> None:
@@ -203,6 +200,22 @@ class Display:
                 self.waiting.clear()
             logging.getLogger("ramet").warning(
                 "%d bytes of output weren't shown: on_output, or a log handler, hasn't returned for %g s", left, STALLED_S)
+
+
+def in_parts(line: bytes) -> tuple[list[bytes], bytes]:
+    """Of a line whose end hasn't come: what is given away now, each part at most ``LINE_BYTES_MAX``, and what is kept.
+
+    Each part is decoded by itself. So none ends within a character of UTF-8: its other bytes are 10xxxxxx, at most three. Where
+    it isn't UTF-8, it doesn't matter.
+    """
+    parts = []
+    while len(line) > LINE_BYTES_MAX:
+        cut = LINE_BYTES_MAX
+        while cut > LINE_BYTES_MAX - 3 and line[cut] & 0xC0 == 0x80:
+            cut -= 1
+        parts.append(line[:cut])
+        line = line[cut:]
+    return parts, line
 
 
 def show(node: Node, stream: int, line: str) -> None:

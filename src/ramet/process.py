@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ramet.display import in_parts
 from ramet.kernel import running
 from ramet.kernel.facade import ANY
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from ramet.stream import Stream
 
 Text = TypeVar("Text", str, bytes)
-
-# A line that has no end is given in parts of this size, so that it needn't be kept whole.
-LINE_BYTES_MAX = 65536
 
 _numbers = itertools.count(1)
 
@@ -164,11 +162,8 @@ class RemoteProcess(Generic[Text]):
     def _add(self, n: int, data: bytes) -> None:
         """Cut what has come into lines."""
         *lines, rest = (self._partial[n] + data).split(b"\n")
-        while len(rest) > LINE_BYTES_MAX:
-            lines.append(rest[:LINE_BYTES_MAX])
-            rest = rest[LINE_BYTES_MAX:]
-        self._partial[n] = rest
-        self._lines += [(n, line) for line in lines]
+        parts, self._partial[n] = in_parts(rest)
+        self._lines += [(n, line) for line in lines + parts]
         self._lines.reverse()       # the first is popped from the end
 
     def _finish(self) -> bool:

@@ -83,6 +83,13 @@ def test_lines_of_both_streams(node: ramet.Node, tmp_path: Path) -> None:
     assert seen == [(1, "one"), (2, "two"), (1, "three")] and done.stdout == done.stderr == ""
 
 
+@pytest.mark.parametrize("before", range(4))
+def test_long_lines_are_cut_between_characters(node: ramet.Node, before: int) -> None:
+    text = "x" * before + "\U0001f331" * 100_000
+    lines = [line for _, line in node.popen(["cat"], input=text + "\n")]
+    assert len(lines) > 1 and max(map(len, lines)) < len(text) and "".join(lines) == text
+
+
 def test_what_was_not_iterated_over_is_in_the_result(node: ramet.Node) -> None:
     process = node.popen("printf 'a\\nb\\nc'; echo e >&2", shell=True)
     assert next(process)[1] in "ae"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ramet import codec
-from ramet.display import Display, harmless
+from ramet.display import Display, harmless, in_parts
 from ramet.kernel.core import LOG, OUTPUT, Message
 from ramet.kernel.errors import ProtocolError
 
@@ -39,6 +39,31 @@ def test_what_steers_a_terminal_is_made_visible() -> None:
 def test_output_and_names_are_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
     shown(a_display([]), message(OUTPUT, [1, b"one\x1b[2J\ntwo"]))
     assert capsys.readouterr().out == "[web\\x1b[2J] one\\x1b[2J\n"
+
+
+@pytest.mark.parametrize("character", ["x", "ä", "€", "\U0001f331"])
+def test_long_lines_are_cut_between_characters(character: str) -> None:
+    for before in range(4):
+        seen: list[str] = []
+        display = a_display([], lambda node, stream, text, seen=seen: seen.append(text))
+        text = "x" * before + character * 70_000
+        data = text.encode()
+        for at in range(0, len(data), 60_001):
+            display.take(message(OUTPUT, [1, data[at:at + 60_001]]))
+        shown(display, message(OUTPUT, [1, b"\n"]))
+        assert len(seen) > 1 and "".join(seen) == text
+
+
+def test_what_is_cut_of_a_long_line() -> None:
+    size = 65536
+    assert in_parts(b"") == ([], b"") and in_parts(b"x" * size) == ([], b"x" * size)
+    assert in_parts(b"x" * (size * 2 + 1)) == ([b"x" * size] * 2, b"x")
+    for junk in b"\x80", b"\xff", b"\xf0\x80":       # no UTF-8: nothing is lost, and no part is too long
+        data = junk * (size * 2)
+        parts, rest = in_parts(data)
+        assert b"".join(parts) + rest == data and max(map(len, parts)) <= size >= len(rest)
+        told = "".join(part.decode("utf-8", "backslashreplace") for part in [*parts, rest])
+        assert told == data.decode("utf-8", "backslashreplace")
 
 
 def test_what_the_programs_own_function_raises_is_not_blamed_on_the_node() -> None:

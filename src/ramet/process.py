@@ -47,7 +47,7 @@ class RemoteProcess(Generic[Text]):
         self._text = text
         self._number = next(_numbers)
         self._partial = {1: b"", 2: b""}
-        self._lines: list[tuple[int, bytes]] = []
+        self._lines: list[tuple[int, bytes, bytes]] = []    # of which stream, the line, its end if it has one
         stream: Stream[list[Any]] = node.stream(running.start, self._number, args, input, options)
         self._stream = stream
 
@@ -163,18 +163,18 @@ class RemoteProcess(Generic[Text]):
         """Cut what has come into lines."""
         *lines, rest = (self._partial[n] + data).split(b"\n")
         parts, self._partial[n] = in_parts(rest)
-        self._lines += [(n, line) for line in lines + parts]
+        self._lines += [(n, line, b"\n") for line in lines] + [(n, part, b"") for part in parts]
         self._lines.reverse()       # the first is popped from the end
 
     def _finish(self) -> bool:
         """All has come. Whether there is a last line without an end."""
         self.returncode = self._stream.value
-        self._lines = [(n, rest) for n, rest in self._partial.items() if rest][::-1]
+        self._lines = [(n, rest, b"") for n, rest in self._partial.items() if rest][::-1]
         self._partial = {1: b"", 2: b""}
         return bool(self._lines)
 
     def _first(self) -> tuple[int, Text]:
-        n, line = self._lines.pop()
+        n, line, _ = self._lines.pop()
         return n, self._shown(line)
 
     def _shown(self, data: bytes) -> Any:
@@ -182,7 +182,7 @@ class RemoteProcess(Generic[Text]):
 
     def _begun(self) -> dict[int, list[bytes]]:
         """What was taken from the stream and not given to who iterates."""
-        found = {n: [line + b"\n" for m, line in self._lines[::-1] if m == n] for n in (1, 2)}
+        found = {n: [line + end for m, line, end in self._lines[::-1] if m == n] for n in (1, 2)}
         for n, rest in self._partial.items():
             found[n].append(rest)
         self._lines, self._partial = [], {1: b"", 2: b""}

@@ -97,6 +97,18 @@ def test_what_was_not_iterated_over_is_in_the_result(node: ramet.Node) -> None:
     assert len(done.stdout) + len(done.stderr) in (3, 5) and "b\nc" in done.stdout
 
 
+def test_the_result_has_no_line_ends_that_were_not_written(node: ramet.Node) -> None:
+    process = node.popen("printf b; printf c >&2", shell=True)
+    (n, text), done = next(process), process.result()
+    assert {n: text, 3 - n: done.stderr if n == 1 else done.stdout} == {1: "b", 2: "c"}
+    assert done.stdout + done.stderr in ("b", "c")
+    data = "x" * 300_000 + "\n\ny"
+    process = node.popen(["cat"], input=data)
+    assert next(process)[1] + process.result().stdout == data
+    process = node.popen("cat; cat /dev/null", shell=True, input="a\n\nb")
+    assert [next(process), process.result().stdout] == [(1, "a"), "\nb"]
+
+
 @pytest.mark.parametrize("python", EVERY)
 def test_a_timeout_ends_it_and_all_that_it_has_started(tree: ramet.Tree, python: str, tmp_path: Any) -> None:
     node = tree.local(python=needs.python(python))

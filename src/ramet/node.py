@@ -265,20 +265,20 @@ class Node(Lasting, Grower):
         Raises:
             ConnectError: it can't be reached. TimeoutError: (``concurrent.futures.TimeoutError``) not yet.
         """
+        if not self._state.connected.done():
+            self._tree._core.may_wait(None)
         self._state.connected.result(timeout)
         return self
 
     def __await__(self) -> Generator[Any, None, Node]:
         import asyncio
-
         yield from asyncio.wrap_future(self._state.connected).__await__()
         return self
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the node told of itself: version, pid, host ... Waits until it is connected."""
-        self.wait()
-        return dict(self._state.facts)
+        return dict(self.wait()._state.facts)
 
     @property
     def error(self) -> Error | None:

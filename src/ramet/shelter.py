@@ -187,9 +187,10 @@ class ShelteredCore(Core):
             waiter.waits = False
 
     def may_wait(self, link: Link | None) -> None:
-        """Whether the calling thread may wait for what comes over a link. Raises DeadlockError."""
+        """Whether the calling thread may wait for what comes over a link; None: over any. Raises DeadlockError."""
         thread = get_ident()
-        if thread == self.loop.thread or (link is not None and link.parsing == thread):
+        reads = link.parsing == thread if link is not None else any(one.parsing == thread for one in list(self.routes.down.values()))
+        if reads or thread == self.loop.thread:
             raise DeadlockError(
                 "it would wait for itself: this is the thread that reads what comes from nodes, at a callback of a call that "
                 "is done, say. There, start() further calls and give them callbacks; or wait in a thread of your own")

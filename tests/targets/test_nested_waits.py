@@ -82,7 +82,8 @@ def test_a_done_callback_that_waits_is_refused(nodes: list[ramet.Node], reader: 
 
     def wait(_: object) -> None:
         for way in (lambda: node.call(abs, -1), lambda: list(node.stream(range, 3)), lambda: node.run(["true"]),
-                    lambda: node.start(abs, -1).result(HANGS_S), lambda: node.start(abs, -1).exception()):
+                    lambda: node.start(abs, -1).result(HANGS_S), lambda: node.start(abs, -1).exception(),
+                    lambda: node.local().facts):
             try:
                 way()
             except ramet.Error as error:
@@ -93,6 +94,6 @@ def test_a_done_callback_that_waits_is_refused(nodes: list[ramet.Node], reader: 
     if reader == "who waits":
         assert call.result()
     assert done.wait(HANGS_S)
-    assert [type(error) for error in raised] == [ramet.DeadlockError] * 5
+    assert [type(error) for error in raised] == [ramet.DeadlockError] * 6
     assert "wait in a thread of your own" in str(raised[0])
     assert call.result() and node.call(abs, -1) == 1

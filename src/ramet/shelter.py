@@ -189,7 +189,10 @@ class ShelteredCore(Core):
     def may_wait(self, link: Link | None) -> None:
         """Whether the calling thread may wait for what comes over a link; None: over any. Raises DeadlockError."""
         thread = get_ident()
-        reads = link.parsing == thread if link is not None else any(one.parsing == thread for one in list(self.routes.down.values()))
+        if link is None:
+            reads = any(one.parsing == thread for one in list(self.routes.down.values()))
+        else:
+            reads = link.parsing == thread
         if reads or thread == self.loop.thread:
             raise DeadlockError(
                 "it would wait for itself: this is the thread that reads what comes from nodes, at a callback of a call that "

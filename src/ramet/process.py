@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ramet.display import in_parts
 from ramet.kernel import running
+from ramet.kernel.errors import ClosedError
 from ramet.kernel.facade import ANY
 
 if TYPE_CHECKING:
@@ -190,8 +191,10 @@ class RemoteProcess(Generic[Text]):
 
     def _completed(self, found: dict[int, list[bytes]]) -> subprocess.CompletedProcess[Text]:
         self.returncode = self._stream.value
+        if self.returncode is None:
+            raise ClosedError(f"program {self._number} in {self.node.name} was closed: how it ended isn't known here")
         stdout, stderr = (self._shown(b"".join(found[n])) for n in (1, 2))
-        return subprocess.CompletedProcess(self.args, self.returncode or 0, stdout, stderr)
+        return subprocess.CompletedProcess(self.args, self.returncode, stdout, stderr)
 
 
 def checked(args: Any, shell: bool, input: Any) -> tuple[Any, Any]:

@@ -148,6 +148,22 @@ def test_how_it_ends(tree: ramet.Tree, node: ramet.Node, how: str) -> None:
     assert all_end(pid)
 
 
+def test_how_a_closed_one_ended_is_not_told(node: ramet.Node) -> None:
+    """It was told as 0: success."""
+    process = node.popen(["sleep", "1000"])
+    process.close()
+    with pytest.raises(ramet.ClosedError, match="was closed"):
+        process.result()
+    assert process.returncode is None
+
+    async def main() -> None:
+        other = node.popen(["sleep", "1000"])
+        other.close()
+        with pytest.raises(ramet.ClosedError):
+            await other
+    asyncio.run(main())
+
+
 def test_a_signal_waits_for_a_program_that_is_being_started(tree: ramet.Tree) -> None:
     """It went ahead of the call that starts the program, and was lost."""
     for _ in range(3):

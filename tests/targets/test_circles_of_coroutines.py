@@ -53,7 +53,7 @@ def test_what_is_left_of_two_is_in_no_circle(node: ramet.Node) -> None:
 
 @pytest.mark.parametrize("way", ["waits", "starts_and_waits", "waits_for_both"])
 def test_a_service_whose_coroutine_waits_for_who_asks(node: ramet.Node, way: str) -> None:
-    below = node.local()
+    below = node.local().wait()
     node.serve("asks", remote_circles_async.Asks, allow="anyone")
     cycle = f"node {below.id}, lane main -> .*node {node.id}, lane service asks.{way} -> node {below.id}, lane main"
     for ask in remote_circles_async.ask, remote_circles_async.ask_first:
@@ -63,7 +63,7 @@ def test_a_service_whose_coroutine_waits_for_who_asks(node: ramet.Node, way: str
 
 
 def test_time_and_end_travel_through_a_service_s_coroutine(node: ramet.Node) -> None:
-    below = node.local()
+    below = node.local().wait()     # before, `peer` knows nothing of it
     asks = node.serve("asks", remote_circles_async.Asks, allow="anyone")
     assert asks.time_left(below.id) is None
     assert 1 < below.call(remote_circles_async.ask_within, 1000, node.id, "asks", "time_left", below.id) < 1000

@@ -115,6 +115,51 @@ class Circles(object):
         return yield_circle()
 
 
+class Unheard(Exception):
+    """Holds what its program knows, and what that doesn't."""
+
+    reason = known = signal = own = None
+
+
+def raise_around():
+    """As urllib does: around an exception of a module that the program may not have sent."""
+    import datetime
+    import signal
+    import socket
+    reason = socket.gaierror(-2, "no such name")
+    error = Unheard(reason, datetime.date(2020, 2, 29))
+    error.reason, error.known = reason, ValueError("known")
+    error.signal = getattr(signal, "Signals", int)(15)      # an enum's member
+    error.own = Unheard("inside")
+    error.__cause__ = reason
+    raise error
+
+
+def yield_around():
+    yield 1
+    raise_around()
+
+
+class Around(object):
+    """A service that does so."""
+
+    def one(self):
+        raise_around()
+
+    def many(self):
+        return yield_around()
+
+
+def around_below(id):
+    """The same from a node below this one, as what it holds here."""
+    import ramet
+    try:
+        ramet.here().peer(id).call(raise_around)
+    except ramet.RemoteError as error:
+        assert not isinstance(error, ramet.ValueNotPortableError), str(error)
+        return [error.type_name, "in raise_around" in error.traceback_text, [str(arg) for arg in error.args]]
+
+
 def raise_circle():
     """Before 3.9 the interpreter goes round in it when anything is raised while it is being handled."""
     one, two, three = ValueError("one"), KeyError("two"), TypeError("three")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import builtins
+import datetime
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -90,6 +91,34 @@ def test_a_cast_s_circle_is_shown(tree: ramet.Tree, python: str, capfd: pytest.C
         return "ValueError: one" in shown
     until(is_shown, lambda: shown)
     assert "in raise_circle" in shown
+
+
+@pytest.mark.parametrize("python", ["2.7", "3.6", "3.13"])
+def test_what_it_holds_and_cannot_be_had_here_is_its_text(tree: ramet.Tree, python: str) -> None:
+    """The rest of it is what it was, and it itself is what was raised."""
+    node = tree.local(python=needs.python(python))
+    around = served(node, remote_failures.Around)
+    for ask in (lambda: node.call(remote_failures.raise_around), lambda: list(node.stream(remote_failures.yield_around)),
+                around.one, lambda: list(around.many())):
+        with pytest.raises(ramet.RemoteError, match="no such name") as caught:
+            ask()
+        error: Any = caught.value
+        reason, known = error.args
+        assert error.type_name.endswith("Unheard") and "in raise_around" in error.traceback_text
+        assert type(reason) is str and "no such name" in reason and known == datetime.date(2020, 2, 29)
+        assert str(error.__cause__) == reason
+        if isinstance(error, remote_failures.Unheard):      # in streams it is a RemoteError
+            assert error.reason == reason and error.signal in ("Signals.SIGTERM", "15", 15)
+            assert type(error.own) is remote_failures.Unheard and type(error.known) is ValueError
+
+
+@pytest.mark.parametrize("python", ["2.7", "3.6", "3.13"])
+def test_what_it_holds_between_nodes(tree: ramet.Tree, python: str) -> None:
+    node = tree.local(python=needs.python(python))
+    below = node.local()
+    assert below.call(remote_failures.nested, 0) == []
+    type_name, traced, args = node.call(remote_failures.around_below, below.id)
+    assert type_name.endswith("Unheard") and traced and "no such name" in args[0] and args[1] == "2020-02-29"
 
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit", "GeneratorExit"])

@@ -275,6 +275,18 @@ def test_registered_classes(monkeypatch: pytest.MonkeyPatch) -> None:
             codec.decode(data, ctx)
 
 
+def test_a_value_or_its_text() -> None:
+    def read(value: Any, ctx: Any = BELOW) -> Any:
+        return codec.decode(dumps(portable.OrText(dumps(value), "text")), ctx)
+
+    assert read(Color.RED) is Color.RED and read(Color.RED, None) == "text" and read((1, {2}), None) == (1, {2})
+    assert read([portable.OrText(dumps(1), "inner")]) == "text", "one in another would cost the square of their depth"
+    assert codec.decode(dumps(portable.OrText(b"\x95" + values.MARK + b"K" + bytes(4), "text"))) == "text", "a channel"
+    for odd in (b"\xc1", b"", "x", 1, None, []):
+        with pytest.raises((ProtocolError, ValueNotPortableError)):
+            codec.decode(b"\x93" + values.MARK + b"v" + dumps(odd) + dumps("text"))
+
+
 def test_nodes_and_channels_have_a_hook() -> None:
     class WithPlain(Context):
         def pack(self, value: Any) -> Any:

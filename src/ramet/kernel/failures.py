@@ -161,11 +161,16 @@ def _text(value):
 
 def _plain(value):
     # type: (Any) -> Any
+    """The value itself, if whoever reads it can surely make it; else what becomes its text where that isn't so."""
+    ctx = values.Context()
     try:
-        values.encode(value)
+        packed = b"".join(map(bytes, values.encode(value, ctx)))
     except BaseException:
         return _text(value)
-    return value
+    if not ctx.rare or values.MARK + b"K" in packed:    # a channel can be read everywhere, and must be seen at a door
+        return value
+    from ramet.kernel import portable
+    return portable.OrText(packed, _text(value))
 
 
 def _frames(error):

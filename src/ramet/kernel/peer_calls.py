@@ -197,9 +197,10 @@ class PeerCall(object):
             text = bytes(body).decode("utf-8", "replace")
             kind = ProtocolError if text.startswith("refused: ") else NodeLostError
             raise kind("%s doesn't answer: %s" % (self.peer.name, text))
+        said = values.decode(body, self.peer._node.context(self.peer.id))
         if flags & ERROR:
-            raise remote_errors.unpack(values.decode(body), self.peer.name)
-        return values.decode(body, self.peer._node.context(self.peer.id))
+            raise remote_errors.unpack(said, self.peer.name)
+        return said
 
     def __repr__(self):
         # type: () -> str

@@ -150,9 +150,10 @@ class Peer(object):
             if bytes(body) == NONE:
                 raise ServiceError("%s has no services" % self.name)
             raise NodeLostError("%s doesn't answer: %s" % (self.name, bytes(body).decode("utf-8", "replace")))
+        said = values.decode(body, self._node.context(self.id))
         if flags & ERROR:
-            raise remote_errors.unpack(values.decode(body), self.name)
-        return values.decode(body, self._node.context(self.id))
+            raise remote_errors.unpack(said, self.name)
+        return said
 
     def __repr__(self):
         # type: () -> str

@@ -19,6 +19,7 @@ m     Decimal: text                                 G-M   what the Context packs
 r     Fraction: numerator, denominator              b     bytearray: bin
 C     code, downwards only: see ``by_value``        J     iterator, downwards only: node, number of the stream
 c     complex: real, imaginary                      i j   int of 65 bits or more, negative: bin, its absolute value
+v     one of these as bin, in failures; and its text, for who can't take it
 ====  ============================================  ====  ================================================================
 
 Late part, with ``instances`` and ``keys``. No module is imported to encode: who has a Decimal has imported it.
@@ -78,6 +79,25 @@ class Reference(object):
         # type: () -> List[Any]
         """The items of that kind."""
         return []
+
+
+class OrText(Reference):
+    """A value in a failure, which mustn't be lost where the value can't be had: then its text is there.
+
+    Args:
+        packed: the value, encoded.
+    """
+
+    kind = "v"
+
+    def __init__(self, packed, text):
+        # type: (bytes, Any) -> None
+        self._parts = [compat.Bytes(packed), text]
+
+    def parts(self):
+        # type: () -> List[Any]
+        """See ``Reference``."""
+        return self._parts
 
 
 def register(cls, pack, unpack):
@@ -310,6 +330,18 @@ def _unpack_int(items, ctx):
     return int(binascii.hexlify(_data(items)), 16)
 
 
+def _unpack_or_text(items, ctx):
+    # type: (List[Any], Optional[Context]) -> Any
+    packed, text = items
+    # One in another would be copied as often as they are deep; and no door could put another channel in a channel's place.
+    if values.MARK + b"v" in _data([packed]) or values.MARK + b"K" in packed:
+        return text
+    try:
+        return values.decode(packed, ctx)
+    except ValueNotPortableError:
+        return text
+
+
 def _data(items):
     # type: (List[Any]) -> Any
     """The bytes that must be the only item."""
@@ -360,4 +392,5 @@ UNPACK = {
     "S": lambda items, ctx: slice(*items),
     "W": lambda items, ctx: _type("W", "CompletedProcess")(*items),
     "Q": _unpack_sequence, "A": _unpack_array, "a": _unpack_scalar, "V": _unpack_registered,
+    "v": _unpack_or_text,
 }  # type: Dict[str, Callable[[List[Any], Optional[Context]], Any]]

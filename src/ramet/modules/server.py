@@ -384,7 +384,7 @@ class ModuleServer:
         if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, qualname):
             return found
         raise ValueNotPortableError(f"a node sent an instance of {module[:200]}.{qualname[:200]}, which isn't a class of a "
-                                    "module that this program sent to nodes")
+                                    "module that this program sent to nodes: return tuple(), int() or str() of it")
 
     def source_line(self, file: str, line: int) -> str:
         """A line of a module that was sent to nodes, by the file's name over there, for tracebacks. "" if there is none."""

@@ -633,6 +633,13 @@ def test_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     got[0][0, 0] = 7    # and it is writable
     with pytest.raises(ValueNotPortableError, match="objects"):
         codec.encode(numpy.array([object()]))
+    aligned = numpy.dtype([("a", "i1"), ("b", "i4")], align=True)
+    for gaps in (numpy.zeros(2, aligned), numpy.zeros(2, aligned)[0], numpy.zeros(2, [("in", aligned, (2,))]),
+                 numpy.zeros(2, "i4,i4,i4")[["f0", "f2"]], numpy.zeros(2, [(("title", "a"), "i4")])):
+        with pytest.raises(ValueNotPortableError, match="repack_fields"):
+            codec.encode(gaps)
+    for record in numpy.zeros(2, [("in", [("a", "i1", (2, 3)), ("b", "M8[s]")])]), numpy.zeros(2, "i4,i4")[["f0", "f1"]]:
+        assert codec.decode(b"".join(codec.encode(record)), BELOW).dtype == record.dtype
 
 
 def test_static_lookup_sees_past_metaclasses() -> None:

@@ -290,6 +290,9 @@ def _dtype_spec(dtype):
     # type: (Any) -> Any
     if dtype.hasobject:
         raise ValueNotPortableError("a numpy array of objects can't travel")
+    if dtype.fields and _dtype(dtype.descr, None) != dtype:     # that names what is between the fields as if it were some
+        raise ValueNotPortableError("a numpy array of records with gaps or titles can't travel: "
+                                    "numpy.lib.recfunctions.repack_fields() takes gaps out")
     return dtype.descr if dtype.fields else dtype.str
 
 

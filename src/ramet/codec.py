@@ -14,6 +14,7 @@ Any thread may call it.
 from __future__ import annotations
 
 import builtins
+import struct
 import sys
 from collections.abc import Callable
 from itertools import chain
@@ -22,6 +23,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from ramet.kernel import values
+from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.limits import value_depth_max
 from ramet.kernel.values import BIG, MARK, Context
 
@@ -81,7 +83,7 @@ def encode(value: Any, ctx: Context | None = None, root: str = "value", small: b
         small: it certainly holds no byte string that mustn't be copied.
     """
     if not USES_C or (not small and _holds_big(value)):
-        return values.encode(value, ctx, root)
+        return _encode(value, ctx, root)
     try:
         packer = _packers.pop()
     except IndexError:
@@ -90,7 +92,7 @@ def encode(value: Any, ctx: Context | None = None, root: str = "value", small: b
         packed = packer.pack(value)
     except Exception:
         _packers.append(packer)
-        return values.encode(value, ctx, root)
+        return _encode(value, ctx, root)
     size = len(packed)
     if size < KEPT_BYTES_MAX:
         _packers.append(packer)
@@ -101,6 +103,13 @@ def encode(value: Any, ctx: Context | None = None, root: str = "value", small: b
     if _is_plain(value, ctx.depth_max if ctx else value_depth_max):
         return [packed]
     return values.encode(value, ctx, root)
+
+
+def _encode(value: Any, ctx: Context | None, root: str) -> list[Any]:
+    try:
+        return values.encode(value, ctx, root)
+    except struct.error:    # the kernel's has no room to say so
+        raise ValueNotPortableError(f"{root}: it holds something of 4 GiB or more: send it in parts") from None
 
 
 def _is_whole(packed: bytes) -> bool:

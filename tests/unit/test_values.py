@@ -21,12 +21,12 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pytest
 
 from ramet import codec
-from ramet.kernel import instances, keys, portable, values
+from ramet.kernel import compat, instances, keys, portable, values
 from ramet.kernel.errors import ConnectError, ProtocolError, ValueNotPortableError
 from ramet.kernel.values import Context
 from support import needs, values_corpus
@@ -96,6 +96,18 @@ class Mortal:
 
     def __del__(self) -> None:
         RAN.append("del")
+
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Box(Generic[T]):
+    x: T
+
+
+class Unfit(ValueError, Generic[T]):
+    """An exception that is generic."""
 
 
 class Registered:
@@ -250,6 +262,16 @@ def test_a_bomb_of_references_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         values.encode(value)
 
 
+@pytest.mark.parametrize("value", [b"x" * 70000, [memoryview(b"x" * 70000)], "x" * 70000, list(range(70000))],
+                         ids=["bytes", "memoryview", "text", "list"])  # fmt: skip
+def test_what_is_too_large_for_the_format(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    narrow = [(*form[:2], struct.Struct(">H")) if op in (0xC6, 0xDB, 0xDD) else form for op, form in enumerate(values.FORMS)]
+    monkeypatch.setattr(values, "FORMS", narrow)    # as if it were 4 GiB
+    monkeypatch.setattr(codec, "USES_C", False)
+    with pytest.raises(ValueNotPortableError, match="result: it holds something of 4 GiB or more"):
+        codec.encode(value, None, "result")
+
+
 def test_a_failing_pack_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portable, "_registered", {Registered: lambda value: 1 / 0})
     monkeypatch.setattr(portable, "_by_name", {})
@@ -349,6 +371,14 @@ def test_exception_groups_and_chains() -> None:
 
 
 # What comes from below.
+
+
+def test_an_instance_that_was_made_through_an_alias() -> None:
+    """``typing`` leaves in it what that was."""
+    for ctx in ABOVE, BELOW:
+        box, error = codec.decode(dumps([Box[int](3), Unfit[int](7)]), ctx)
+        assert box == Box(3) and vars(box) == {"x": 3}
+        assert type(error) is Unfit and error.args == (7,) and not vars(error)
 
 
 def test_instances_from_below_run_no_code() -> None:
@@ -456,6 +486,17 @@ def test_keys_from_below_may_be_of_the_standard_library() -> None:
     for module in values, codec:
         assert module.decode(dumps(found), BELOW) == found
         assert module.decode(dumps(set(found)), BELOW) == set(found)
+
+
+def test_a_decimal_from_below_is_of_text() -> None:
+    """Of text it is seen how long it is."""
+    long = b"\x92" + values.MARK + b"m"
+    for odd in [0, [9] * 5000, 0], (0, (9,), 0), compat.Bytes(b"1"), 1, None, ["1"]:
+        for module in values, codec:
+            with pytest.raises(ValueNotPortableError, match="no value of kind 'm'"):
+                module.decode(long + dumps(odd), BELOW)
+    with pytest.raises(ValueNotPortableError, match="more than 4300 digits"):
+        values.decode(long + dumps("9" * 4301), BELOW)
 
 
 @pytest.mark.parametrize("chosen", [

@@ -33,6 +33,8 @@ HEAP = 1 << 9           # of a type's flags: it was made by a class statement, n
 FLAG_COMBINATIONS_MAX = 4096    # an enum class keeps every combination of flags that it was ever asked for
 BUILTINS = int.__module__
 
+GENERIC = "__orig_class__"  # ``typing`` puts it into an instance of ``Box[int](3)``; nothing asks for it when it runs
+
 BY_VALUE = "ramet.by_value"     # (wire) stands for the module of a class that came by value; its name then is a number
 
 by_value = {}  # type: Any   # such classes, and what the ancestor that sent them calls them
@@ -162,6 +164,7 @@ def _pack_exception(value, kind, name):
         args[1] = compat.Bytes(args[1])     # 2.7 would send text
     state = dict(reduced[2] or {}) if len(reduced) > 2 else {}
     state.pop("args", None)
+    state.pop(GENERIC, None)
     if isinstance(value, (AttributeError, NameError)) and getattr(value, "name", None) is not None:
         state["name"] = value.name      # not in 3.11's __reduce__
     return b"X", name + (
@@ -197,6 +200,7 @@ def attributes(value):
                 except AttributeError:
                     pass
     found.update(_own_dict(value) or {})
+    found.pop(GENERIC, None)
     return found
 
 

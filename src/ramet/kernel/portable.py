@@ -262,7 +262,7 @@ def _pack_zone(value):
 def _unpack_number(kind, items, ctx):
     # type: (str, List[Any], Optional[Context]) -> Any
     for item in items:
-        digits = len(item) if kind == "m" else item.bit_length() * 0.30103
+        digits = len(item + "") if kind == "m" else item.bit_length() * 0.30103     # text: it takes digits one by one, too
         if digits > UNTRUSTED_DIGITS_MAX and not (ctx and ctx.trusted):
             raise ValueNotPortableError("a number of more than %d digits is refused from below" % UNTRUSTED_DIGITS_MAX)
     return _type(kind, "Decimal" if kind == "m" else "Fraction")(*items)

@@ -48,6 +48,38 @@ def test_a_file_a_folder_and_what_comes_along(server: Any) -> None:
     assert content(records["app:sub/"]) == b"b.txt" and "app:sub/b.txt" not in records
 
 
+@pytest.mark.parametrize("asked", [0, data.WHOLE_FROM])
+def test_what_is_beside_and_cannot_be_read_spoils_nothing(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                          asked: int) -> None:  # fmt: skip
+    """A secret of another user, a folder of one, a link that leads to itself, a file that has gone since it was listed."""
+    sources.write(tmp_path, {"app/key.txt": "k", "app/gone.txt": "g", "app/shut/d.txt": "d"})
+    (tmp_path / "app" / "loop").symlink_to("loop")
+    read, names = data.DiskFolder.read, data.DiskFolder.names
+
+    def reads(folder: Any, parts: Any, bytes_max: int) -> Any:
+        if parts == ("key.txt",):
+            raise PermissionError(13, "not yours")
+        return None if parts == ("gone.txt",) else read(folder, parts, bytes_max)
+
+    def lists(folder: Any, parts: Any) -> Any:
+        if parts == ("shut",):
+            raise PermissionError(13, "not yours")
+        return names(folder, parts)
+    monkeypatch.setattr(data.DiskFolder, "read", reads)
+    monkeypatch.setattr(data.DiskFolder, "names", lists)
+    for _ in range(asked):
+        server.data("data", "app:c.bin", 1)
+    records, reasons = server.data("data", "app:c.bin", 1)
+    along = {"app:c.bin", "app:a.txt"} | ({"app:sub/b.txt"} if asked else set())
+    assert reasons == {} and set(records) == along
+    records, reasons = server.data("data", "app:", 1)
+    assert not reasons and "app:sub/" in records and "app:shut/" not in records
+    assert content(records["app:"]).split(b"\0")[-2:] == [b"shut/", b"sub/"] and b"loop" not in content(records["app:"])
+    for name in "app:shut/", "app:key.txt":
+        (reason,) = server.data("data", name, 1)[1].values()
+        assert "not yours" in reason
+
+
 def test_whoever_asks_again_gets_more_along(tmp_path: Path) -> None:
     """A library that opens hundreds of files one after the other costs a few requests."""
     names = {f"zones/{area}/{city}": f"{area}{city}" * 400 for area in "abcd" for city in "wxyz"}      # 51 KB

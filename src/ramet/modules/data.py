@@ -14,6 +14,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +34,8 @@ ALONG_TIMES_MAX = 20
 LISTED_MAX = 5000
 #: What files end in that hold code.
 CODE = (".py", ".pyc", ".pyo", ".so", ".pyd")
+#: What is raised where something can't be read.
+UNREADABLE = (OSError, ValueError, zipfile.BadZipFile, zlib.error)
 
 Records = dict[str, list[Any]]
 Reasons = dict[str, str]
@@ -77,12 +80,13 @@ class DiskFolder:
         found = []
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.is_symlink() and not self._leads_inside(entry.path):
-                    continue
-                if entry.is_dir():
-                    found.append(entry.name + "/")
-                elif entry.is_file():
-                    found.append(entry.name)
+                with suppress(OSError):     # a link that leads to itself, say
+                    if entry.is_symlink() and not self._leads_inside(entry.path):
+                        continue
+                    if entry.is_dir():
+                        found.append(entry.name + "/")
+                    elif entry.is_file():
+                        found.append(entry.name)
         return found
 
     def read(self, parts: tuple[str, ...], bytes_max: int) -> bytes | None:
@@ -263,7 +267,7 @@ class PackageData:
             return self._along(parts[:-1], parts[-1], along, asked) | {key: record(key, data)}, {}
         except RefusedDataError as error:
             return {}, {key: f"refused: {error}"}
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             return {}, {key: f"refused: it can't be read: {type(error).__name__}: {error}"}
 
     def _key(self, parts: tuple[str, ...], listed: bool) -> str:
@@ -298,12 +302,17 @@ class PackageData:
         return sorted(found) if lists else None
 
     def _lists(self, parts: tuple[str, ...]) -> Records:
-        """A folder's list, and those of folders below it."""
+        """A folder's list, and those of folders below it, as far as these can be read."""
         records: Records = {}
         count = 0
         waiting = [parts]
         for folder in waiting:  # which grows
-            names = self._names(folder)
+            try:
+                names = self._names(folder)
+            except UNREADABLE:
+                if folder == parts:
+                    raise
+                names = None    # it may be asked for itself
             if names is not None:
                 key = self._key(folder, True)
                 records[key] = record(key, "\0".join(names).encode())
@@ -321,22 +330,24 @@ class PackageData:
         return None
 
     def _along(self, parts: tuple[str, ...], but: str, bytes_max: int, asked: int) -> Records:
-        """All files of a folder that hold no code, if they come to little; or of all folders."""
-        folders = [parts]
-        if asked >= WHOLE_FROM:
-            folders = [data_parts(key) for key in self._lists(())]
+        """All files of a folder that hold no code, if they come to little; or of all folders. What can't be read stays out."""
         records: Records = {}
         try:
+            folders = [parts] if asked < WHOLE_FROM else [data_parts(key) for key in self._lists(())]
             for folder in folders:
                 for name in self._names(folder) or ():
                     if (folder, name) == (parts, but) or name.endswith(("/", *CODE)):
                         continue
-                    data = self._read((*folder, name), bytes_max) or b""
-                    bytes_max -= len(data)
-                    key = self._key((*folder, name), False)
-                    records[key] = record(key, data)
+                    with suppress(*UNREADABLE):
+                        data = self._read((*folder, name), bytes_max)
+                        if data is not None:
+                            bytes_max -= len(data)
+                            key = self._key((*folder, name), False)
+                            records[key] = record(key, data)
         except RefusedDataError:
             return {}
+        except UNREADABLE:
+            pass    # one more of the package's folders, say
         return records
 
 

@@ -24,9 +24,9 @@ from ramet.kernel.proxies import NONE, SERVICE
 from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
+from ramet.parts import CANCELLING, KERNEL, LANES, OWN, RARE, STREAMS
 from ramet.service import RequestCall, Service, ends_with, within
 from ramet.shelter import sheltered
-from ramet.shipping import CANCELLING, KERNEL, LANES, OWN, RARE, STREAMS
 from ramet.stream import Stream
 
 if TYPE_CHECKING:

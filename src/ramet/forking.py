@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ramet.connectors import CONNECT_TIMEOUT_S, check_name, local, make
 from ramet.kernel import template as kernel_template
 from ramet.kernel.errors import ClosedError, ConnectError, Error
+from ramet.parts import TEMPLATE
 from ramet.retrying import Retry
-from ramet.shipping import TEMPLATE
 
 if TYPE_CHECKING:
     from ramet.call import Call

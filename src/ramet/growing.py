@@ -24,8 +24,8 @@ from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import ClosedError, ConnectError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.node import Node
+from ramet.parts import COMING_BACK, FOLLOWING, GROWING
 from ramet.retrying import Retry, may_pass
-from ramet.shipping import COMING_BACK, FOLLOWING, GROWING
 from ramet.told import steps_in
 
 if TYPE_CHECKING:

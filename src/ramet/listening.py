@@ -12,7 +12,7 @@ from ramet import codec
 from ramet.kernel.core import LOG, OUTPUT
 from ramet.kernel.frames import CONTROL, COUNTED
 from ramet.node import Node
-from ramet.shipping import SHOWN
+from ramet.parts import SHOWN
 
 if TYPE_CHECKING:
     from ramet.grower import Grower

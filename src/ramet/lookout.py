@@ -16,7 +16,7 @@ from ramet.kernel import keepalive
 from ramet.kernel.core import KEEPALIVE, Message
 from ramet.kernel.errors import ProtocolError
 from ramet.node import Node
-from ramet.shipping import KEEPING
+from ramet.parts import KEEPING
 
 if TYPE_CHECKING:
     from ramet.tree import Tree

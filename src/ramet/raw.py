@@ -20,6 +20,7 @@ from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import CallCancelled, ClosedError, Error, ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.kernel.settling import NAME_HERE
+from ramet.parts import FOLLOWING, GROWING
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -167,7 +168,6 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
                 done(ProtocolError(f"node {parent.name} sent a command's result that can't be read"), None)
 
     def send() -> None:
-        from ramet.shipping import FOLLOWING, GROWING  # it needs `node`, which needs this module
         tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING, "raw"))
         job = [id, gardener.desk.open(id, by, plan), None, [data, timeout, keep_bytes]]
         core.ask(by, GROW, codec.encode(job), answered, CONTROL)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
-import pkgutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from ramet import codec, kernel
+from ramet import codec
 from ramet.bootstrap import packing
 from ramet.coming import MODULES_MIN, PIECE_MODULES, SURELY_LARGE_BYTES, Coming
 from ramet.kernel import limits, values
@@ -31,60 +30,8 @@ from ramet.modules.pack import BYTECODE_FORM
 from ramet.modules.server import ModuleServer
 from ramet.modules.staging import STAGES
 from ramet.node import Node, State
+from ramet.parts import BY_VALUE, KERNEL, LATE, LONG, MOST, NATIVE_CODE, NEEDED_FOR, TOGETHER, UNFORESEEN, WHOLE
 from ramet.refusals import refuse
-
-# What most parts import.
-MOST = ("errors",)
-# What long messages and credit need; and what of the kernel an import needs that nobody foresaw: on 2.7, where ours are asked
-# first, each import does.
-LONG = ("compat_late", "limits_late", "credit", "fragments", "inlets", "longs")
-UNFORESEEN = (*LONG, "installed", "unforeseen")
-# What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
-GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
-           "spawn", "questions", "grow", "handles", "refusing", "main_thread", "relaying", "nursery")  # fmt: skip
-# What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
-CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "awaiting", "circles", "cancelling")
-LANES = (*CANCELLING, "lines", "main_thread", "lanes", "tasks")
-# What forks nodes from one that has modules loaded.
-TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "spinning", "later", "logs", "portable", "instances", "forked",
-            "spare", "template")  # fmt: skip
-# What sends the items of streams, and what their receiver needs of long messages.
-STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing_async", "readers")
-# What looks after neighbours.
-KEEPING = ("handles", "keepalive")
-# What serves objects to other nodes; and what asks services, from a node.
-SERVICES = (*STREAMS, *LANES, "descent", "proxies", "served", "requests", "askers", "services")
-ASKING = (*LANES, "peers", "peer_calls", "descent", "remote_errors", "proxies")
-# What the reader of its link needs when it is told what of its output was shown.
-SHOWN = (*LONG, "shown")
-# What runs programs.
-RUNNING = (*STREAMS, "ending", "running")
-# What is asked for data and metadata of packages.
-METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
-RESOURCES = METADATA[:-1]
-WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "importlib.resources": RESOURCES,
-         "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
-# What comes along with a part that is asked for: what it imports, and what is seldom used without it.
-TOGETHER = {"packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN,
-            "cancelling": CANCELLING, "lanes": LANES, "peers": ASKING, "results": (*STREAMS, "results")}
-# What loads native modules.
-NATIVE_CODE = (*UNFORESEEN, "native")
-# What reads values of the rarer types.
-RARE = ("portable", "instances")
-# What makes functions and classes of what came by value.
-BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
-# What follows behind the first call, without a request; and what is sent before it if its module imports one of these.
-FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "main_thread", "spinning", "later", "logs", "failures")
-# What a node needs to outlive its program; its parent, to come back to it; a door. What the user's methods call of the kernel.
-HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "held")
-COMING_BACK = ("meeting", "coming_back")
-OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE, "held": HOLDING,
-       "doors": (*FOLLOWING, *STREAMS, "text27", "descent", "proxies", "meeting", "portable", "holding", "ends",
-                 "channels", "results", "references", "passages", "stand_ins", "rooms", "doors")}
-NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
-KERNEL = "ramet.kernel."
-# All of the kernel that isn't in its core: it may be asked for.
-LATE = {KERNEL + module.name for module in pkgutil.iter_modules(kernel.__path__)} - set(packing.CORE)
 
 # The forms in which records are sent.
 FORMS = (*packing.FORMS, NATIVE_FORM, *DATA_FORMS)

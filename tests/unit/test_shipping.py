@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet import codec, shipping
+from ramet import codec, parts, shipping
 from ramet.kernel.core import MODULE_REQUEST, Message
 from ramet.kernel.frames import CONTROL
 from ramet.modules import pack
@@ -200,22 +200,22 @@ def test_what_followed_the_first_call_counts_when_it_has_shown_that_it_is_there(
     node, _ = nodes(tree)
     subject, sent = shipper(node)
     subject.form_known(node, "source")
-    subject.kernel_parts(node, shipping.FOLLOWING, 0)
-    assert kernel_parts(sent) == {*shipping.FOLLOWING}
+    subject.kernel_parts(node, parts.FOLLOWING, 0)
+    assert kernel_parts(sent) == {*parts.FOLLOWING}
     subject.installed_known(node)
-    subject.kernel_parts(node, shipping.FOLLOWING)
+    subject.kernel_parts(node, parts.FOLLOWING)
     assert kernel_parts(sent) == set()
 
     _, other = nodes(tree)
     other.parent = None
     subject.form_known(other, "source")
-    subject.kernel_parts(other, shipping.UNFORESEEN)    # these can tell as well, before the others are there
-    subject.kernel_parts(other, shipping.FOLLOWING, 0)
+    subject.kernel_parts(other, parts.UNFORESEEN)    # these can tell as well, before the others are there
+    subject.kernel_parts(other, parts.FOLLOWING, 0)
     kernel_parts(sent)
     subject.installed_known(other)
     node._state.cached.clear()
-    subject.kernel_parts(other, shipping.FOLLOWING)
-    assert kernel_parts(sent) == {*shipping.FOLLOWING} - {*shipping.UNFORESEEN, *shipping.MOST}
+    subject.kernel_parts(other, parts.FOLLOWING)
+    assert kernel_parts(sent) == {*parts.FOLLOWING} - {*parts.UNFORESEEN, *parts.MOST}
 
 
 def test_parts_that_are_used_together_are_one_answer(tree: ramet.Tree) -> None:
@@ -225,7 +225,7 @@ def test_parts_that_are_used_together_are_one_answer(tree: ramet.Tree) -> None:
     subject.kernel_parts(node, ["compat_late"])
     kernel_parts(sent)
     ask(subject, node, node, ["source", ["ramet.kernel.packages"], 1])
-    assert kernel_parts(sent) == {*shipping.RESOURCES} - {"compat_late"}
+    assert kernel_parts(sent) == {*parts.RESOURCES} - {"compat_late"}
 
 
 @pytest.mark.parametrize("body", [
@@ -260,4 +260,4 @@ def test_what_a_hop_adds_from_what_it_keeps_counts_for_how_long_a_batch_is(tree:
     subject._send(node, "source", {"one": records["one"]}, {})
     assert kernel_parts(sent) == {"one"}
     subject._send(child, "source", records, {})
-    assert kernel_parts(sent) == {"two", *shipping.LONG, *shipping.MOST}
+    assert kernel_parts(sent) == {"two", *parts.LONG, *parts.MOST}

@@ -26,6 +26,7 @@ from ramet.kernel.native import NATIVE_FORM
 from ramet.kernel.unforeseen import COMING
 from ramet.modules.answers import DATA_FORMS, DIST
 from ramet.modules.closure import REFUSED, Closure
+from ramet.modules.find import lacks_descriptor
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.modules.server import ModuleServer
 from ramet.modules.staging import STAGES
@@ -45,6 +46,9 @@ WAITING_MAX = 1_000
 # Of how many names a node is remembered to know that they can't be had: a hostile one can ask for any number. It is told of
 # more each time.
 ABSENT_MAX = 20_000
+
+# Until it is tried again to read modules, in seconds, where too many files were open.
+AGAIN_S = 0.1
 
 # Until it is known what is installed on a node, libraries are sent only if they come to no more than this; else they follow
 # when it has told: at the latest when it asks for the first of them.
@@ -99,6 +103,12 @@ class Shipper:
 
     def installed_known(self, node: Node) -> None:
         """A node has told what is installed there: send what was withheld until then, or was expected to be there."""
+        try:
+            self._send_early(node)
+        except (OSError, ImportError) as error:
+            self._again(error, self.installed_known, node)
+
+    def _send_early(self, node: Node) -> None:
         state = node._state
         with self.lock:
             if not state.ended:
@@ -164,25 +174,41 @@ class Shipper:
 
     def _next_request(self, requests: collections.deque[Message], nodes: dict[int, Node]) -> None:
         message = requests.popleft()
-        answer = None
+        answer, later = None, False
+        try:
+            answer = self._answer_to(message, nodes)
+        except (OSError, ImportError) as error:
+            self._again(error, self._next_request, requests, nodes)
+            requests.appendleft(message)
+            later = True
+        finally:
+            if not later:
+                self.core.reply(message, values.encode(answer), CONTROL)
+
+    def _again(self, error: Exception, call: Callable[..., Any], *args: Any) -> None:
+        """Call that later, if too many files are open to read modules from them."""
+        if not lacks_descriptor(error):
+            raise error
+        self.core.loop.call_later(AGAIN_S, call, *args)
+
+    def _answer_to(self, message: Message, nodes: dict[int, Node]) -> list[Any] | None:
+        """Do what a MODULE_REQUEST asks for. Returns what ``_answer`` does."""
         try:
             form, names, target = values.decode(message.body)
             node = nodes[target]
             known = form in ("source", node._state.form, NATIVE_FORM, *DATA_FORMS)     # of others no account is kept
-            if not self.core.routes.behind(target, message.link) or not known or not isinstance(names, list):
+            texts = isinstance(names, list) and {type(form), *map(type, names)} == {str}
+            if not self.core.routes.behind(target, message.link) or not known or not texts:
                 raise ValueError
         except (ValueError, KeyError, TypeError, ProtocolError):
             refuse(self.core, message)
-        else:
-            with self.lock:
-                # Without a reply handle it isn't a request: an ancestor has given the modules to the node, and tells.
-                answer = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
-                if message.src == target:
-                    answer = None   # it has no use for it
-        finally:
-            self.core.reply(message, values.encode(answer), CONTROL)
+            return None
+        with self.lock:
+            # Without a reply handle it isn't a request: an ancestor has given the modules to the node, and tells.
+            answer = self._answer(node, form, names[:NAMES_MAX], not message.reply_to)
+        return None if message.src == target else answer    # it has no use for it
 
-    def _answer(self, node: Node, form: str, names: list[Any], given: bool) -> list[Any] | None:
+    def _answer(self, node: Node, form: str, names: list[str], given: bool) -> list[Any] | None:
         """Send what a node asks for, or take it down as given.
 
         Returns:
@@ -207,7 +233,7 @@ class Shipper:
                 needed.update(dict.fromkeys(records))
                 common = common and not why
                 continue
-            if isinstance(name, str) and name in LATE:
+            if name in LATE:
                 needed[name] = None
                 if not given:
                     parts = [KERNEL + part for part in (*MOST, *TOGETHER.get(name[len(KERNEL):], ()))]
@@ -216,16 +242,16 @@ class Shipper:
                 continue
             # What it was called for says more of what is imported next; it was sent when the node had told.
             for closure in (*self._closures(name, node.id), *(e for e in node._state.early if name in e.library)):
-                more, why, _ = self._send_closure(node, closure, form, str(name), given)
+                more, why, _ = self._send_closure(node, closure, form, name, given)
                 needed.update(dict.fromkeys(more))
                 absent.update(why)
                 common = common and (bool(closure.names) or not any(text.startswith(REFUSED) for text in why.values()))
         return [list(needed), absent] if common else None
 
-    def _closures(self, name: object, id: int) -> Iterator[Closure]:
+    def _closures(self, name: str, id: int) -> Iterator[Closure]:
         """What a node gets that asks for a module. If there is no such module, also the package that it would be in."""
         closure = self.server.answer(name, id)
-        if not closure.names and isinstance(name, str):
+        if not closure.names:
             for parent in itertools.accumulate(name.split(".")[:-1], "{}.{}".format):
                 above = self.server.answer(parent, id)
                 yield above

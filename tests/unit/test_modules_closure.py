@@ -1,15 +1,17 @@
 """What a module needs, and what it is: closures of packages that are made for each test."""
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import types
 from collections.abc import Iterator
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 import pytest
 
+from ramet.modules import pack, scan
 from ramet.modules.closure import Closure, ClosureFinder
 from ramet.modules.find import Kind, find, is_module_name
 from support import sources
@@ -40,6 +42,27 @@ def test_imports_of_all_kinds(folder: Path) -> None:
     assert found.own == ("app", "app.core", "app.early", "app.lazier", "app.sub", "app.sub.deep", "app.sub.lazy", "app.text")
     assert found.library == () and found.standard == ("json", "os", "sys")
     assert "app" not in sys.modules, "a closure imports nothing"
+
+
+def test_what_cannot_be_read_now_can_be_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While too many files are open, neither a module nor that there is none is taken down."""
+    sources.write(folder, {"app/__init__.py": "", "app/tasks.py": "from app import helper\nimport app.other",
+                           "app/helper.py": "", "app/other.py": "import app.deep", "app/deep.py": ""})  # fmt: skip
+    finder = ClosureFinder()
+
+    def short(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def fails(*_: object) -> None:
+        raise RecursionError
+    for where, error in ((SourceFileLoader, "get_data"), short), ((FileFinder, "find_spec"), short), ((scan, "imports"), fails):
+        with monkeypatch.context() as patched, pytest.raises((OSError, RecursionError)):
+            patched.setattr(*where, error)
+            finder.closure("app.tasks")
+    assert finder.closure("app.tasks").own == ("app", "app.deep", "app.helper", "app.other", "app.tasks")
+    monkeypatch.setattr(SourceFileLoader, "get_data", short)
+    with pytest.raises(OSError, match="Too many"):
+        pack.packed(find("app.deep"), "source")
 
 
 def test_star_import_of_a_package_that_lists_its_modules(folder: Path) -> None:

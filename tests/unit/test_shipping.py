@@ -1,10 +1,13 @@
 """The account of what is where: nothing counts as being there that a control message can overtake, nothing goes twice."""
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import py_compile
 import types
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import ramet
 from ramet import codec, parts, shipping
+from ramet.bootstrap import packing
 from ramet.kernel.core import MODULE_REQUEST, Message
 from ramet.kernel.frames import CONTROL
 from ramet.modules import pack
@@ -230,10 +234,13 @@ def test_parts_that_are_used_together_are_one_answer(tree: ramet.Tree) -> None:
 
 @pytest.mark.parametrize("body", [
     b"", 7, ["source", ["large"]], [1, ["large"], 1], ["source", "large", 1], ["source", ["large"], 99],
-    ["source", ["large"], []], b"x" * 40_000,
-], ids=lambda body: repr(body)[:40])  # fmt: skip
+    ["source", ["large"], []], b"x" * 40_000, ["source", [10**5000], 1], ["native", ["large", 10**5000], 1],
+    ["data", [None], 1], ["source", [functools.reduce(lambda inner, _: [inner], range(150))], 1], [None, ["large"], 1],
+], ids=["nothing", "a number", "two", "no form", "no list", "no node", "a list", "long", "a large number",
+        "a large number among others", "nil", "deep", "nil for the form"])  # fmt: skip
 def test_odd_requests_are_refused_and_answered(tree: ramet.Tree, body: Any) -> None:
     node, _ = nodes(tree)
+    assert node._state.form is None, "it has told nothing yet"
     subject, sent = shipper(node)
     ask(subject, node, node, body)
     assert sent.replies == [None] and sent.refused == 1 and sent.batches == []
@@ -249,6 +256,32 @@ def test_no_more_requests_wait_than_a_bound(tree: ramet.Tree) -> None:
     for call, args in sent.later:
         call(*args)
     assert len(sent.replies) == shipping.WAITING_MAX + 10 and not node._state.requests
+
+
+def test_what_is_asked_for_while_no_descriptor_is_free(tree: ramet.Tree, library: list[str],
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """It comes when one is; until then it is neither answered nor taken for absent."""
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    subject.server.grant(1, subject.server.closure("uses_large"))
+    node._state.early.append(subject.server.closure("uses_large"))
+    later: list[Any] = []
+    sent.loop.call_later = lambda seconds, call, *args: later.append((call, args))
+
+    def short(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+    with monkeypatch.context() as patched:
+        patched.setattr(SourceFileLoader, "get_data", short)
+        patched.setattr(packing, "packed", lambda name, _: packing._inspect_loader(name).get_source(name))
+        ask(subject, node, node, ["source", ["large.part"], 1])
+        ask(subject, node, node, ["source", ["ramet.kernel.portable"], 1])
+        subject.installed_known(node)
+        assert sent.replies == sent.batches == [] and len(later) == 3
+    for call, args in later:
+        call(*args)
+    assert sent.replies == [None, None] and "ramet.kernel.portable" in [name for _, names, _ in sent.batches for name in names]
+    assert set(library) <= set(sent.names()) and not node._state.requests
+
 
 def test_what_a_hop_adds_from_what_it_keeps_counts_for_how_long_a_batch_is(tree: ramet.Tree) -> None:
     """The hop has half of it and sends all: more than a frame, to a child that couldn't put it together."""

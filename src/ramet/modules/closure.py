@@ -171,7 +171,7 @@ class ClosureFinder:
     def _needs_of(self, found: Found) -> _Needs:
         needs = self._needs.get(found.name)
         if needs is None:
-            needs = self._needs[found.name] = _Needs()
+            needs = _Needs()
             for name, expected in self._wanted(found):
                 self._add(needs, name, expected)
             if any(other.native or other.kind is Kind.NATIVE for other in (*needs.missing, *needs.found)):
@@ -179,6 +179,7 @@ class ClosureFinder:
                     self._add(needs, name, expected)
             if found.name == "__main__" and main_package():
                 self._add(needs, main_package(), True)
+            self._needs[found.name] = needs     # not before it is whole
         return needs
 
     def _add(self, needs: _Needs, name: str, expected: bool) -> None:

@@ -7,6 +7,7 @@ before or after.
 from __future__ import annotations
 
 import enum
+import errno
 import functools
 import os
 import pkgutil
@@ -199,6 +200,12 @@ def _folders(source: ModuleSpec | dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(map(str, getattr(folders, "_path", folders)))
 
 
+def lacks_descriptor(error: Exception) -> bool:
+    """Whether too many files were open, here or in the whole system: another time it may be otherwise."""
+    cause = error.__cause__ if isinstance(error, ImportError) else error    # loaders' get_source raises that
+    return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE)
+
+
 def _find_spec(name: str) -> ModuleSpec | None:
     """Ask the import system's finders, as it does itself, but without importing the parents."""
     parent = name.rpartition(".")[0]
@@ -214,7 +221,9 @@ def _find_spec(name: str) -> ModuleSpec | None:
             found: ModuleSpec | None = find_spec(name, path) if find_spec else None
         except KeyError:
             found = _find_namespace(name, path or ())
-        except Exception:
+        except Exception as error:
+            if lacks_descriptor(error):
+                raise   # what is found now is remembered
             continue    # a finder that can't cope isn't one that has it
         if found is not None:
             return found

@@ -20,7 +20,7 @@ from ramet.kernel import compat
 from ramet.kernel.errors import ModuleNotShippedError
 from ramet.kernel.importer import BYTECODE, NAMESPACE, OWN, PACKAGE, SCHEME, ZIPPED
 from ramet.modules import native
-from ramet.modules.find import Found, Kind, main_package
+from ramet.modules.find import Found, Kind, lacks_descriptor, main_package
 
 Record = list[Any]
 
@@ -106,7 +106,11 @@ def _why_no_source(found: Found, form: str) -> str:
 
 
 def source_of(found: Found) -> bytes | None:
-    """A module's source as it is in its file, with its coding cookie. None if there is none."""
+    """A module's source as it is in its file, with its coding cookie. None if there is none.
+
+    Raises:
+        OSError: too many files are open to read it. That isn't to be remembered.
+    """
     loader, path = found.loader, found.path
     if path.endswith((".pyc", ".pyo")):
         path = path[:-1] if hasattr(loader, "archive") else ""      # a zip may hold both
@@ -116,8 +120,10 @@ def source_of(found: Found) -> bytes | None:
                 return bytes(loader.get_data(path))
             with open(path, "rb") as file:
                 return file.read()
-        except OSError:
-            pass    # deleted since, or never on this file system: the loader may still have it
+        except OSError as error:
+            if lacks_descriptor(error):
+                raise
+            # else deleted since, or never on this file system: the loader may still have it
     if hasattr(loader, "get_source"):
         try:
             text = loader.get_source(found.real_name or found.name)

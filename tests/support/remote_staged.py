@@ -10,6 +10,11 @@ def about(name):
                                                    if name[:2] != "__" or name == "__init__.py")]
 
 
+def files_of(name):
+    """What is there of a package that can't read what it wants to."""
+    return [file for file in os.listdir(os.path.dirname(__import__(name).__file__)) if file != "__pycache__"]
+
+
 def modes(path):
     """The permissions and owners of a folder and all above it that are ramet's."""
     found = []

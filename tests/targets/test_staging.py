@@ -126,6 +126,27 @@ def test_no_place_for_it_is_an_error_that_says_so(package: str, tree: ramet.Tree
     assert node.call(remote.add, 1) == 1
 
 
+@pytest.mark.parametrize("pattern", ["shelf_on_disk.keys", "shelf_on_disk.k*", "*.keys"])
+def test_what_is_forbidden_stays_here(package: str, tree: ramet.Tree, tmp_path: Path, pattern: str) -> None:
+    sources.write(tmp_path, {"shelf_on_disk/keys/__init__.py": "", "shelf_on_disk/keys/deep/x.pem": "secret",
+                             "shelf_on_disk/keys.txt": "secret", "shelf_on_disk/keyless.py": ""})  # fmt: skip
+    tree.modules.stage(package)
+    tree.local().call(remote_staged.about, package)     # who comes later gets less
+    tree.modules.forbid(pattern)
+    node = tree.local()
+    read, names = node.call(remote_staged.about, package)[1:]
+    assert read[0] == "words\n"
+    assert names == ["__init__.py", "data", "deeper.py", *(["keyless.py"] if pattern[-2:] != "k*" else [])]
+    with pytest.raises(ImportError, match=r"No module named .shelf_on_disk\.keys"):
+        node.call(importlib.import_module, "shelf_on_disk.keys")
+
+
+def test_all_below_a_staged_package_may_be_forbidden(package: str, tree: ramet.Tree) -> None:
+    tree.modules.stage(package)
+    tree.modules.forbid(f"{package}.*")
+    assert tree.local().call(remote_staged.files_of, package) == ["__init__.py"]
+
+
 def test_more_than_the_limit_is_refused(package: str, tree: ramet.Tree) -> None:
     tree.modules.stage(package)
     tree.modules.staged_bytes_max = 10

@@ -218,7 +218,7 @@ def test_distributions_reach_what_they_require(folder: Path, monkeypatch: pytest
         info = f"{name.replace('-', '_')}-1.0.dist-info"
         sources.write(site, {f"{top}/__init__.py": "", f"{top}/late.py": "", f"{info}/top_level.txt": top + "\n",
                              f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}\n"})  # fmt: skip
-    sources.write(folder, {"app.py": "import webkit"})
+    sources.write(folder, {"app.py": "import webkit", "site-packages/webkit-0.9.dist-info/top_level.txt": "webkit\n"})
     from ramet.modules import policy
 
     for cached in (policy._distributions_by_top, policy._required_by):

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from ramet.kernel.importer import ABSENT, ZIPPED
 from ramet.modules.find import Found, Kind
-from ramet.modules.policy import Policy
+from ramet.modules.policy import Policy, module_of
 
 INSIDE_CHARS_MAX = 1000
 #: What is small comes along when one file of a folder is asked for, so that the next ones cost no round trip. Whoever asks
@@ -280,8 +280,7 @@ class PackageData:
         if any(map(self._hidden, parts)):
             raise RefusedDataError(f"hidden files of the program's own packages aren't sent; allow it by tree.modules.ship("
                                    f"{self.found.name!r})")  # fmt: skip
-        module = ".".join((self.found.name, *parts[:-1], *(part.partition(".")[0] for part in parts[-1:])))
-        forbidden = self.policy.forbids(module)
+        forbidden = self.policy.forbids(module_of((*self.found.name.split("."), *parts)))
         if forbidden:
             raise RefusedDataError(forbidden)
 

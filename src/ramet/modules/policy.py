@@ -11,7 +11,7 @@ import functools
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -128,6 +128,11 @@ class Policy:
         return f"it isn't needed by any function that was called there, nor by what such a function needs; {allow}"
 
 
+def module_of(parts: Sequence[str]) -> str:
+    """The module to which a file belongs, code or data, by its path: it is forbidden if that is."""
+    return ".".join((*parts[:-1], parts[-1].partition(".")[0])).removesuffix(".__init__")
+
+
 def _match(patterns: list[str], name: str) -> str | None:
     for pattern in patterns:
         if fnmatchcase(name, pattern) or fnmatchcase(name, pattern + ".*"):
@@ -147,7 +152,7 @@ def _distributions_by_top(path: tuple[str, ...]) -> dict[str, list[str]]:
 def distributions_of(tops: Iterable[str]) -> frozenset[str]:
     """The installed distributions that top-level names belong to, normalized."""
     known = _distributions_by_top(tuple(sys.path))
-    return frozenset(normal(name) for top in tops for name in known.get(top, ()))
+    return frozenset(normal(name) for top in tops for name in known.get(top, ()) if name)   # one half removed has none
 
 
 def requirements_of(distributions: frozenset[str]) -> frozenset[str]:

@@ -275,7 +275,7 @@ class ModuleServer:
 
     def _packed(self, found: Found, form: str, wins: bool) -> tuple[int, bytes]:
         if self.policy.stages(found.name):
-            return staging.packed(found, wins, self.policy.staged_bytes_max)
+            return staging.packed(found, wins, self.policy)
         entry = self._shelves.entry(found)
         if form not in entry.packed:
             entry.packed[form] = pack.packed(found, form, self._finder.codes.pop(found.name, None))
@@ -304,9 +304,10 @@ class ModuleServer:
             native_ones = [found for found in found_ones if found.native and found not in staged]
             fitting = [found for found in native_ones if native.seems_to_fit(found, facts, form)]
             files = {name: path for found in fitting for name, path in native.files(found)}
-            if sum([*map(native.size_of, files.values()), *map(staging.size_of, staged)]) > bytes_max:
+            sizes = [*map(native.size_of, files.values()), *(staging.size_of(found, self.policy) for found in staged)]
+            if sum(sizes) > bytes_max:
                 return {}
-            return {STAGED + found.name: staging.record(found) for found in staged} | {
+            return {STAGED + found.name: staging.record(found, self.policy) for found in staged} | {
                 name: native.file_record(name, path) for name, path in files.items()}
 
     # ------------------------------------------------------------------ what comes from nodes
@@ -326,7 +327,7 @@ class ModuleServer:
             objection = self.policy.objection(found, self._grants.get(node, Grant()))
             if not objection:
                 try:
-                    return {name: native.file_record(name, path) if path else staging.record(found)}, {}
+                    return {name: native.file_record(name, path) if path else staging.record(found, self.policy)}, {}
                 except ModuleNotShippedError as error:
                     objection = str(error)
             self._data.log_refusal(node, name, objection)

@@ -19,7 +19,7 @@ from ramet.kernel.importer import NATIVE, SCHEME, ZIPPED
 from ramet.kernel.staged import STAGED
 from ramet.modules import native
 from ramet.modules.find import Found
-from ramet.modules.policy import distributions_of
+from ramet.modules.policy import Policy, distributions_of, module_of
 
 #: (wire) Of a record's flags, besides NATIVE: its package is written to a folder.
 STAGES = 64
@@ -27,37 +27,41 @@ _LEVEL = 1
 _SKIPPED = (".pyc", ".pyo")
 
 
-def packed(found: Found, wins: bool, bytes_max: int) -> tuple[int, bytes]:
+def packed(found: Found, wins: bool, policy: Policy) -> tuple[int, bytes]:
     """What a staged package's own record holds, the same in every form: flags and source.
 
     Raises:
         ModuleNotShippedError: its files can't be had, or are too many.
     """
-    size = size_of(found)
+    size, bytes_max = size_of(found, policy), policy.staged_bytes_max
     if size > bytes_max:
         raise ModuleNotShippedError(f"{found.name} is to be staged, and its files take {size} bytes, over the limit of "
                                     f"{bytes_max}: raise tree.modules.staged_bytes_max")
     return NATIVE | STAGES, f"from ramet.kernel import staged\nspec = staged.put(__name__, {wins}, {size})\n".encode()
 
 
-def size_of(found: Found) -> int:
+def size_of(found: Found, policy: Policy) -> int:
     """What a package's files take, in bytes.
 
     Raises:
         ModuleNotShippedError: it has none.
     """
-    return sum(map(native.size_of, _files(found.name, found.path, found.folders).values()))
+    return sum(map(native.size_of, _allowed(found, policy).values()))
 
 
-@functools.lru_cache(maxsize=32)
-def record(found: Found) -> list[Any]:
-    """All of a package's files.
+def record(found: Found, policy: Policy) -> list[Any]:
+    """All of a package's files, but for those of modules that are forbidden.
 
     Raises:
         ModuleNotShippedError: they can't be read.
     """
+    return _record(found, tuple(_allowed(found, policy).items()))
+
+
+@functools.lru_cache(maxsize=32)
+def _record(found: Found, allowed: tuple[tuple[str, str], ...]) -> list[Any]:
     files = []
-    for inside, path in _files(found.name, found.path, found.folders).items():
+    for inside, path in allowed:
         try:
             with open(path, "rb") as file:
                 files.append([inside, file.read(), *_needs(inside, path)])
@@ -67,6 +71,11 @@ def record(found: Found) -> list[Any]:
     files.sort(key=lambda file: (file[2] is not None, file[0]))
     data = zlib.compress(b"".join(map(bytes, codec.encode(files))), _LEVEL)
     return [STAGED + found.name, NATIVE | ZIPPED, SCHEME + found.path, data]
+
+
+def _allowed(found: Found, policy: Policy) -> dict[str, str]:
+    files = _files(found.name, found.path, found.folders)
+    return {inside: path for inside, path in files.items() if not policy.forbids(module_of(inside.split("/")))}
 
 
 @functools.lru_cache(maxsize=256)

@@ -264,7 +264,7 @@ def test_native_code_is_given_only_to_who_may_have_the_module(folder: Path) -> N
     put(site / "pkg/libbeside.so", ())
     sources.write(folder, {"site-packages/pkg/__init__.py": "", "app.py": "import pkg._x"})
     server = ModuleServer()
-    odd = ("lib/../../etc/passwd", "/etc/passwd", "", None, 7, b"x", ["pkg._x"], "x" * 10**6)
+    odd = ("lib/../../etc/passwd", "/etc/passwd", "", "x" * 10**6)
     for name in ("pkg._x", "lib/libbeside.so", *odd):
         records, absent = server.native_answer(name, 1)
         assert records == {} and [why[:9] for why in absent.values()] == ["refused: "], "nothing was offered yet"

@@ -180,13 +180,12 @@ def test_any_other_module_can_be_tried() -> None:
 # ---------------------------------------------------------------------- what nodes ask for
 
 
-@pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a..b", "os.path/../..", "a b", "a" * 501, "x" * 10_000_000,
-                                  b"os", None, 7, [], {"a": 1}])  # fmt: skip
-def test_odd_names_are_refused_unseen(name: object, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a..b", "os.path/../..", "a b", "a" * 501, "x" * 10_000_000])
+def test_odd_names_are_refused_unseen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ramet.modules.find.find", None)
     answer = ModuleServer().answer(name, 1)
     assert answer.names == () and all(why.startswith("refused: ") for why in answer.absent.values())
-    assert not isinstance(name, str) or len(name) > 500 or list(answer.absent) == [name]
+    assert len(name) > 500 or list(answer.absent) == [name]
 
 
 def test_nothing_is_imported_for_a_node(folder: Path) -> None:

@@ -312,16 +312,16 @@ class ModuleServer:
 
     # ------------------------------------------------------------------ what comes from nodes
 
-    def native_answer(self, name: object, node: int) -> tuple[dict[str, pack.Record], dict[str, str]]:
+    def native_answer(self, name: str, node: int) -> tuple[dict[str, pack.Record], dict[str, str]]:
         """What a node gets that asks for native code, by the name of a module or library that its records have named.
 
         Returns:
             The record; or why there is none, under the name, a slash and the form.
         """
         with self._lock:
-            found, path = self._native.get(name, (None, "")) if isinstance(name, str) else (None, "")
-            if found is None or not isinstance(name, str):
-                said = str(name)[:NAME_CHARS_MAX]
+            found, path = self._native.get(name, (None, ""))
+            if found is None:
+                said = name[:NAME_CHARS_MAX]
                 self._data.log_refusal(node, said, _NOT_OFFERED)
                 return {}, {f"{said}/{NATIVE_FORM}": REFUSED + _NOT_OFFERED}
             objection = self.policy.objection(found, self._grants.get(node, Grant()))
@@ -333,17 +333,16 @@ class ModuleServer:
             self._data.log_refusal(node, name, objection)
             return {}, {f"{name}/{NATIVE_FORM}": REFUSED + objection}
 
-    def answer(self, name: object, node: int) -> Closure:
+    def answer(self, name: str, node: int) -> Closure:
         """What a node gets that asks for a module: it with all that it needs, or nothing and the reason.
 
-        The name is any value at all: nothing is looked for that isn't a module's name.
+        The name is any text at all: nothing is looked for that isn't a module's name.
         """
         if not is_module_name(name):
-            said = isinstance(name, str) and len(name) <= NAME_CHARS_MAX
             with self._lock:
-                self._data.log_refusal(node, name if isinstance(name, str) else type(name).__name__, _NO_NAME)
-            return Closure(absent={str(name): REFUSED + _NO_NAME} if said else {})
-        module = "__main__" if name == compat.MAIN else str(name)
+                self._data.log_refusal(node, name, _NO_NAME)
+            return Closure(absent={name: REFUSED + _NO_NAME} if len(name) <= NAME_CHARS_MAX else {})
+        module = "__main__" if name == compat.MAIN else name
         with self._lock:
             found = self._finder.find(module)
             if found.kind not in SHIPPED:

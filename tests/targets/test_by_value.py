@@ -214,6 +214,18 @@ def test_source_that_was_edited_is_not_taken(tree: ramet.Tree, tmp_path: Path) -
         node.call(space["work"])
 
 
+def test_what_only_looks_like_the_end_of_a_line(tree: ramet.Tree, tmp_path: Path) -> None:
+    """A form feed, and what else ``splitlines`` takes for one: the parser counts them not."""
+    node = tree.local(python=needs.python("3.8")).wait(60)
+    file = tmp_path / "paged.py"
+    file.write_text("\f\n# \u2028 \x85\nODD = '\x1c\v\u2029'\n\f\ndef outer():\n    x = 3\n    return lambda: x\n\n"
+                    "def other():\n    class Mine(object):\n        def get(self):\n            return 7\n"
+                    "    return lambda: Mine().get()\n", encoding="utf-8")  # fmt: skip
+    space: dict[str, Any] = {"__name__": "paged"}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), space)
+    assert node.call(space["outer"]()) == 3 and node.call(space["other"]()) == 7
+
+
 # ---------------------------------------------------------------------- the same bytecode: all the rest
 
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import typing
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,8 @@ from typing import Any, ClassVar
 import pytest
 
 import ramet
+from ramet.kernel import values
+from ramet.modules import class_source, snapshot
 from support import needs, remote, remote_code
 from support.remote_classes import Colour  # which goes by name
 from support.source import TOP
@@ -317,6 +320,30 @@ def test_two_classes_of_one_name_stay_apart(node: ramet.Node) -> None:
     assert type(node.call(one, 1)) is one and type(node.call(two, 1)) is two
     assert [node.call(one(1).more), node.call(two(1).more)] == [11, 21]
     assert node.call(lambda: [one(1).more(), two(1).more(), one is two]) == [11, 21, False]
+
+
+def test_what_their_statements_use_is_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Namespaces are known by their ids: one that is made to describe a class mustn't go before the next is made."""
+    class Space(dict[str, Any]):
+        """A namespace of which can be told whether it is there."""
+
+    class First:
+        factor = FACTOR
+
+    class Second:
+        factor = FACTOR
+    made: list[weakref.ref[Space]] = []
+    text_of = class_source.text_of
+
+    def watched(cls: type) -> class_source.ClassText:
+        assert all(ref() is not None for ref in made)
+        found = text_of(cls)
+        found.space = Space(found.space)
+        made.append(weakref.ref(found.space))
+        return found
+    monkeypatch.setattr(class_source, "text_of", watched)
+    snapshot.Snapshot(lambda: (First, Second), values.Context(), lambda cls: cls.__name__)
+    assert len(made) == 2
 
 
 def test_what_is_refused_says_why(node: ramet.Node) -> None:

@@ -319,7 +319,7 @@ def _seen(cls: type, node: ast.ClassDef, name: str) -> Any:
 
 def _cut(place: _Place) -> tuple[str, bool]:
     """The statement alone, at the line where it was, and whether it stands in two functions."""
-    node, lines = place.node, place.text.splitlines(True)
+    node, lines = place.node, source_text.split(place.text)
     first = place.code.co_firstlineno
     text = "".join(lines[first - 1:node.end_lineno])
     text += "" if text.endswith("\n") else "\n"

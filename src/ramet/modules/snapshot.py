@@ -63,7 +63,7 @@ class Snapshot:
         self._classes: list[list[Any]] = []     # each behind those that its statement needs
         self._met: dict[type, str] = {}
         self._open: set[int] = set()            # ids of instances that are being described
-        self._keep: list[CellType] = []
+        self._keep: list[Any] = []              # what is made on the way: the id of another mustn't be the same
         meant = self._refer(thing, "it")
         whole = [self._functions, self._cells, self._spaces, self._classes, meant]
         self.data = b"".join(codec.encode(whole, context, "captured"))
@@ -225,6 +225,7 @@ class Snapshot:
         number = self._met[cls] = self.number_of(cls)
         found = class_source.text_of(cls)
         self.files.add(found.filename)
+        self._keep.append(found.space)
         space = self._space(found.space)
         free: dict[str, int] = {}
         since: dict[str, Reference] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import linecache
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def text_of(fn: FunctionType) -> tuple[str, bool]:
 
 @functools.lru_cache(maxsize=256)
 def _find(code: CodeType, filename: str, text: str) -> tuple[str, bool]:
-    lines = text.splitlines(True)
+    lines = split(text)
     try:
         definitions, imported = _parsed(text)
     except (SyntaxError, ValueError):
@@ -54,10 +55,15 @@ def _find(code: CodeType, filename: str, text: str) -> tuple[str, bool]:
     return next(iter(fitting.values()))
 
 
+def split(text: str) -> list[str]:
+    """The lines of a text as the parser counts them: ``splitlines`` ends some at form feeds, U+2028 and others, too."""
+    return list(io.StringIO(text, newline=""))
+
+
 def lines_of(filename: str, namespace: dict[str, Any]) -> list[str]:
     """The lines of a source, as far as Python knows them; also what was given behind ``-c``."""
     if filename == "<string>" and not linecache.getlines(filename):
-        return _command_line().splitlines(True)
+        return split(_command_line())
     return linecache.getlines(filename, namespace)
 
 

@@ -78,6 +78,7 @@ class Connecting:
         Raises:
             TimeoutError: (``concurrent.futures.TimeoutError``) the wait took too long.
         """
+        self._check()
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while len(self._settled) < self.total:
@@ -85,7 +86,12 @@ class Connecting:
                     raise WaitTimeout
             return self._connected()
 
+    def _check(self) -> None:
+        if len(self._settled) < self.total:
+            self._tree._core.may_wait(None)
+
     def __iter__(self) -> Iterator[Settled]:
+        self._check()
         for number in range(self.total):
             with self._changed:
                 while len(self._settled) <= number:

@@ -41,13 +41,15 @@ class Each(Generic[T]):
                 self._calls[0].node._tree._caller.look_ahead(self._calls[0])
             for call in self._calls:
                 call.add_done_callback(done.put)  # type: ignore[arg-type]
+            if done.qsize() < len(self._calls):
+                self._calls[0].node._tree._core.may_wait(None)
             yield from self._early
             for _ in self._calls:
                 call = done.get()
                 yield call.node, call.outcome()
         except GeneratorExit:   # left early: the calls go on, as do those of `start`
             raise
-        except BaseException:   # Ctrl-C, say
+        except BaseException:   # Ctrl-C, say, or nobody would read the answers
             end_all(self._calls)
             raise
 

@@ -55,9 +55,24 @@ class RawResult:
 class RawCall(concurrent.futures.Future[RawResult]):
     """A command under way: wait with ``result()``, or await it; ``cancel()`` ends it. All methods are thread-safe."""
 
-    def __init__(self, end: Callable[[], Any]) -> None:
+    def __init__(self, end: Callable[[], Any], may_wait: Callable[[None], None]) -> None:
         super().__init__()
         self._end = end
+        self._may_wait = may_wait
+
+    def result(self, timeout: float | None = None) -> RawResult:
+        """Wait for what came of it. Raises DeadlockError in a done callback of a call: see ``Call``."""
+        self._check(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Like ``result``, but return what it would raise, or None."""
+        self._check(timeout)
+        return super().exception(timeout)
+
+    def _check(self, timeout: float | None) -> None:
+        if timeout != 0 and not self.done():
+            self._may_wait(None)
 
     def cancel(self) -> bool:
         """End it: ``result`` raises ``CallCancelled``. The connector's program is killed here; what it has started on another
@@ -140,7 +155,7 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
     gardener, core, parent = tree._gardener, tree._core, node.parent
     id = next(gardener.ids)
     by = 0 if parent is None else parent.id
-    call = RawCall(lambda: core.tell(by, END, [id]) if by else tree._nursery.end(id))
+    call = RawCall(lambda: core.tell(by, END, [id]) if by else tree._nursery.end(id), core.may_wait)
 
     def done(error: Any, result: Any) -> None:
         gardener.desk.settle(id, error)

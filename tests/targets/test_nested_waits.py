@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -77,23 +77,33 @@ def test_the_handler_of_a_signal_may_wait_for_the_same_call(nodes: list[ramet.No
 def test_a_done_callback_that_waits_is_refused(nodes: list[ramet.Node], reader: str) -> None:
     """Nobody would read the answer. It hung, with the whole tree; or who had waited got a KeyError."""
     node = nodes[0]
-    done = threading.Event()
+    tree = node._tree
+    added, done = threading.Event(), threading.Event()
     raised: list[BaseException] = []
+    ways: list[Callable[[], Any]] = [
+        lambda: node.call(abs, -1), lambda: list(node.stream(range, 3)), lambda: node.run(["true"]),
+        lambda: node.start(abs, -1).result(HANGS_S), lambda: node.start(abs, -1).exception(), lambda: node.local().facts,
+        lambda: list(tree.each([node], abs, -1)), lambda: list(tree.map(abs, [-1], [node])),
+        lambda: node.raw(["true"]).result(), lambda: node.raw(["true"]).exception(HANGS_S),
+        lambda: tree.connect_all(["one"], "local").result(), lambda: list(tree.connect_all(["one"], "local"))]
 
     def wait(_: object) -> None:
-        for way in (lambda: node.call(abs, -1), lambda: list(node.stream(range, 3)), lambda: node.run(["true"]),
-                    lambda: node.start(abs, -1).result(HANGS_S), lambda: node.start(abs, -1).exception(),
-                    lambda: node.local().facts):
+        for way in ways:
             try:
                 way()
             except ramet.Error as error:
                 raised.append(error)
         node.start(abs, -1).add_done_callback(lambda call: done.set() if call.result() == 1 else None)
-    call = waiting(node, lambda: node.options(lane="watch").start(remote_lanes.open_gate))
+
+    def go_on() -> None:
+        added.wait(HANGS_S)     # a callback that comes too late is called by who adds it, and that thread may wait
+        node.options(lane="watch").start(remote_lanes.open_gate)
+    call = waiting(node, go_on)
     call.add_done_callback(wait)
+    added.set()
     if reader == "who waits":
         assert call.result()
     assert done.wait(HANGS_S)
-    assert [type(error) for error in raised] == [ramet.DeadlockError] * 6
+    assert [type(error) for error in raised] == [ramet.DeadlockError] * len(ways)
     assert "wait in a thread of your own" in str(raised[0])
     assert call.result() and node.call(abs, -1) == 1

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import logging
 import os
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -289,6 +292,46 @@ def test_a_pipeline_stops_at_the_first_failure(node: ramet.Node) -> None:
     assert calls[1].result() == [1, 2]
     assert isinstance(calls[3].exception(), ramet.CallCancelled)
     assert node.call(remote.append, 5) == [1, 2, 5]
+
+
+def test_a_pipeline_takes_only_calls_that_wait_for_one_another(node: ramet.Node) -> None:
+    """Others weren't skipped when one before them failed."""
+    with pytest.raises(ValueError, match="one after the other"), node.pipeline() as pipeline:
+        pipeline.call(remote_async.double, 1)
+    with pytest.raises(ValueError, match="one after the other"), node.options(lane=ramet.ANY).pipeline() as pipeline:
+        pipeline.call(remote.append, 1)
+    with node.options(lane="own").pipeline() as pipeline:
+        call = pipeline.call(remote.append, 2)
+    assert call.result() == [2]
+
+
+def test_ctrl_c_at_the_end_of_a_pipeline_ends_all_of_it(node: ramet.Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another's call held them up, the first was ended, and the others ran without it."""
+    held = node.start(remote_lanes.hold)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), node.pipeline() as pipeline:
+        calls = [pipeline.call(remote.append, number) for number in range(5)]
+        monkeypatch.setattr(node._tree._core, "wait", interrupted)
+    monkeypatch.undo()
+    until(lambda: not node.stats()["ending"], "they aren't ended")
+    node.options(lane="watch").call(remote_lanes.open_gate)
+    assert [type(call.exception()) for call in calls] == [ramet.CallCancelled] * 5
+    assert held.result() and node.call(remote.append, "behind") == ["behind"]
+
+
+def test_two_pipelines_that_are_made_at_once_have_their_own_numbers(node: ramet.Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one of them skipped, the other one skipped, too."""
+    made = []
+
+    def slowly(one: ramet.Node) -> ramet.Node:
+        monkeypatch.undo()
+        made.append(one.pipeline())     # as another thread may do just now
+        return copy.copy(one)
+    monkeypatch.setattr(sys.modules["ramet.pipeline"], "copy", SimpleNamespace(copy=slowly))
+    made.append(node.pipeline())
+    assert len({one.node._options["pipeline"] for one in made}) == 2
 
 
 # ---------------------------------------------------------------------- lanes

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ramet.call import Call
 
 ASYNCIO = "asyncio"     # the lane of coroutines
+RESERVED = 14798, 40855     # flows of ANY and ASYNCIO: see ``kernel/lanes.py``
 
 
 def options_for(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +32,10 @@ def options_for(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, An
 
 def flow_of(options: dict[str, Any]) -> int:
     """The flow in which a call travels: one for each lane, so that lanes don't wait for one another."""
-    return 1 + crc32(options["lane"].encode()) % 0xFFFE if "lane" in options else 0
+    if "lane" not in options:
+        return 0
+    flow = 1 + crc32(options["lane"].encode()) % 0xFFFE
+    return flow + (flow in RESERVED and options["lane"] not in (ANY, ASYNCIO))
 
 
 def request_that_waits(core: Any) -> Any:

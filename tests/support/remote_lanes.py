@@ -37,6 +37,18 @@ def thread():
     return threading.current_thread().ident
 
 
+def thread_name(*lanes):
+    """What the thread is called that a call comes to by way of these lanes of this node."""
+    if lanes:
+        return ramet.here().itself.options(lane=lanes[0]).call(thread_name, *lanes[1:])
+    return threading.current_thread().name
+
+
+def flows(names):
+    from ramet.kernel import lanes
+    return [lanes.flow_of(name) for name in names]
+
+
 def set_threads_max(count):
     from ramet.kernel import lanes
     before, lanes.threads_max = lanes.threads_max, count

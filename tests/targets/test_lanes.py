@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ramet
+from ramet.chains import flow_of
 from support import remote, remote_async, remote_cancel_async, remote_lanes
 from support.eventually import HANGS_S, until
 
@@ -52,6 +53,17 @@ def test_a_named_lane_is_in_order_and_keeps_its_thread(node: ramet.Node) -> None
     for _ in range(3):
         assert other.call(remote_lanes.thread) not in (first, node.call(remote_lanes.thread))
         assert lane.call(remote_lanes.thread) == first
+
+
+@pytest.mark.parametrize("name", ["lane2331", "10601"], ids=["asyncio", "ANY"])
+def test_a_name_that_comes_to_another_lanes_number_is_a_lane_of_its_own(node: ramet.Node, name: str) -> None:
+    """It ran where that one does."""
+    assert node.options(lane=name).call(remote_lanes.thread_name) == "ramet-lane"
+    assert node.call(remote_lanes.thread_name, name) == "ramet-lane"
+    assert node.options(lane=name).call(remote_lanes.thread_name, "asyncio.", ramet.ANY) == "ramet-any"
+    names = [name, "", ramet.ANY, "asyncio", "files", "Dateien für alle"]
+    flows = [flow_of({"lane": one} if one else {}) for one in names]
+    assert node.call(remote_lanes.flows, names) == flows and len(set(flows)) == len(names)
 
 
 def test_calls_beyond_the_limit_wait_and_hold_up_nothing(node: ramet.Node) -> None:

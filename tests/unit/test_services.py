@@ -76,8 +76,9 @@ def ours(core: Core) -> Iterator[services.Services]:
             thread.join(HANGS_S)
 
 
-def ask(ours: services.Services, number: int, *request: Any, src: int = 0, authority: int | None = None) -> None:
-    body = b"".join(values.encode([*request[:2], list(request[2:]), {}]))
+def ask(ours: services.Services, number: int, *request: Any, src: int = 0, authority: int | None = None,
+        **options: Any) -> None:
+    body = b"".join(values.encode([*request[:2], list(request[2:]), {}, options]))
     ours.arrive(Message(src, src if authority is None else authority, services.SERVICE, number, 0, "up", body))
 
 
@@ -367,3 +368,39 @@ def test_requests_of_a_lane_keep_their_order_though_the_first_takes_longer_to_re
     assert core.wait(3) == {1: ["first"], 2: ["second"], 3: ["third"]}
     assert thing.ran == ["first", "second", "third"]
     until(lambda: not ours.looked_at, "it is still being looked at")
+
+
+def test_a_shared_request_doesnt_have_the_time_of_who_asked_first(core: Core, ours: services.Services) -> None:
+    """What it called for him had no more; another one who asked for the same, and had all the time, got that one's CallTimeout."""
+    thing = Thing()
+    ours.add("t", thing, "anyone", threads=2, shared=["hold"])
+    ask(ours, 1, "t", "hold", 1, src=4, timeout=HANGS_S)
+    ask(ours, 2, "t", "hold", 1, src=5)
+    ask(ours, 3, "t", "run", 3, src=4, timeout=HANGS_S)     # not one of these
+    until(lambda: thing.ran and len(ours.asked) == 2 and isinstance(ours.asked.get((5, 2)), requests.Request), "they don't wait")
+    assert ours.asked[5, 2] is ours.asked[4, 1] and ours.asked[5, 2].left() is None
+    thing.gate.set()
+    assert core.wait(3) == {1: [1], 2: [1], 3: [3]}
+
+
+def test_who_asks_is_answered_when_there_is_memory_again(
+        core: Core, ours: services.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He waited for ever, and so did all behind him in that lane; and the thread was lost."""
+    thing = Thing()
+    ours.add("t", thing, "anyone", lanes={"hold": "a"})
+    ask(ours, 1, "t", "hold", 1, src=4)
+    until(lambda: thing.ran, "it doesn't begin")
+    ask(ours, 2, "t", "hold", 2, src=4)
+    until(lambda: ours.served["t"].busy["a"], "it doesn't wait")
+    left, reply = [1, 2, 3], core.reply
+
+    def scarcely(message: Message, chunks: Any, flags: int = 0) -> None:
+        if left:
+            left.pop()
+            raise MemoryError("for now")
+        reply(message, chunks, flags)
+    monkeypatch.setattr(core, "reply", scarcely)
+    thing.gate.set()
+    said = core.wait(2)
+    assert "for now" in said[1][0] and said[2] == [2]
+    until(lambda: ours.idle == ours.threads, "a thread is lost")

@@ -6,9 +6,10 @@ the asker is lost. Late part of the kernel, and the controller's.
 import itertools
 import sys
 import threading
+import time
 
 from ramet.kernel import cancelling, compat, failures, requests, values
-from ramet.kernel.errors import Error, ProtocolError, ServiceError
+from ramet.kernel.errors import ProtocolError, ServiceError
 from ramet.kernel.faults import CallCancelled
 from ramet.kernel.frames import ERROR
 
@@ -225,8 +226,18 @@ class Askers(object):
                 self.unwatch(message.src)
             try:
                 self.core.reply(message, chunks, flags)
-            except Error:       # larger than a message may be
-                self.core.reply(message, failures.pack(sys.exc_info()[1]), ERROR)
+            except Exception:       # larger than a message may be, or no memory for it
+                self._fail(message, sys.exc_info()[1])
+
+    def _fail(self, message, error):
+        # type: (Message, Any) -> None
+        """Answer by what kept the answer from being sent, when there is memory for that much: who asks waits for it."""
+        while True:
+            try:
+                self.core.reply(message, failures.pack(error), ERROR)
+                return
+            except MemoryError:
+                time.sleep(0.001)
 
     def unwatch(self, src):
         # type: (int) -> None

@@ -58,6 +58,8 @@ class Request(ThreadJob):
         self.kwargs = kwargs
         self.key = key
         self.options = _checked(options)
+        if key:     # others may ask for the same, who have more time: it ends with the last one's
+            self.options.pop("timeout", None)
         self.askers = [message]  # type: List[Message]
         self.flow = FLOW + next(services.numbers)
         self.arrived = compat.monotonic()

@@ -16,6 +16,21 @@ async def double(number):
     return number * 2
 
 
+async def answer_without_memory():
+    """There is none for the answer, three times."""
+    import sys
+    import threading
+    core, thread, left = sys.modules["ramet.kernel.start"].node.core, threading.get_ident(), [1, 2, 3]
+    reply = core.reply
+
+    def scarcely(*args):
+        if left and threading.get_ident() == thread:
+            left.pop()
+            raise MemoryError
+        return reply(*args)
+    core.reply = scarcely
+
+
 async def double_by_a_thread(number):
     """The loop goes on while a thread waits for what it is to run."""
     loop = asyncio.get_event_loop()

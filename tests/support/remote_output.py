@@ -95,6 +95,16 @@ def leave_a_part():
     thread.join()
 
 
+def leave_it(text):
+    """Write what isn't a line yet."""
+    sys.stdout.write(text)
+
+
+def calls_wait():
+    """Whether calls wait for the main lane."""
+    return bool(_node().calls.waiting)
+
+
 class Own(logging.Logger):
     """What the program makes loggers of: its code may take as long as it likes."""
 

@@ -160,6 +160,13 @@ def test_a_coroutine_is_called_in_its_own_lane(node: ramet.Node) -> None:
         node.start(remote_async.double_and_block, 21).result(timeout=HANGS_S)
 
 
+def test_who_calls_a_coroutine_is_answered_when_there_is_memory_again(node: ramet.Node) -> None:
+    """He waited for ever."""
+    with pytest.raises(ramet.ProtocolError, match="MemoryError"):
+        node.start(remote_async.answer_without_memory).result(HANGS_S)
+    assert node.call(remote_async.double, 4) == 8
+
+
 def test_time_travels_along(node: ramet.Node) -> None:
     child = node.local()
     child.call(remote.pid)

@@ -10,7 +10,7 @@ import pytest
 
 import ramet
 from ramet.kernel import limits
-from support import eventually, pythons, remote_output
+from support import eventually, pythons, remote_lanes, remote_output
 
 # What is under way at most: the window, what was read at once, what lies in the node's own pipes and the guardian.
 BOUND = limits.output_bytes_max + 65536 + 4 * 65536 + 65536
@@ -151,6 +151,25 @@ def test_lines_of_lanes_are_not_mixed(python: str) -> None:
         node.call(remote_output.leave_a_part)
         node.call(remote_output.say, "last\n")
     assert lines == ["main", "lane two", "one line", "last", "no end"]
+
+
+@pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])
+def test_what_isnt_a_line_yet_is_given_away_at_its_calls_end_while_calls_wait_for_the_main_lane(python: str) -> None:
+    """It stayed with its thread, till the node's end."""
+    lines: list[str] = []
+    with ramet.Tree(on_output=lambda _node, _stream, line: lines.append(line)) as tree:
+        node = tree.local(python=python)
+        held = node.start(remote_lanes.hold)
+        waiting = node.start(remote_output.nothing)
+        watch = node.options(lane="watch")
+        until(lambda: watch.call(remote_lanes.held) and watch.call(remote_output.calls_wait))
+        for lane in "one", "two", ramet.ANY:
+            node.options(lane=lane).call(remote_output.leave_it, lane)
+        watch.call(remote_output.say, ".\n")
+        watch.call(remote_lanes.open_gate)
+        held.result()
+        waiting.result()
+    assert lines == ["onetwo*."]
 
 
 @pytest.mark.parametrize("python", [pytest.param(path, id=label) for label, path in pythons.interpreters()])

@@ -338,13 +338,14 @@ class Lanes(object):
             if reply or not job.goes_on:
                 self.ended(job)
             if reply:
+                lines.flush()       # ``finish`` does it for the main lane, and only when that has the time
                 self.calls.finish(job.message, *reply)
                 if type(job.message.body) is list:
                     self.calls.core.longs().let_go(job.message)
         except Exception:       # no memory or no descriptor to say what was raised: this thread goes on, its caller is told
-            self._tell(job, sys.exc_info()[1])
+            self.tell(job, sys.exc_info()[1])
 
-    def _tell(self, job, error):
+    def tell(self, job, error):
         # type: (Any, Any) -> None
         """Answer a call whose reply couldn't be made, when there is memory for that much."""
         while True:

@@ -63,6 +63,18 @@ class LineStream(io.TextIOWrapper):
             self.buffer.write(self.parts.pop(me, b""))
 
 
+def flush():
+    # type: () -> None
+    """Give away what the calling thread has written: its call ends, and the thread may. What a function has put in place of
+    ours, or closed, may say whatever it likes.
+    """
+    for stream in sys.stdout, sys.stderr:
+        try:
+            getattr(stream, "partial", 1) and stream.flush()
+        except Exception:
+            pass
+
+
 def keep_apart():
     # type: () -> None
     """Have each thread's lines kept whole from now on, unless that is so, or this is no node."""

@@ -5,7 +5,7 @@
 import sys
 import threading
 
-from ramet.kernel import awaiting, compat, values
+from ramet.kernel import awaiting, compat, lines, values
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.faults import Error
 from ramet.kernel.frames import ERROR
@@ -127,20 +127,27 @@ class TaskJob(Job):
 
     def _finished(self, task):
         # type: (Any) -> None
-        calls, message = self.calls, self.message
         self.tasks.lanes.ended(self)
+        try:
+            reply = self._reply(task)
+            if not (self.calls.closing and self.cancelled):
+                lines.flush()
+                self.calls.finish(self.message, *reply)
+        except Exception:       # as in ``Lanes.run``
+            self.tasks.lanes.tell(self, sys.exc_info()[1])
+
+    def _reply(self, task):
+        # type: (Any) -> Any
+        calls, message = self.calls, self.message
         error = []  # type: Any
         try:
             if task.cancelled() and self.cancelled:
                 raise Interrupt
             value = task.result()
-            reply = message.reply_to and values.encode(value, calls.context, "result"), 0  # type: Any
+            return message.reply_to and values.encode(value, calls.context, "result"), 0
         except BaseException:
             error = [sys.exc_info()[1]]     # not described here: see ``compat_late.cut_circle``
-        if error:
-            reply = calls.failure(message, error, self.options), ERROR
-        if not (calls.closing and self.cancelled):
-            calls.finish(message, *reply)
+        return calls.failure(message, error, self.options), ERROR
 
     def interrupt(self):
         # type: () -> None

@@ -112,6 +112,17 @@ def call_a_coroutine(lane):
     return (itself.options(lane=lane) if lane else itself).call(remote_async.double, 21)
 
 
+def start_and_never_wait(count):
+    """Start calls, and look at them till they are over. Returns how many are still to be ended with this one."""
+    from ramet.kernel import cancelling, start
+    itself = ramet.here().itself.options(lane=ramet.ANY)
+    calls = [itself.start(os.getpid) for _ in range(count)]
+    nested, end = cancelling.current_job(start.node.calls).nested, time.time() + 60
+    while (nested or not all(call.done() for call in calls)) and time.time() < end:
+        time.sleep(0.01)
+    return len(nested)
+
+
 def start_in_main(waits=False):
     """Start a call in the lane in which this runs."""
     call = ramet.here().itself.start(os.getpid)

@@ -151,6 +151,11 @@ def test_who_does_not_wait_for_the_end_of_what_it_starts_is_in_no_circle(node: r
     assert node.options(lane="look").start(remote_lanes.told).result(timeout=HANGS_S) == [node.call(remote.pid)]
 
 
+def test_a_call_that_is_over_is_nothing_that_its_caller_has_to_end(node: ramet.Node) -> None:
+    """Each that nobody had waited for was kept as long as the function ran that had made it."""
+    assert node.call(remote_lanes.start_and_never_wait, 20) == 0
+
+
 def test_a_coroutine_is_called_in_its_own_lane(node: ramet.Node) -> None:
     """So the lane that waits for it isn't in its way, and the loop is only if it is what waits."""
     for lane in None, "x":

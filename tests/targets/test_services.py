@@ -65,6 +65,7 @@ def test_a_node_that_serves_nothing(tree: ramet.Tree) -> None:
     with pytest.raises(ramet.ServiceError, match="serves nothing"):
         node.service("x").find()
     assert "ServiceError" in tree.local().call(remote_services.try_asking, node.id, "x", "find")
+    assert "has no services" in node.call(remote_services.try_asking, node.id, "x", "find"), "of its own, it was a KeyError"
 
 
 def test_who_is_admitted(tree: ramet.Tree) -> None:

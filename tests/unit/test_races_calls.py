@@ -23,7 +23,8 @@ from ramet.kernel import (
 )
 from ramet.kernel.core import CALL, CANCEL, Core, Message
 from ramet.kernel.errors import CallCancelled
-from ramet.kernel.peer_calls import PeerCall
+from ramet.kernel.frames import DEAD, MAGIC, pack_header
+from ramet.kernel.peer_calls import ITSELF, Loopback, PeerCall
 from support.eventually import HANGS_S, until
 
 # ---------------------------------------------------------------------- who borrows a link for a call
@@ -120,7 +121,7 @@ def test_all_who_wait_for_a_call_are_woken(how: str) -> None:
         waiter = SimpleNamespace(wake=wake)
         return waiter
     call._answer, call._waiters, call._handle = [], [wait(1), wait(2), wait(3)], 1000
-    call._core = SimpleNamespace(tell=lambda *_: None)
+    call._core, call._job = SimpleNamespace(tell=lambda *_: None), None
     call.peer = SimpleNamespace(name="n", _address=lambda: 9)  # type: ignore[assignment]
     if how == "answered":
         call._done(0, b"")
@@ -196,6 +197,21 @@ def test_a_call_that_is_made_while_its_caller_is_cancelled_ends_with_it(
     peer: Any = SimpleNamespace(_node=SimpleNamespace(core=core, calls=None), _address=lambda: 9)
     PeerCall(peer, [b""])
     assert said == told and job.nested == {1000: 9}
+
+
+def test_a_call_that_is_answered_while_it_is_noted_isnt_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be as long as the function runs that has made it."""
+    answers: list[Any] = []
+
+    class Noted(dict[int, int]):
+        def __setitem__(self, handle: int, node: int) -> None:
+            answers[0](0, b"")      # by the thread that reads the link
+            super().__setitem__(handle, node)
+    job: Any = SimpleNamespace(leave=lambda: True, back=lambda _: None, nested=Noted(), cancelled=False)
+    core = SimpleNamespace(ask=lambda *said: answers.append(said[3]) or 1000)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cancelling, "current_job", lambda _: job)
+    peer: Any = SimpleNamespace(_node=SimpleNamespace(core=core, calls=None), _address=lambda: 9)
+    assert PeerCall(peer, [b""]).done() and not job.nested
 
 
 # ---------------------------------------------------------------------- what else ends with a call
@@ -296,3 +312,14 @@ def test_a_node_gives_its_link_back_before_it_imports_its_second_half(monkeypatc
     monkeypatch.setattr(later, "begin", lambda _: done.append("began"))
     node.on_idle(parent)
     assert done == ["waited", "gave back the link", "began"]
+
+
+# ---------------------------------------------------------------------- a node calls itself
+
+def test_a_node_is_told_by_itself_that_there_is_no_answer() -> None:
+    """What a lane says that has no memory for its answer was taken for one."""
+    told: list[Any] = []
+    core = SimpleNamespace(id=7, handlers={}, resolve=lambda *reply: told.append(reply))
+    text = b"refused: MemoryError()"
+    Loopback(core).send(None, DEAD, pack_header(MAGIC, DEAD, 0, ITSELF, 7, 7, 1000, 0, len(text)) + text)
+    assert told == [(1000, DEAD, text)]

@@ -46,9 +46,11 @@ class Loopback(object):
         if src != core.id:
             core.refused += 1       # of a node below, which knows this node's number for itself
         elif handle >= limits.first_free_handle:
-            core.resolve(handle, flags & ERROR, body)
-        else:
+            core.resolve(handle, flags & (ERROR | DEAD), body)
+        elif handle in core.handlers:
             core.handlers[handle](core_module.Message(ITSELF, core.id, handle, reply_to, flow, self, body))
+        else:
+            core.resolve(reply_to, DEAD, b"refused: %d" % handle)   # as ``Core.on_frame`` says it
 
 
 class PeerCall(object):
@@ -58,6 +60,7 @@ class PeerCall(object):
         peer: where it runs.
     """
 
+    _handle = 0     # at which it is answered
     _beside = False     # while its caller waits, the caller's lane goes on
     _task = None  # type: Any   # which waits for it, if that isn't its caller's own
 
@@ -81,6 +84,8 @@ class PeerCall(object):
             self._handle = self._core.ask(peer._address(), handle, body, self._done, 0, flow)
             if self._job and not self._answer and handle in (core_module.CALL, SERVICE):
                 self._job.nested[self._handle] = peer._address()
+                if self._answer:        # meanwhile
+                    self._job.nested.pop(self._handle, None)
                 if self._job.cancelled and not ends:    # meanwhile: who ended it has looked there before, maybe
                     self._core.tell(peer._address(), core_module.CANCEL, [self._handle])
         finally:
@@ -90,6 +95,13 @@ class PeerCall(object):
     def _done(self, flags, body):
         # type: (int, Any) -> None
         self._answer.append((flags, body))
+        self._settled()
+
+    def _settled(self):
+        # type: () -> None
+        """It has its answer: its caller's end needn't end it any more."""
+        if self._job:
+            self._job.nested.pop(self._handle, None)
         for waiter in list(self._waiters):      # who is woken takes itself out of it meanwhile
             waiter.wake()
 
@@ -109,8 +121,7 @@ class PeerCall(object):
             return False
         self._answer.append((how, error))
         self._core.tell(self.peer._address(), core_module.CANCEL, [self._handle])
-        for waiter in list(self._waiters):
-            waiter.wake()
+        self._settled()
         return True
 
     def result(self, timeout=None):
@@ -154,11 +165,8 @@ class PeerCall(object):
             link = None if address == ITSELF else core.routes.link_to(address)
             core.wait(lambda: self._answer or job and job.cancelled, link, seconds)
             self._waiters.remove(waiter)
-            if job:
-                if self._answer:
-                    job.nested.pop(self._handle, None)
-                elif job.cancelled:
-                    job.raise_now()
+            if job and not self._answer and job.cancelled:
+                job.raise_now()
         finally:
             waits.remove(self)
             if job:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import ramet
+from ramet import process
 from ramet.bootstrap import packing
 from ramet.kernel import coming_back
 from support import needs, pythons, remote_lasting, remote_late, remote_small
@@ -266,6 +268,20 @@ def test_what_its_program_had_begun_ends(path: Path, label: str) -> None:
             items, ended, threads = node.call(remote_lasting.state)
             assert sorted(ended) == ["count", "main", "work"] and threads == [True]
             until(lambda: len(node.call(remote_lasting.state)[0]) > len(items), "its thread has stopped")
+
+
+@old_and_new
+def test_a_signal_waits_for_a_program_though_the_last_ones_had_its_number(
+        path: Path, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken for that one, which has ended; so the signal was lost."""
+    with outlived("detach", path, label):
+        for _ in range(2):
+            monkeypatch.setattr(process, "_numbers", itertools.count(1))    # as in a program that has just begun
+            with attach(path) as node:
+                for _ in range(3):
+                    program = node.popen(["sleep", "1000"])
+                    assert program.terminate()
+                    assert program.result().returncode == -signal.SIGTERM
 
 
 @old_and_new

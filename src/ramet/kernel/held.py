@@ -284,6 +284,9 @@ class HeldNode(object):
         by_value._shared.clear()
         instances.by_value, instances.by_number = {}, {}
         installed.forget()
+        running = sys.modules.get("ramet.kernel.running")  # type: Any
+        if running:
+            running.ENDED.clear()       # the next program's have the same numbers
         records = node.cache.records
         for form, name in list(records):
             if name[:6] != "ramet." and name not in sys.modules:

@@ -14,14 +14,17 @@ from ramet.display import harmless
 from ramet.hosts import Hosts
 from ramet.kernel import failures
 from ramet.kernel.core import Message
-from ramet.kernel.errors import Error, ProtocolError
+from ramet.kernel.errors import ClosedError, Error, ProtocolError
 from ramet.kernel.frames import ERROR
 
 if TYPE_CHECKING:
+    from ramet.node import Node
     from ramet.tree import Tree
 
 # What a node may wish for at a time, and altogether: a bound on what a hostile one can make us plan.
 WISHED_CHILDREN_MAX = 10_000
+# What one wish may weigh: some hundred bytes do. A pattern takes 5 us for each of its bytes, and 20 bytes of memory.
+WISH_BYTES_MAX = 16_384
 
 # What a node tells of its interpreter and its machine may weigh: ten times what the longest paths come to.
 FACTS_BYTES_MAX = 65_536
@@ -87,6 +90,8 @@ class Told:
         """Code in a node wishes for a child: [connector, options]. It is planned from nothing else, and grown there."""
         node = self.nodes.get(message.src)
         try:
+            if len(message.body) > WISH_BYTES_MAX:
+                raise Error(f"what a node wishes for may have {WISH_BYTES_MAX:,} bytes, not {len(message.body):,}: env=, say")
             connector, options = codec.decode(message.body)
             if node is None or connector not in registry.TARGETS or len(self.nodes) > WISHED_CHILDREN_MAX:
                 raise Error(f"no node can be grown by {connector!r} on a node's wish")
@@ -98,15 +103,18 @@ class Told:
             child = node.grow(plan, retry=retry)
         except Exception as error:
             self.core.reply(message, failures.pack(error), ERROR)
+            counts = not isinstance(error, ClosedError)     # that is the program's doing
+        else:
+            child._state.connected.add_done_callback(lambda future: self._wished(message, child, future.exception()))
             return
+        self.core.refused += counts     # here, where no traceback is at hand: the log would show that code's mistake as ours
 
-        def connected(future: Any) -> None:
-            error = future.exception()
-            if error is None:
-                self.core.reply(message, codec.encode([child.id, child.name]))
-            else:
-                self.core.reply(message, failures.pack(error), ERROR)
-        child._state.connected.add_done_callback(connected)
+    def _wished(self, message: Message, child: Node, error: BaseException | None) -> None:
+        """A child is there that a node has wished for, or it couldn't be grown."""
+        if error is None:
+            self.core.reply(message, codec.encode([child.id, child.name]))
+        else:
+            self.core.reply(message, failures.pack(error), ERROR)
 
 
 def steps_in(told: Any) -> dict[str, float]:

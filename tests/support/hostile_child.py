@@ -353,6 +353,14 @@ def memory_bombs(child: Child) -> Callable[[int], bytes]:
 
 
 @case
+def large_wishes(child: Child) -> None:
+    """Wishes that would take long to be planned, or be kept, as large as one frame takes."""
+    for body in (["local", {"python": ["x"] * 60_000}], ["command", {"argv": ["x"], "rules": [{"match": "a?" * 60_000}]}],
+                 ["command", {"argv": ["x"], "env": {"A": "x" * 120_000}}]):
+        child.send(WISH, body, reply_to=1001)
+
+
+@case
 def flood_of_every_handle(child: Child) -> None:
     """Some thousand frames for each, well-formed values and garbage."""
     for n in range(300):

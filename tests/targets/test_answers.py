@@ -305,7 +305,9 @@ def test_a_nodes_wish_has_nothing_of_the_programs(tree: Tree, tmp_path: Path, mo
     assert "asks nobody" in said
     for odd in (["env", "HOME"], {"env": "HOME"}, 7):
         assert "must be a text" in node.call(remote_answers.wish, "sudo", {"password": odd})
+    assert "16,384 bytes" in node.call(remote_answers.wish, "command", {"argv": ["true"], "env": {"A": "x" * 16_384}})
     assert asked == [] and len(tree.nodes) == 1
+    assert tree.stats()["refused"] == 5, "who goes on with such wishes is read slowly"
 
 
 def test_a_node_that_dies_while_the_user_is_asked(tree: Tree, tmp_path: Path) -> None:

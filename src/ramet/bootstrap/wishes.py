@@ -75,11 +75,11 @@ def find(python: Sequence[str] | None) -> Wish | None:
 
 def flags(python: Sequence[str]) -> list[str]:
     """The interpreter's flags at the end of a command: the last two of ``["nice", "-n", "5", "python3", "-X", "utf8"]``."""
-    for start in range(1, len(python) + 1):
-        words = iter(python[start:])
-        if all(_is_flag(word) and (word not in _WITH_A_WORD or next(words, None)) for word in words):
-            return list(python[start:])
-    return []
+    fits = [False] * len(python) + [True, False]    # from each place on; behind the end, there is no word to take
+    for at in range(len(python) - 1, 0, -1):
+        takes = python[at] in _WITH_A_WORD
+        fits[at] = _is_flag(python[at]) and fits[at + 1 + takes] and (not takes or python[at + 1] != "")
+    return list(python[fits.index(True, min(1, len(python))):])
 
 
 def _is_flag(word: str) -> bool:

@@ -30,8 +30,8 @@ ENDS_THE_LINK = {"huge_length", "no_frames"}
 #: And so does this, when too much waits for it.
 NEVER_ENDS = {"asks_and_never_reads"}
 #: Nothing to be refused in these: it is only too much, or too slow; or the answer is that there is no such node.
-NOTHING_REFUSED = {"slow_loris", "never_reads", "floods_of_logs_and_output", "classes_and_code", "odd_log_records",
-                   "huge_length", "no_frames", "forged_destination"}
+NOTHING_REFUSED = {"slow_loris", "never_reads", "floods_of_logs_and_output", "floods_of_stderr", "classes_and_code",
+                   "odd_log_records", "huge_length", "no_frames", "forged_destination"}
 #: These never answer.
 SILENT = {"slow_loris", "never_reads"}
 ALL = sorted(set(hostile_child.CASES) - ENDS_THE_LINK - NEVER_ENDS - SILENT)

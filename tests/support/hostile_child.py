@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -402,6 +403,15 @@ def floods_of_logs_and_output(child: Child) -> None:
         child.send(OUTPUT, [1, b"line\n" * 100], flow=1)
         for _ in range(10):
             child.send(LOG, {"name": f"l{n}", "levelno": 30, "levelname": "WARNING", "msg": "m" * 1000, "args": []}, flow=2)
+
+
+@case
+def floods_of_stderr(child: Child) -> None:
+    """Signs of life, as its guardian gives them, as fast as the pipe goes and for as long as it lives."""
+    def flood() -> None:
+        while True:
+            os.write(2, bytes(65536))
+    threading.Thread(target=flood, daemon=True).start()
 
 
 @case

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from ramet.connectors import command, local
-from ramet.kernel import diagnosis, dialogue, errors, limits, settling
+from ramet.kernel import diagnosis, dialogue, errors, limits, loop_late, settling
 from ramet.kernel.errors import ClosedError, ConnectError, PythonNotFoundError
+from ramet.kernel.loop import Loop
+from ramet.kernel.spawn import Process
 from support import needs, pythons
 from targets.growing import Keeper, Outcome, grow
 
@@ -345,3 +347,29 @@ def test_a_node_that_dies_later_is_noticed_and_its_last_words_kept() -> None:
         assert outcome.close() == -9
         assert outcome.process.poll() == -9
         assert outcome.process.stderr_tail() == "words\n"
+
+
+@pytest.mark.parametrize("where", ["stderr", "tty"])
+def test_who_floods_stderr_or_the_terminal_is_read_with_rests(where: str) -> None:
+    raised: list[BaseException] = []
+    heard: list[bytes] = []
+    loop, now = Loop(raised.append), [0.0]      # no thread: it and time go on when this test says so
+    loop.now = lambda: now[0]
+    plan = command.plan(["sh", "-c", "exec yes >&2" if where == "stderr" else "exec yes >/dev/tty"], terminal=where == "tty")
+    process = Process(loop, settling.settled(plan))
+    setattr(process, "on_" + where, heard.append)
+    for times in range(1, 4):
+        while len(heard) < times:
+            loop.once()
+        for _ in range(5):
+            loop.once()         # it wants to go on, and waits for the time that doesn't pass
+        assert len(heard) == times
+        now[0] += 1
+    process.kill()
+    while process.poll() is None:
+        loop.once()
+        now[0] += 1
+    for fd in (process.fd_in, process.fd_out):
+        os.close(fd)
+    loop_late.close(loop)
+    assert not raised

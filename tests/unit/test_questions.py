@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ramet.kernel.questions import Questions, answer_wait_s, heard_within_s, quiet_s
+from ramet.kernel.questions import Questions, answer_wait_s, heard_bytes_max, heard_within_s, quiet_s
 
 RULE: dict[str, Any] = {"match": "Password: \\Z", "do": "send", "secret": "pw", "text": "refused"}
 
@@ -110,6 +110,21 @@ def test_what_comes_too_late_is_not_typed_and_secrets_are_gone() -> None:
     program.hears(b"Password: ")
     assert program.typed == [] and program.clock.timers == []
     assert not any(secret.known for secret in program.questions.secrets.values())
+
+
+def test_of_a_flood_only_the_end_is_looked_at() -> None:
+    program = Program({"pw": "right"})
+    feed, sizes = program.questions.dialogue.feed, []
+
+    def fed(source: str, data: bytes) -> Any:
+        sizes.append(len(data))
+        return feed(source, data)
+    program.questions.dialogue.feed = fed   # type: ignore[method-assign]
+    for _ in range(100):
+        program.questions.heard("stderr", b"\1a" * 32768)
+    program.questions.heard("tty", b"x" * 100_000)
+    program.hears(b"\nPassword: ")
+    assert program.typed == [b"right\n"] and max(sizes) <= heard_bytes_max
 
 
 def test_a_line_that_ends_like_a_question_is_none_when_it_goes_on() -> None:

@@ -7,7 +7,7 @@ from ramet.kernel import dialogue, hidden
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, List, Tuple
+    from typing import Any, Callable, Dict
 
     from ramet.kernel.loop import Loop, Timer  # noqa: F401  (in type comments)
 
@@ -19,6 +19,8 @@ question_chars_max = 2000
 # end like a question for as long as its own end hasn't come.
 quiet_s = 0.03
 heard_within_s = 0.3
+# Of what was said by then, only so much of the end is looked at: rules see less of it, and it may be a flood.
+heard_bytes_max = 65536
 
 
 class Questions(object):
@@ -44,7 +46,7 @@ class Questions(object):
         self.too_late = too_late
         self.on_question = on_question
         self.over = False       # nothing is answered any more
-        self.unheard = []  # type: List[Tuple[str, bytes]]      # what was said, and isn't over perhaps
+        self.unheard = {}  # type: Dict[str, bytes]     # what was said, and isn't over perhaps
         self.since = self.last = 0.0    # when the first and the last of that came
         self.deadline = loop.now() + plan["timeout_s"]
         self.timer = loop.call_later(plan["timeout_s"], too_late)  # type: Timer
@@ -58,7 +60,7 @@ class Questions(object):
         if not self.unheard:
             self.since = self.last
             self.loop.call_later(quiet_s, self._look)
-        self.unheard.append((source, data))
+        self.unheard[source] = (self.unheard.get(source, b"") + data)[-heard_bytes_max:]
 
     def _look(self):
         # type: () -> None
@@ -71,11 +73,10 @@ class Questions(object):
     def hear_out(self):
         # type: () -> None
         """Look at what was said, now: nothing more will come."""
-        unheard, self.unheard = self.unheard, []
+        unheard, self.unheard = self.unheard, {}
         for source in ("stderr", "output", "tty"):
-            said = b"".join([data for where, data in unheard if where == source])
-            if said and not self.over:
-                self._act(self.dialogue.feed(source, said))
+            if source in unheard and not self.over:
+                self._act(self.dialogue.feed(source, unheard[source]))
 
     def stop(self):
         # type: () -> None

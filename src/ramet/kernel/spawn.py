@@ -31,6 +31,10 @@ starting = compat.new_lock()  # type: Any
 reap_first_s = 0.01
 reap_last_s = 1.0
 
+# How long what it says besides isn't read after each time: a pipe then gives 6 MB/s. Who floods it, as a hostile host may,
+# takes little of the keeper's time; and a question is one only after a longer silence.
+rest_s = 0.01
+
 # Linux gives a session's leader the first terminal that it opens; elsewhere it must be asked for.
 OPENING_TAKES_IT = sys.platform.startswith("linux")
 TIOCSCTTY = 0x20007461      # of the BSDs and macOS
@@ -103,9 +107,9 @@ class Process(object):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         for fd in far:
             compat.set_blocking(fd, True)
-        self.loop.watch(self._stderr, self._read_stderr)
+        self._listen(self._stderr, self._read_stderr)
         if self.tty >= 0:
-            self.loop.watch(self.tty, self._read_tty)
+            self._listen(self.tty, self._read_tty)
         more = {"start_new_session": True}  # type: Dict[str, Any]
         if not hasattr(subprocess, "DEVNULL") or self.tty >= 0 and not OPENING_TAKES_IT:    # 2.7 has neither
             more = {"preexec_fn": self._own_session}
@@ -258,8 +262,10 @@ class Process(object):
         # type: () -> bool
         data = read_now(self._stderr)
         if data:
-            self.vouched += data.count(b"\0")
-            self._tail.add(data.replace(b"\0", b""))
+            said = data.translate(None, b"\0")      # in a tenth of the time that ``replace`` takes
+            self.vouched += len(data) - len(said)
+            self._tail.add(said)
+            self._rest(self._stderr, self._read_stderr)
             if self.on_stderr:
                 self.on_stderr(data)
         elif data is not None:
@@ -269,11 +275,23 @@ class Process(object):
     def _read_tty(self):
         # type: () -> bool
         data = read_now(self.tty)
-        if data and self.on_tty:
-            self.on_tty(data)
+        if data:
+            self._rest(self.tty, self._read_tty)
+            if self.on_tty:
+                self.on_tty(data)
         elif data == b"":
             self.loop.forget(self.tty)
         return bool(data)
+
+    def _rest(self, fd, read):
+        # type: (int, Callable[[], bool]) -> None
+        self.loop.forget(fd)
+        self.loop.call_later(rest_s, self._listen, fd, read)
+
+    def _listen(self, fd, read):
+        # type: (int, Callable[[], bool]) -> None
+        if fd in (self._stderr, self.tty):      # else it was closed meanwhile
+            self.loop.watch(fd, read)
 
     def _read_rest(self):
         # type: () -> None

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ramet import Tree
 from ramet.connectors import Plan, behind, check_plan, registry
 from ramet.connectors.spec import parse
 from ramet.grower import Grower
+from ramet.kernel.diagnosis import EXITS
 from support import source
 
 PYTHON = "/usr/bin/python3"
@@ -72,6 +74,17 @@ def test_the_command_of_each(connector: str, options: dict[str, Any], words: str
     assert check_plan(plan) == plan
     assert "hunter2" not in repr({**plan, "secrets": {}})
     assert plan["shape"] == ("pipes+tty" if "password" in options else "pipes")
+
+
+def test_no_pattern_takes_a_time_that_is_up_to_the_host() -> None:
+    """What is searched, in 48 KB, is a host's words: where its first words come again and again, or what two repeats both take,
+    it is searched to its end from each of them. No other thread runs meanwhile."""
+    rules = [rule for connector, options, _ in COMMANDS for rule in registry.find(connector)(**options)["rules"]]
+    for rule in rules + registry.find("ssh")("web1")["rules"] + EXITS:
+        match = rule.get("match", "") if rule.get("on") in ("exit", "else", "late") else ""
+        without_end = re.findall(r"(?:\[[^]]*\]|\\S|(?<!\\)\.)[*+]", match.replace("[0-9]+", ""))
+        assert match.startswith("\\A") or not without_end, match
+        assert "*\\s*" not in match, match
 
 
 def test_every_connector_has_a_method_a_target_and_a_test() -> None:

@@ -41,7 +41,7 @@ def plan(
 
 
 _EXITS = exits("start", [1, 125], [
-    ("ConnectError", "cannot change root directory[^\n]*(No such file|Not a directory)",
+    ("ConnectError", "cannot change root directory[^\n]{0,300}(No such file|Not a directory)",
      "there is no such folder", "check path="),
     ("AuthenticationError", "Operation not permitted|Permission denied", "this account may not change its root folder",
      "grow it from a root node: node.sudo().chroot(...)"),

@@ -67,7 +67,7 @@ _RULES: list[Rule] = [
          "the pod has no such container, or it doesn't run", "check container=; see kubectl describe pod"),
         ("ConnectError", "namespaces \"[^\n]{1,300}\" not found", "there is no such namespace",
          "see the names: kubectl get namespaces; check namespace= and context="),
-        ("ConnectError", "[a-z.]+ \"[^\n]{1,300}\" not found|no (pods|resources) found|pod does not exist",
+        ("ConnectError", "[a-z.] \"[^\n]{1,300}\" not found|no (pods|resources) found|pod does not exist",
          "there is no such pod", "see the names: kubectl get pods; check namespace= and context="),
         ("ConnectError", "doesn't have a resource type", "there is no such kind of resource",
          "name a pod, or write deployment/NAME and the like"),

@@ -52,7 +52,7 @@ _EXITS = [*NO_FOLDER, *exits("start", None, [
      "there is no such container that runs", "see the names and what runs: lxc-ls --fancy; start it: lxc-start"),
     ("AuthenticationError", "[Pp]ermission denied|[Oo]peration not permitted|Insufficent privileges|Insufficient privileges",
      "this account may not enter it", "grow it from a root node: node.sudo().lxc(...)"),
-    ("PythonNotFoundError", "[Nn]o such file or directory[^\n]*[Ff]ailed to exec|[Ff]ailed to exec",
+    ("PythonNotFoundError", "[Nn]o such file or directory[^\n]{0,300}[Ff]ailed to exec|[Ff]ailed to exec",
      "there is no such program in there", "say where an interpreter is: python="),
     ("ConnectError", "(invalid|unrecognized) option", "lxc-attach doesn't take its options", "see lxc_args="),
 ])]  # fmt: skip

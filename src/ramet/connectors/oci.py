@@ -61,7 +61,7 @@ def rules(program: str) -> list[Rule]:
         ("ConnectError", ("[Nn]o such image|image not known|pull access denied|repository does not exist|manifest unknown|"
          "[Ii]nitializing source|short-name"),
          "there is no such image, here or where it would come from", f"see the names: {program} images"),
-        ("AuthenticationError", "[Pp]ermission denied[^\n]*(daemon|docker\\.sock|podman\\.sock)",
+        ("AuthenticationError", "[Pp]ermission denied[^\n]{0,300}(daemon|docker\\.sock|podman\\.sock)",
          "this account may not talk to the daemon",
          f"let it into the daemon's group, or grow it from a root node: node.sudo().{program}(...)"),
         ("ConnectError", ("Cannot connect to |[Ii]s the docker daemon running|unable to connect to Podman|"
@@ -69,7 +69,7 @@ def rules(program: str) -> list[Rule]:
          "the daemon can't be reached", "see that it runs, and which one is meant"),
         ("ConnectError", "unable to find (user|group)|no matching entries in (passwd|group) file",
          "there is no such account in there", "check user="),
-        ("ConnectError", ("chdir to cwd|(cwd|working directory|workdir)[^\n]*(no such file or directory|not a directory|"
+        ("ConnectError", ("chdir to cwd|(cwd|working directory|workdir)[^\n]{0,300}(no such file or directory|not a directory|"
          "absolute|does not exist)"),
          "the folder isn't there", "check workdir="),
         ("PythonNotFoundError", ("executable file[^\n]{1,300}not found|exec: \"[^\n]{1,300}\": |"

@@ -29,7 +29,7 @@ def question_rules(secrets: Mapping[str, object], host: str | None = None) -> li
     rules: list[Rule] = [
         {"match": "\\(yes/no(/\\[fingerprint\\])?\\)\\?[ \t]*\\Z", **_UNKNOWN_HOST,
          **({"do": "send", "secret": "host key", "open": True} if "host key" in secrets else {})},
-        {"match": "Please type 'yes'[^\n]*:[ \t]*\\Z", **_UNKNOWN_HOST, "text": "the host's key has another fingerprint"},
+        {"match": "Please type 'yes'[^\n]{0,300}:[ \t]*\\Z", **_UNKNOWN_HOST, "text": "the host's key has another fingerprint"},
         # A host's own words have ssh's "(user@host) " before them: the passphrase isn't for the host.
         {"match": "(?i)\\A\\s*enter passphrase for [^\n]{1,4000}:[ \t]*\\Z", "do": "send", "max": 8, "secret": "passphrase",
          "text": "the passphrase was refused", **refused},
@@ -70,16 +70,16 @@ _UNKNOWN_HOST: Rule = {
 }  # fmt: skip
 
 # The connection through a jump host has no address of its own.
-_JUMP = "[\\s\\S]*UNKNOWN port 65535"
+_JUMP = "[\\s\\S]{0,2000}UNKNOWN port 65535"
 
 #: What ssh says when it ends by itself: (error, stage, patterns, cause, remedy).
 _WHEN_IT_ENDS: list[tuple[str, str, list[str], str, str]] = [
     ("HostKeyError", "authenticate", ["Host key verification failed" + _JUMP],
      "the jump host's key isn't the one on record, or isn't known",
      "connect to the jump host once by hand with ssh"),
-    ("ConnectError", "start", ["open failed: administratively prohibited[\\s\\S]*stdio forwarding failed"],
+    ("ConnectError", "start", ["open failed: administratively prohibited[\\s\\S]{0,2000}stdio forwarding failed"],
      "the jump host forwards nothing", "allow it there (AllowTcpForwarding), or grow through it: tree.ssh(gate).ssh(host)"),
-    ("ConnectError", "start", ["open failed[\\s\\S]*stdio forwarding failed"],
+    ("ConnectError", "start", ["open failed[\\s\\S]{0,2000}stdio forwarding failed"],
      "the jump host doesn't reach {where}", "check host and port as they are seen from the jump host"),
     ("ConnectError", "resolve", ["Could not resolve hostname" + _JUMP],
      "there is no jump host of that name", "check the name, and the name service of the machine that connects"),
@@ -104,18 +104,18 @@ _WHEN_IT_ENDS: list[tuple[str, str, list[str], str, str]] = [
      "there is no host of the name {host}", "check the name, and the name service of the machine that connects"),
     ("AuthenticationError", "authenticate", ["UNPROTECTED PRIVATE KEY", "bad permissions"],
      "the key was not used: others may read its file", "chmod 600 the identity file"),
-    ("AuthenticationError", "authenticate", ["Identity file [^\n]{1,500} not accessible[\\s\\S]*Permission denied"],
+    ("AuthenticationError", "authenticate", ["Identity file [^\n]{1,500} not accessible[\\s\\S]{0,2000}Permission denied"],
      "the identity file can't be read", "check identity_file=: it is a path on the machine that connects"),
     ("AuthenticationError", "authenticate", ["password has expired", "must change your password"],
      _SET_A_NEW_ONE["text"], _SET_A_NEW_ONE["remedy"]),
     ("AuthenticationError", "authenticate", ["[Aa]ccount has expired"],
      _EXPIRED_ACCOUNT["text"], _EXPIRED_ACCOUNT["remedy"]),
-    ("ConnectError", "start", ["[Ss]ession open refused by peer[\\s\\S]*(Permission denied|[Tt]oo many auth)"],
+    ("ConnectError", "start", ["[Ss]ession open refused by peer[\\s\\S]{0,2000}(Permission denied|[Tt]oo many auth)"],
      "the host allows no more sessions on the shared connection, and a connection of its own wasn't let in",
      "raise MaxSessions there, or give what a new connection needs: password=, identity_file="),
     ("AuthenticationError", "authenticate", ["Too many authentication failures"],
      "more keys were offered than the host allows", "say which key it is: identity_file="),
-    ("AuthenticationError", "authenticate", ["Permission denied \\((?![^)]*publickey)[^)]*keyboard-interactive"],
+    ("AuthenticationError", "authenticate", ["Permission denied \\((?![^)]{0,200}publickey)[^)]{0,200}keyboard-interactive"],
      "{questions}", "give what it asks for: password=, second_factor="),
     ("AuthenticationError", "authenticate",
      ["Permission denied", "No more authentication methods", "Authentication failed",
@@ -180,7 +180,7 @@ def exit_rules(host: str, port: int | None, secrets: Mapping[str, object]) -> li
          "error": "AuthenticationError", "stage": "authenticate", **_SET_A_NEW_ONE},
         {"on": "exit", "match": "allows sftp connections only", "stage": "start",
          "text": "the host allows nothing but file transfer with this account or key", "remedy": "use another account or key"},
-        {"on": "else", "match": "\\A\\s*(Warning: Permanently added[^\n]*\\s*)?\\Z", "stage": "bootstrap",
+        {"on": "else", "match": "\\A\\s*(Warning: Permanently added[^\n]*(\n\\s*)?)?\\Z", "stage": "bootstrap",
          "text": "the host ended the session without a word",
          "remedy": f"see whether the account has a login shell; {_FORCED}"},
         {"on": "else", "stage": "bootstrap", "text": "something else than a Python interpreter answered",

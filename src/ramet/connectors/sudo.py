@@ -94,5 +94,5 @@ _EXITS = exits("escalate", 1, [
      "the rules of sudo are broken", "check them: visudo -c"),
     ("ConnectError", "(invalid|unrecognized|unknown) option|usage: sudo|unexpected argument",
      "sudo doesn't take its options", "see sudo_args= and what this version of it has"),
-    ("ConnectError", "unable to resolve host[^\n]*\\Z|^sudo(-rs)?: ", "sudo failed", "see the last lines"),
+    ("ConnectError", "unable to resolve host[^\n]{0,300}\\Z|^sudo(-rs)?: ", "sudo failed", "see the last lines"),
 ])  # fmt: skip

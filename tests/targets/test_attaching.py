@@ -196,6 +196,19 @@ def test_it_outlives_its_program_and_serves_the_next(path: Path, how: str, label
         assert not path.exists()
 
 
+def test_a_node_whose_name_is_cut_within_a_letter(path: Path) -> None:
+    """The one who attached waited for ever: /proc/PID/stat, with the name in it, was no text."""
+    with outlived("detach", path) as program:
+        with attach(path) as node:
+            assert node.call(remote_lasting.name_itself, "обработка".encode()) == "обработ".encode() + b"\xd0\n"
+        with ramet.Tree(remember=False) as tree:
+            node = tree.attach(str(path))
+            node.wait(HANGS_S)
+            assert node.call(remote_lasting.name_itself, b"python") == b"python\n"
+            node.close()
+            until(lambda: not program.node_runs(), "close() doesn't end it")
+
+
 @old_and_new
 @pytest.mark.parametrize("way", ["attached", "detached by a node", "left by a node"])
 def test_what_was_written_last_comes(path: Path, label: str, way: str) -> None:

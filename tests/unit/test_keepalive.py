@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -149,6 +150,15 @@ def test_a_process_runs_or_is_stopped_or_gone() -> None:
         process.kill()
         process.wait()
     assert keepalive.runs(process.pid) == 0
+
+
+def test_a_process_runs_whose_name_is_cut_within_a_letter() -> None:
+    said = "with open('/proc/self/comm', 'wb') as comm: comm.write('обработка'.encode())"
+    program = f"{said}\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        assert keepalive.runs(process.pid)
+        process.communicate(b"\n")
 
 
 def test_only_an_ancestor_says_that_neighbours_are_to_be_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,7 @@ def began(pid):
     # type: (int) -> Any
     """When a process began, as the system counts: tells it from a later one with its number. None if there is none."""
     try:
-        with open("/proc/%d/stat" % pid) as stat:
-            return pid > 0 and stat.read().rpartition(")")[2].split()[19]
+        with open("/proc/%d/stat" % pid, "rb") as stat:     # its name may be no text
+            return pid > 0 and stat.read().rpartition(b")")[2].split()[19]
     except (OSError, IOError):
         return None

@@ -107,8 +107,8 @@ def runs(pid):
     # type: (int) -> Any
     """Something new each time, if a process of this machine runs; 0 if it is stopped, gone, or that can't be known."""
     try:
-        with open("/proc/%d/stat" % pid) as stat:
-            return 0 if stat.read().rpartition(")")[2].split()[0] in "TZX" else object()
+        with open("/proc/%d/stat" % pid, "rb") as stat:     # its name may be no text
+            return 0 if stat.read().rpartition(b")")[2].split()[0] in (b"T", b"Z", b"X") else object()
     except EnvironmentError:
         return 0
 

@@ -23,6 +23,7 @@ from ramet.kernel.core import END, GROW, ROUTE
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import ClosedError, ConnectError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
+from ramet.naming import Names
 from ramet.node import Node
 from ramet.parts import COMING_BACK, FOLLOWING, GROWING
 from ramet.retrying import Retry, may_pass
@@ -48,7 +49,7 @@ class Gardener:
         self.ids = itertools.count(1)
         self.gates = Gates(connecting_max, self.core.loop.call_soon)
         self.spreads: weakref.WeakSet[Spread] = weakref.WeakSet()
-        self.names: dict[str, int] = {}
+        self.names = Names()
         self.links: dict[int, Link] = {}     # of the controller's children
         self.past_bytes = {"bytes_in": 0, "bytes_out": 0}
 
@@ -75,8 +76,7 @@ class Gardener:
 
     def _new(self, parent: Node | None, plan: dict[str, Any]) -> Node:
         with self.lock:
-            count = self.names[plan["name"]] = self.names.get(plan["name"], 0) + 1
-            plan["name"] += f"-{count}" if count > 1 else ""
+            plan["name"] = self.names.unique(plan["name"])
             node = Node(self.tree, next(self.ids), plan["name"], parent, plan["what"])
             node._state.planned = plan.pop("again", lambda: plan)
             self.nodes[node.id] = node

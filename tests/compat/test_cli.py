@@ -31,6 +31,12 @@ def fail(path):
     if os.environ.get("FAIL_HERE", "1") == "1":
         open(path)
 
+def keys():
+    return {("web", 80): [{b"x": 1}], "n": 3, 1: None}
+
+def digits():
+    return [1 << 20000]
+
 def sleep():
     import time
     time.sleep(50)
@@ -99,6 +105,19 @@ def test_a_remote_exception_says_its_type_and_with_v_where(program: Path) -> Non
     assert "check_hosts.py" not in done.stderr
     done = ramet("run", "-v", f"{program}:fail", "/no/such/file")
     assert "check_hosts.py" in done.stderr and "in fail" in done.stderr
+
+
+def test_json_holds_what_has_other_keys_than_text(program: Path) -> None:
+    done = ramet("run", "--json", f"{program}:keys")
+    assert json.loads(done.stdout)["value"] == {"('web', 80)": [{"b'x'": 1}], "n": 3, "1": None}
+
+
+@pytest.mark.skipif(not hasattr(sys, "get_int_max_str_digits"), reason="not on this machine: a Python that limits digits")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_cannot_be_shown_is_that_hosts_failure(program: Path, options: list[str]) -> None:
+    done = ramet("run", *options, "-H", "local:,local:", f"{program}:digits")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and said.count("ValueError") == 2 and "Traceback" not in said
 
 
 def test_json_holds_failures_too_and_nothing_else_is_on_stdout(program: Path) -> None:

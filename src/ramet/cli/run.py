@@ -132,17 +132,24 @@ class Report:
     def outcome(self, host: str, node: ramet.Node, outcome: ramet.Outcome[Any]) -> None:
         """Print what came of one host."""
         name = node.name
+        try:
+            self._shown(host, node, outcome)
+        except (ValueError, RecursionError) as error:       # a number of very many digits, say; others have results, too
+            outcome = ramet.Outcome(error=error)
+            self._shown(host, node, outcome)
         self.failed += not outcome.ok
-        if self.as_json:
-            self._json(host, node, outcome)
-        elif outcome.ok:
-            self._lines(self.out, name, "green", as_text(outcome.value))
-        else:
-            self._lines(self.err, name, "red", error_text(outcome.error, self.verbose > 0))
         if self.verbose and node.error is None:
             facts, seconds = node.facts, time.monotonic() - self.began
             said = f"{facts.get('implementation')} {facts.get('version')} on {facts.get('host')}, pid {facts.get('pid')}"
             self._lines(self.err, name, "dim", f"{said}, after {seconds:.2f} s")
+
+    def _shown(self, host: str, node: ramet.Node, outcome: ramet.Outcome[Any]) -> None:
+        if self.as_json:
+            self._json(host, node, outcome)
+        elif outcome.ok:
+            self._lines(self.out, node.name, "green", as_text(outcome.value))
+        else:
+            self._lines(self.err, node.name, "red", error_text(outcome.error, self.verbose > 0))
 
     def traffic(self, tree: ramet.Tree) -> None:
         """Print what went over the wire, where asked for."""
@@ -161,7 +168,15 @@ class Report:
         else:
             said["error"] = str(error)
             said["type"] = getattr(error, "type_name", "") or type(error).__name__
-        print(json.dumps(said, default=repr, skipkeys=True), flush=True)
+        print(json.dumps(_with_texts_as_keys(said), default=repr), flush=True)
+
+
+def _with_texts_as_keys(value: Any) -> Any:
+    """The value, with each key that JSON doesn't know as Python would show it."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str | int | float | None) else repr(key): _with_texts_as_keys(item)
+                for key, item in value.items()}  # fmt: skip
+    return [_with_texts_as_keys(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def as_text(value: Any) -> str:

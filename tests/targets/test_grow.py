@@ -170,9 +170,12 @@ def test_a_folder_of_path_that_is_of_no_use_hides_nothing(tmp_path: Any, request
 
 def test_a_program_by_its_path_is_taken_from_the_folder_it_is_started_in(tmp_path: Any) -> None:
     (tmp_path / "here").write_text('#!/bin/sh\nexec "$@"\n')
-    assert "Permission denied" in str(failure(command.plan(["./here"], cwd=tmp_path), ConnectError, "start"))
-    (tmp_path / "here").chmod(0o755)
-    assert grow(command.plan(["./here"], cwd=tmp_path, python=sys.executable)).error is None
+    for terminal in (False, True):
+        (tmp_path / "here").chmod(0o644)
+        said = str(failure(command.plan(["./here"], cwd=tmp_path, terminal=terminal), ConnectError, "start"))
+        assert terminal or "Permission denied" in said      # with one, that there is none which can be started
+        (tmp_path / "here").chmod(0o755)
+        assert grow(command.plan(["./here"], cwd=tmp_path, terminal=terminal, python=sys.executable)).error is None
 
 
 def test_a_payload_that_takes_long_to_swallow() -> None:

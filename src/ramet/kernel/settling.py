@@ -18,7 +18,7 @@ NAME_HERE = "RAMET.NAME"
 
 
 def find_program(name, plan):
-    # type: (str, Plan) -> Optional[bytes]
+    # type: (Any, Plan) -> Optional[bytes]
     """Where a program is: the name itself if it holds a slash, else looked for along the plan's PATH. None: nowhere.
 
     Paths are bytes here: in the C locale an old Python can't look at others in any other way.

@@ -158,7 +158,9 @@ class Process(object):
         _no_echo(self._tty_far)
         if not OPENING_TAKES_IT:
             return []
-        if not find_program(plan["argv"][0], plan):
+        program = dialogue.to_bytes(plan["argv"][0])
+        folder = dialogue.to_bytes(plan.get("cwd") or "") if b"/" in program else b""
+        if not find_program(os.path.join(folder, program), plan):
             raise _missing()
         # A shell that opens it, because a function run after a fork of this process, which has threads, needs locks that
         # others may hold: `logging` and 2.7's import system take theirs around every fork.

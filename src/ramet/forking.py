@@ -35,6 +35,7 @@ class Templates:
 
     def fork(self, grower: Grower, preload: Sequence[str], name: str | None, options: dict[str, Any]) -> Node:
         """Fork a node. Returns at once; it is forked as soon as there is a template for it."""
+        self.tree._check_open()
         if isinstance(preload, str) or not all(isinstance(module, str) and module for module in preload):
             raise TypeError(f"preload= is a list of modules' names, not {preload!r}")
         known = [option for option in inspect.signature(local.plan).parameters if option != "name"]
@@ -46,6 +47,7 @@ class Templates:
         with self.lock:
             template, ready = self.made.get(key, (None, None))
             if template is None or ready is None or template._state.ended or template._state.closing:
+                self.made = {key: one for key, one in self.made.items() if not one[0]._state.ended}
                 template, ready = self.made[key] = self._template(grower, list(preload), options)
         plan = make(f"fork of {template.name}", name, None, CONNECT_TIMEOUT_S, shape="fork")
         gardener, parent = self.tree._gardener, template

@@ -129,6 +129,14 @@ def test_a_fork_dies_alone_and_a_template_with_its_forks(tree: ramet.Tree) -> No
     assert new.call(remote.add, 1) == 1 and new.parent != old
 
 
+def test_nothing_is_kept_of_templates_that_are_gone(tree: ramet.Tree) -> None:
+    for _ in range(3):
+        with tree.local() as node:
+            assert node.fork().call(remote.add, 1) == 1
+        until(lambda: all(one._state.ended for one, _ in tree._templates.made.values()), "a template outlives its grower")
+    assert len(tree._templates.made) == 1
+
+
 def test_forks_of_a_node(tree: ramet.Tree) -> None:
     node = tree.local(name="middle")
     fork = node.fork(preload=PRELOAD)

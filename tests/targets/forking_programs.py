@@ -64,6 +64,7 @@ def os_fork(tree, nodes):
 
 
 def everything_is_refused(tree, nodes):
+    tree.fork().wait()      # so that there is a template, from which the next one would be forked
     ways = [lambda: nodes[0].call(remote.pid), lambda: nodes[0].start(remote.pid), lambda: nodes[0].cast(remote.pid),
             lambda: nodes[0].stream(range, 3), tree.local, nodes[0].local, tree.channel,
             lambda: nodes[0].run(["true"]), lambda: tree.connect_all(["web"]), lambda: nodes[0].raw(["true"]),

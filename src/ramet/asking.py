@@ -189,4 +189,7 @@ class Desk:
                     self._threads.discard(threading.current_thread())
                     return
                 job = self._jobs.popleft()
-            job()
+            try:
+                job()
+            except Exception as error:      # else this thread would count for ever
+                self._core.loop.on_error(error)

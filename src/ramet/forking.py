@@ -17,6 +17,7 @@ from ramet.kernel import template as kernel_template
 from ramet.kernel.errors import ClosedError, ConnectError, Error
 from ramet.parts import TEMPLATE
 from ramet.retrying import Retry
+from ramet.shelter import sheltered
 
 if TYPE_CHECKING:
     from ramet.call import Call
@@ -33,6 +34,7 @@ class Templates:
         self.lock = threading.Lock()
         self.made: dict[Any, tuple[Node, Call[bool]]] = {}
 
+    @sheltered
     def fork(self, grower: Grower, preload: Sequence[str], name: str | None, options: dict[str, Any]) -> Node:
         """Fork a node. Returns at once; it is forked as soon as there is a template for it."""
         self.tree._check_open()

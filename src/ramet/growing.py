@@ -27,6 +27,7 @@ from ramet.naming import Names
 from ramet.node import Node
 from ramet.parts import COMING_BACK, FOLLOWING, GROWING
 from ramet.retrying import Retry, may_pass
+from ramet.shelter import sheltered
 from ramet.told import steps_in
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Gardener:
 
     # ------------------------------------------------------------------ growing
 
+    @sheltered
     def grow(self, parent: Node | None, plan: dict[str, Any], retry: Retry) -> Node:
         """Begin to grow a node under ``parent`` (None: the controller) as soon as its turn comes. Returns at once."""
         if parent is None and plan["shape"] == "socket" and not plan["python"] and getattr(sys, "frozen", False):
@@ -107,7 +109,10 @@ class Gardener:
         with self.lock:
             node._state.closing |= node.parent is not None and node.parent._state.closing
             node._state.waits = node._state.closing
-            return not (node._state.closing or node._state.ended)
+            taken_up = not (node._state.closing or node._state.ended)
+        if not taken_up:
+            self.gates.leave(_above(node), node.id)     # who closed it may have been there before it had a place
+        return taken_up
 
     def _grow_here(self, node: Node, plan: dict[str, Any]) -> None:
         form = self._recall(node, plan)

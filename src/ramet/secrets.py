@@ -180,6 +180,10 @@ def checked(value: Any) -> str:
         raise TypeError("a secret must be a text")
     if _CONTROL.search(value):
         raise ValueError("a secret has a control character in it, which can't be typed")
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError("a secret has half a character in it, a lone surrogate, which can't be typed") from None
     return value
 
 

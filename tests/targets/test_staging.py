@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ramet
+from ramet.kernel import staged
 from support import needs, remote, remote_requests, remote_staged, sources
 from support.eventually import stop, until
 
@@ -197,3 +198,14 @@ def test_a_hostile_node_gets_no_files_by_asking(tree: ramet.Tree, caplog: pytest
     assert other.call(remote_staged.use_yaml)[0] is True
     assert hostile.call(remote_requests.send, bodies) == [len(bodies), []], "it is another's"
     assert hostile.call(remote.add, 1) == 1
+
+
+def test_no_folder_stays_when_the_call_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+    monkeypatch.setattr(staged.subprocess, "Popen", interrupted)
+    home = tmp_path / "home"
+    home.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        staged._begin_cleaner("package", str(home))
+    assert not home.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ from ramet.kernel.errors import ClosedError, ConnectError, ModuleNotShippedError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
 from ramet.shelter import ShelteredCore
-from support.eventually import until
+from support.eventually import HANGS_S, until
 
 # ---------------------------------------------------------------------- a level is set just as a node begins
 
@@ -126,6 +127,41 @@ def test_who_has_had_the_last_node_takes_away_nobody_elses_turn() -> None:
         assert len(told) == 2
         assert await second == ["node"]
     asyncio.run(main())
+
+
+# ---------------------------------------------------------------------- it ends just as it gets its place, or a signal comes
+
+def test_a_node_that_is_closed_just_before_it_has_a_place_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ramet.Tree(connecting_max=1, remember=False) as tree:
+        gates = tree._gardener.gates
+        enter = gates.enter
+
+        def closed_first(grower: int, node: int, start: Callable[[], None]) -> None:
+            tree._gardener.gone(tree._nodes[node], "it was closed")
+            enter(grower, node, start)
+        monkeypatch.setattr(gates, "enter", closed_first)
+        tree.local()
+        monkeypatch.undo()
+        assert gates.counts() == (0, 0)
+        assert tree.local().call(abs, -1) == 1
+
+
+@pytest.mark.parametrize("grow", [lambda tree: tree.connect_all(["local:"], None), lambda tree: tree.fork()])
+def test_a_node_that_is_begun_when_ctrl_c_comes_begins(grow: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took a place among those that connect, for ever."""
+    with ramet.Tree(remember=False) as tree:
+        tree.fork().wait(HANGS_S)       # so that there is a template
+        new = tree._gardener._new
+
+        def interrupted(*args: Any) -> Any:
+            node = new(*args)
+            signal.raise_signal(signal.SIGINT)
+            return node
+        monkeypatch.setattr(tree._gardener, "_new", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            grow(tree)
+        assert tree.nodes[-1].wait(HANGS_S).call(abs, -1) == 1
+        assert tree._gardener.gates.counts() == (0, 0)
 
 
 # ---------------------------------------------------------------------- the time is up while nodes are still being added

@@ -19,11 +19,13 @@ from typing import Any
 import pytest
 
 from ramet import terminal
+from ramet.asking import THREADS_MAX, Desk
 from ramet.connectors import ssh, sudo
-from ramet.kernel.dialogue import Dialogue
+from ramet.kernel.dialogue import Dialogue, mask
 from ramet.kernel.hidden import Hidden
 from ramet.secret_groups import Group, Question
-from ramet.secrets import Secret, secret
+from ramet.secrets import Secret, checked, secret
+from support import eventually
 from support.eventually import HANGS_S
 
 TEXT = "tr0ub4dor&3"
@@ -351,3 +353,27 @@ def test_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal.os, "open", missing)
     with pytest.raises(terminal.NobodyAnswers, match=r"no terminal to ask on.*Secret\.env"):
         terminal.ask("x: ", lambda: True)
+
+
+# ---------------------------------------------------------------------- what can't be typed
+
+
+def test_a_secret_that_is_no_whole_text_is_refused_without_showing_it() -> None:
+    with pytest.raises(ValueError, match="half a character") as caught:
+        checked("tr0ub\ud8004dor")
+    assert "4dor" not in str(caught.value)
+
+
+def test_what_gets_secrets_goes_on_whatever_one_of_them_raises() -> None:
+    errors: list[BaseException] = []
+    desk = Desk(types.SimpleNamespace(loop=types.SimpleNamespace(on_error=errors.append)))     # type: ignore[arg-type]
+    for _ in range(THREADS_MAX + 1):
+        desk._run(lambda: 1 // 0)
+    done = threading.Event()
+    desk._run(done.set)
+    assert done.wait(HANGS_S) and len(errors) == THREADS_MAX + 1
+    eventually.until(lambda: not desk._threads, "its threads don't end when there is nothing to do")
+
+
+def test_a_secret_that_has_travelled_is_masked() -> None:
+    assert mask("su: no tr0ub4dor", [b"tr0ub4dor", None, "x"]) == "su: no ********"

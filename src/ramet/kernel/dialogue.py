@@ -65,7 +65,7 @@ def to_text(data):
 def mask(text, secrets):
     # type: (str, Iterable[Any]) -> str
     """The text with every secret in it replaced. One or two letters aren't masked: that would show where they stand."""
-    known = [secret.text() if isinstance(secret, Hidden) else secret or "" for secret in secrets]
+    known = [of(secret).text() for secret in secrets]
     for secret in sorted(known, key=len, reverse=True):
         if len(secret) > 2:
             text = text.replace(secret, SHOWN)

@@ -141,10 +141,15 @@ def _begin_cleaner(name, home):
     try:
         cleaner = subprocess.Popen(["sh", "-c", CLEANER, "ramet-cleaner", home], stdin=subprocess.PIPE, stdout=null,
                                    stderr=null, close_fds=True, cwd="/", env={"PATH": os.defpath}, **compat_late.own_session())
-    except (OSError, ValueError):
-        os.rmdir(home)
+    except BaseException as error:      # the call that imports it may be cancelled just now
+        try:
+            os.rmdir(home)
+        except OSError:
+            pass    # the cleaner runs, and was quicker
+        if not isinstance(error, (OSError, ValueError)):
+            compat.reraise(error)
         raise ModuleNotShippedError("%s needs a temporary folder here, and sh, which is to remove that, can't be started: "
-                                    "%s. Install it here" % (name, sys.exc_info()[1]))
+                                    "%s. Install it here" % (name, error))
     finally:
         null.close()
     compat.set_cloexec(cleaner.stdin.fileno())  # type: ignore[union-attr]

@@ -4,8 +4,10 @@ Each: grow, call, own module, a chain through it, no Python there, gone in mid-c
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 from ramet import AuthenticationError, ClosedError, ConnectError, NodeLostError, PythonNotFoundError, Tree
 from ramet.testing import check_connector
 from support import leaks, needs, remote
+from support.eventually import until
 from targets.containers import busybox_root, gone, nodes_in, run
 from targets.ending import check_ending
 from targets.kinds import PYTHON, TARGETS, Kind, ordinary
@@ -296,6 +299,39 @@ def test_unshare(tree: Tree) -> None:
     assert len([name for name in node.call(os.listdir, "/proc") if name.isdigit()]) < 8     # its own, few
     with pytest.raises(PythonNotFoundError):
         tree.unshare(["uts"], python="/no/such/python").wait(30)
+
+
+def test_a_node_that_hangs_in_process_ids_of_its_own_ends_with_its_program() -> None:
+    """Where it was process 1 there, its guardian couldn't kill it."""
+    needs.root()
+    needs.program("unshare")
+    program = (f"import ramet, os, re, time\ntree = ramet.Tree()\nnode = tree.unshare(['mount', 'pid'], python={PYTHON!r})\n"
+               "print(node.call(os.readlink, '/proc/self/ns/pid'), flush=True)\n"
+               "call = node.start(re.match, '(a+)+$', 'a' * 100 + 'b')\n"        # in C code, with the GIL
+               "while not node.stats()['unresponsive']: time.sleep(0.01)\nprint('hangs', flush=True)\ntime.sleep(1000)\n")
+    program = program.replace("ramet.Tree()", "ramet.Tree(keepalive_s=0.2)")
+    controller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert controller.stdout
+    with controller.stdout:
+        space = controller.stdout.readline().strip()
+        assert controller.stdout.readline() == "hangs\n"
+    controller.kill()
+    controller.wait()
+    try:
+        until(lambda: not inside(space), "it outlives its program")
+    finally:
+        for pid in inside(space):
+            os.kill(pid, signal.SIGKILL)
+
+
+def inside(space: str) -> list[int]:
+    """The processes of a namespace of process ids."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{name}/ns/pid") == space:
+                found.append(int(name))
+    return found
 
 
 def test_nsenter_by_pid(tree: Tree) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ramet import codec
 from ramet.kernel import limits
-from ramet.kernel.core import OUTPUT, Message
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.core import LOG, OUTPUT, Message
+from ramet.kernel.errors import Error, ProtocolError
 from ramet.kernel.refusing import overran
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ class Display:
     # ------------------------------------------------------------------ from the reader of a link
 
     def take(self, message: Message) -> None:
-        """Take OUTPUT, [stream, bytes], or LOG, a record's fields. Raises ProtocolError."""
-        said: Any = codec.decode(message.body)
-        if message.handle == OUTPUT:
-            if not isinstance(said, list) or len(said) != 2 or said[0] not in (1, 2) or not isinstance(said[1], bytes):
-                raise ProtocolError("malformed OUTPUT")
-        elif not isinstance(said, dict) or type(said.get("levelno")) is not int:
-            raise ProtocolError("malformed LOG")
+        """Take OUTPUT, [stream, bytes], or LOG, a record's fields. Raises ProtocolError, ValueNotPortableError."""
         node = self.nodes.get(message.src)
+        try:
+            said = _read(message)
+        except Error:
+            if node is not None and message.handle == LOG:      # or who logs there would wait for ever for these bytes
+                self._put(node, len(message.body), {})
+            raise
         if node is not None:
             self._put(node, len(message.body), said)
             if self.held.get(node.id, 0) > OVERRUN_BYTES:
@@ -128,7 +128,8 @@ class Display:
                 self._was_shown(node, size, len(said[1]) + MESSAGE_BYTES, 0)
             else:
                 try:
-                    self._record(node, said)
+                    if said:
+                        self._record(node, said)
                 except BaseException as error:      # a filter of the program's
                     self.on_error(error)
                 self._was_shown(node, size, 0, size)
@@ -200,6 +201,17 @@ class Display:
                 self.waiting.clear()
             logging.getLogger("ramet").warning(
                 "%d bytes of output weren't shown: on_output, or a log handler, hasn't returned for %g s", left, STALLED_S)
+
+
+def _read(message: Message) -> Any:
+    """What an OUTPUT or LOG says. Raises ProtocolError, ValueNotPortableError."""
+    said: Any = codec.decode(message.body)
+    if message.handle == OUTPUT:
+        if not isinstance(said, list) or len(said) != 2 or said[0] not in (1, 2) or not isinstance(said[1], bytes):
+            raise ProtocolError("malformed OUTPUT")
+    elif not isinstance(said, dict) or type(said.get("levelno")) is not int:
+        raise ProtocolError("malformed LOG")
+    return said
 
 
 def in_parts(line: bytes) -> tuple[list[bytes], bytes]:

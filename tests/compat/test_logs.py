@@ -47,6 +47,38 @@ log.error("plain", extra={"job": 7, "odd": object(), "kinds": [2, 1]})
     assert logging.makeLogRecord(first).getMessage() == "\xe9 and [1]"
 
 
+def test_values_of_other_classes_travel_as_what_they_are(python: str) -> None:
+    code = """
+import logging
+class Text(type(u"")):
+    def __str__(self):
+        return self
+class Number(int):
+    def __repr__(self):
+        return "a number"
+class Share(float):
+    pass
+class Odd(object):
+    def __repr__(self):
+        return Name("odd")
+class Name(str):
+    pass
+extra = {"text": Text(u"\\xe9"), "name_": Name("x"), "number": Number(7), "share": Share(0.5), "odd": Odd(), "yes": True}
+log = logging.getLogger("a")
+log.log(Number(30), Text(u"\\xe9 %s"), Text(u"\\xe8"), extra=extra)
+log.warning(Text(u"alone"))
+"""
+    first, second = records(python, code)
+    assert {key: first[key] for key in ("text", "name_", "number", "share", "odd", "yes")} == {
+        "text": "\xe9", "name_": "x", "number": 7, "share": 0.5, "odd": "odd", "yes": True}
+    assert (first["levelno"], first["msg"], second["msg"]) == (30, "\xe9 \xe8", "alone")
+
+
+def test_what_the_controller_would_not_take_is_not_sent(python: str) -> None:
+    code = "import logging, sys\nsys.stderr = None\nlogging.warning('x' * (15 << 20))\nlogging.warning('next')"
+    assert [record["msg"] for record in records(python, code)] == ["next"]
+
+
 def test_tracebacks_travel_as_text(python: str) -> None:
     record, = records(python, "import logging\ntry: 1 / 0\nexcept Exception: logging.exception('failed')")
     assert record["msg"] == "failed" and "ZeroDivisionError" in record["exc_text"] and "1 / 0" not in record["msg"]

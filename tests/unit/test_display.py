@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import pytest
 
 from ramet import codec
-from ramet.display import Display, harmless, in_parts
+from ramet.display import TOLD_BYTES, Display, harmless, in_parts
 from ramet.kernel.core import LOG, OUTPUT, Message
-from ramet.kernel.errors import ProtocolError
+from ramet.kernel.errors import Error, ProtocolError
 
 
-def a_display(errors: list[BaseException], show: Any = None) -> Display:
+def a_display(errors: list[BaseException], show: Any = None, tell: Any = lambda *_: None) -> Display:
     nodes: Any = {7: SimpleNamespace(id=7, name="web\x1b[2J")}
-    return Display(nodes, show, errors.append, lambda *_: None)
+    return Display(nodes, show, errors.append, tell)
 
 
 def shown(display: Display, message: Message) -> None:
@@ -124,3 +125,17 @@ def test_who_sends_more_than_it_may_is_refused() -> None:
         may_end.set()
         display.finish()
     assert not display.held and not display.waiting
+
+
+def test_a_refused_record_counts_as_shown() -> None:
+    # Else a node that is only mistaken would wait for that for ever, whatever it logs.
+    told: list[int] = []
+    errors: list[BaseException] = []
+    display = a_display(errors, tell=lambda node, output, records: told.append(records))
+    refused = [message(LOG, {"levelno": kind, "msg": "x" * TOLD_BYTES}) for kind in (True, None)]
+    refused.append(message(LOG, {"levelno": 30, "by": signal.SIGTERM, "msg": "x" * TOLD_BYTES}))
+    for one in refused:
+        with pytest.raises(Error):
+            display.take(one)
+    display.finish()
+    assert told == [len(one.body) for one in refused] and not display.lines and not errors

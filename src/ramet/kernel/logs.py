@@ -13,8 +13,11 @@ if MYPY:
     from typing import Any, Dict
 
 # What of a record can travel: text and numbers. ``args`` can't always, so the message is sent as it reads.
-PLAIN = (compat.text, str, float) + compat.integers
+PLAIN = (bool, compat.text, str, float) + compat.integers
 OWN = ("msg", "args", "exc_info")
+
+# What is larger the controller wouldn't take (``limits_late.untold_bytes_max``), and so never tell that it was shown.
+RECORD_BYTES_MAX = 15 << 20
 
 
 class HookedLoader(object):
@@ -135,7 +138,14 @@ def _set(log, logging):
 
 def send(log, chunks):
     # type: (Any, Any) -> None
-    """Send a record. Before, wait until the controller has shown enough, or the call of this thread is to end."""
+    """Send a record. Before, wait until the controller has shown enough, or the call of this thread is to end.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    size = sum(map(len, chunks))
+    if size > RECORD_BYTES_MAX:
+        raise ValueError("a log record of %d bytes: the program takes at most %d" % (size, RECORD_BYTES_MAX))
     cancelling = sys.modules.get("ramet.kernel.cancelling")
     job = cancelling and cancelling.current_job(sys.modules["ramet.kernel.start"].node.calls)
     left = job.leave() if job else False    # no interrupt in what follows
@@ -144,7 +154,7 @@ def send(log, chunks):
             wait(log, job)
         if log.core.send(0, LOG, chunks, 0, 0, 2):
             with SETTING:
-                log.sent += sum(map(len, chunks))
+                log.sent += size
     finally:
         if job:
             job.back(left)
@@ -175,11 +185,20 @@ def fields(record):
     What else the program has put in it (``extra=``) travels as its text.
     """
     import logging
-    found = dict((str(key), value) for key, value in record.__dict__.items() if isinstance(value, PLAIN))
+    found = {}
     for key, value in record.__dict__.items():
-        if key not in found and value is not None and key not in OWN:
-            found[str(key)] = repr(value)
-    found["msg"] = record.getMessage()
+        if isinstance(value, PLAIN):
+            found[str(key)] = plain(value)
+        elif value is not None and key not in OWN:
+            found[str(key)] = plain(repr(value))
+    found["msg"] = plain(record.getMessage())
     if record.exc_info:
         found["exc_text"] = logging.Formatter().formatException(record.exc_info)
     return found
+
+
+def plain(value):
+    # type: (Any) -> Any
+    """A text or number, of a class of its own maybe (an enum's member, say), as one that needs no class to be read."""
+    kind = [kind for kind in PLAIN if isinstance(value, kind)][0]  # type: Any
+    return value if type(value) is kind else kind.__add__(value, kind())    # kind(value) would ask that class

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import ramet
 from support import needs, pythons, remote
 from support.eventually import HANGS_S, all_end, in_time, until
+from targets import starting
 
 EVERY = pythons.labels([label for label, _ in pythons.interpreters()])
 
@@ -123,6 +125,33 @@ def test_a_timeout_ends_it_and_all_that_it_has_started(tree: ramet.Tree, python:
     for name in "inner", "outer":
         assert all_end(int((tmp_path / name).read_text())), name
     assert node.run(["echo", "on"]).stdout == "on\n" and node.call(remote.add, 1) == 1
+
+
+@pytest.mark.parametrize("python", EVERY)
+def test_one_that_is_cancelled_while_it_is_being_started_ends(tree: ramet.Tree, python: str) -> None:
+    """The interrupt came within Popen, behind the fork, and who cancelled had looked for processes before."""
+    node = tree.local(python=needs.python(python))
+    assert node.run(["true"]).returncode == 0
+    node.call(starting.start_amid_the_look)
+    process = node.popen(["sleep", "1000"])
+    assert node.call(starting.wait_for_start)
+    process.close()
+    pid = node.call(starting.pid)
+    try:
+        assert all_end(pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("python", EVERY)
+def test_one_whose_start_fails_when_it_runs_already_ends(tree: ramet.Tree, python: str) -> None:
+    node = tree.local(python=needs.python(python))
+    assert node.run(["cat"], input="x").stdout == "x"
+    node.call(starting.start_without_a_thread)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        node.run(["sleep", "1000"], input="x")
+    assert all_end(node.call(starting.pid)) and node.call(starting.runs) == []
 
 
 @pytest.mark.parametrize("how", ["close", "with", "del", "kill", "terminate", "node", "killed"])

@@ -12,12 +12,12 @@ import sys
 import time
 import weakref
 
-from ramet.kernel import compat, compat_late, ending
+from ramet.kernel import compat, compat_late, ending, jobs
 from ramet.kernel.loop import IN, Poll, interrupted
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, List, Optional, Set
+    from typing import Any, Dict, List, MutableMapping, Optional, Set
 
 READ_BYTES = 65536
 KILL_AFTER_S = 2.0      # how long a program has to end after SIGTERM, before it gets SIGKILL
@@ -25,7 +25,8 @@ LOOK_S = 0.05           # how often one is looked at that has closed its output 
 
 LEFT_S = 1.0            # how often those are looked at that have left something running
 
-RUNS = {}   # type: Dict[int, Run]      # by the number that the controller has given
+# By the number that the controller has given. Who drops one ends it: this mustn't hold it.
+RUNS = weakref.WeakValueDictionary()    # type: MutableMapping[int, Run]
 ENDED = compat.deque(maxlen=1000)  # type: Any     # numbers of those that have ended, or could not be started
 LOCK = compat.new_lock()    # of these
 BEGINS_S = 10.0     # how long a signal waits for its program: the call that starts it may come later
@@ -55,8 +56,12 @@ def start(number, argv, input, options):
     Raises:
         EnvironmentError: it can't be started.
     """
-    try:
+    def make():
+        # type: () -> Run
         return Run(number, argv, input, **options)
+    try:
+        # An interrupt within Popen would leave a program that nobody knows of.
+        return jobs.apart(_node().core, make)  # type: ignore[no-any-return]
     except BaseException:
         _ended(number)
         raise
@@ -70,6 +75,12 @@ def send_signal(number, signal):
         time.sleep(0.01)
     run = RUNS.get(number)
     return bool(run) and run.signal(signal)  # type: ignore[union-attr]
+
+
+def _node():
+    # type: () -> Any
+    """The node that this runs in; None in tests."""
+    return getattr(sys.modules.get("ramet.kernel.start"), "node", None)
 
 
 def _ended(number):
@@ -197,7 +208,7 @@ class Run(object):
         """
         self.stopped = True
         self.signal(15)
-        node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
+        node = _node()
         if node:
             node.loop.call_later(KILL_AFTER_S, self.signal, 9)
         try:
@@ -286,7 +297,7 @@ def look_after():
             except KeyError:
                 continue    # another thread has told: said once more, the guardian would end who has that number by then
             ending.tell_guardian(group)
-    node = getattr(sys.modules.get("ramet.kernel.start"), "node", None)
+    node = _node()
     if LEFT and node:
         node.loop.call_later(LEFT_S, look_after)
 

@@ -22,7 +22,7 @@ from ramet.kernel import compat, guardian, importer, installed, loop_late, nativ
 from ramet.kernel.core import OUTPUT, Message
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.links import Link, Waiter
-from ramet.kernel.loop import IN, Loop
+from ramet.kernel.loop import IN, Loop, Timer
 from ramet.kernel.streams import FAILS
 from ramet.shelter import ShelteredCore
 from support.eventually import HANGS_S
@@ -229,6 +229,22 @@ def test_the_guardian_is_told_once_that_a_group_has_ended(monkeypatch: pytest.Mo
     monkeypatch.setattr(running.ending, "tell_guardian", told.append)
     running.look_after()
     assert told == [4711] and not running.LEFT
+
+
+def test_one_look_at_what_was_left_follows_however_many_programs_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each program that ended while something was left began a row of looks of its own, which went on as long as that."""
+    timers: list[Timer] = []
+
+    def call_later(seconds: float, fn: Any) -> Timer:
+        timers.append(Timer(seconds, fn, ()))
+        return timers[-1]
+    monkeypatch.setattr(running, "_node", lambda: SimpleNamespace(loop=SimpleNamespace(call_later=call_later)))
+    monkeypatch.setattr(running, "LEFT", {4711})
+    monkeypatch.setattr(running, "LOOKS", [])
+    monkeypatch.setattr(running, "is_there", lambda _: True)
+    for _ in range(3):
+        running.look_after()
+    assert [timer.fn for timer in timers] == [None, None, running.look_after]
 
 
 # ---------------------------------------------------------------------- a package couldn't be written

@@ -32,6 +32,7 @@ LOCK = compat.new_lock()    # of these
 BEGINS_S = 10.0     # how long a signal waits for its program: the call that starts it may come later
 
 LEFT = set()    # type: Set[int]        # process groups whose leader has ended, and that something of is left
+LOOKS = []      # type: List[Any]       # what cancels the next look at these
 
 
 class Ended(StopIteration):
@@ -290,6 +291,7 @@ def is_there(group):
 def look_after():
     # type: () -> None
     """Let the guardian forget the groups of which nothing is left: their numbers will be given to others. Then look again."""
+    compat_late.call_each(LOOKS)    # each program that ends comes here, too
     for group in list(LEFT):
         if not is_there(group):
             try:
@@ -299,7 +301,7 @@ def look_after():
             ending.tell_guardian(group)
     node = _node()
     if LEFT and node:
-        node.loop.call_later(LEFT_S, look_after)
+        LOOKS.append(node.loop.call_later(LEFT_S, look_after).cancel)
 
 
 def _write(run, file, source):

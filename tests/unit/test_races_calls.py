@@ -17,6 +17,7 @@ from ramet.kernel import (
     compat,
     ending,
     jobs,
+    lanes,
     later,
     offspring,
     start,
@@ -323,3 +324,37 @@ def test_a_node_is_told_by_itself_that_there_is_no_answer() -> None:
     text = b"refused: MemoryError()"
     Loopback(core).send(None, DEAD, pack_header(MAGIC, DEAD, 0, ITSELF, 7, 7, 1000, 0, len(text)) + text)
     assert told == [(1000, DEAD, text)]
+
+
+# ---------------------------------------------------------------------- two threads lay calls in line at once
+
+class Crowded(compat.deque[Message]):
+    """A line in which two threads have put something before either goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2, timeout=HANGS_S)
+
+    def append(self, message: Message) -> None:
+        super().append(message)
+        self.both.wait()
+
+
+@pytest.mark.parametrize("flow", [0, 5])
+def test_one_of_two_threads_that_call_their_own_node_at_once_wakes_it(monkeypatch: pytest.MonkeyPatch, flow: int) -> None:
+    """Each took the other's for the first, for which the lane had been woken. It slept, and so for all that followed."""
+    woken: list[bool] = []
+    taken: list[bool] = []
+    core: Any = SimpleNamespace(id=7, refused=0, routes=SimpleNamespace(commands=bool), handlers={})
+    lane = calls.Calls.__new__(calls.Calls)
+    lane.core, lane.early, lane.lanes, lane.waiting, lane.aside = core, (), None, Crowded(), Crowded()
+    lane.waiter = SimpleNamespace(wake=lambda: woken.append(True))      # type: ignore[assignment]
+    monkeypatch.setattr(lanes, "made", lambda _: SimpleNamespace(drain=lambda: taken.append(True)))
+    core.handlers[CALL] = lane.arrive
+    frame = pack_header(MAGIC, 0, flow, ITSELF, 7, 7, CALL, 1000, 0)
+    threads = [threading.Thread(target=Loopback(core).send, args=(None, 0, frame)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken if flow else woken

@@ -49,6 +49,11 @@ class Loopback(object):
             core.resolve(handle, flags & (ERROR | DEAD), body)
         elif handle in core.handlers:
             core.handlers[handle](core_module.Message(ITSELF, core.id, handle, reply_to, flow, self, body))
+            if handle == core_module.CALL:
+                calls = core.handlers[handle].__self__
+                calls.waiter.wake()     # who reads a link may be in ``arrive``, too: then each takes the other for the first
+                if calls.aside:
+                    lanes.made(calls).drain()
         else:
             core.resolve(reply_to, DEAD, b"refused: %d" % handle)   # as ``Core.on_frame`` says it
 

@@ -104,7 +104,9 @@ def map_over(fn: Callable[..., T], items: list[Any], nodes: list[Node]) -> Itera
                 return
             call: Call[T] | None = None
             try:
-                calls[number] = call = node.start(fn, items[number])
+                node._tree._check_open()
+                # Not ``node.start``: who reads a link is here, and can't wait for room, and two items wait at most.
+                calls[number] = call = node._tree._caller.start(node, fn, (items[number],), {})
             except Exception as error:
                 calls[number] = error
             ready[number].put(None)

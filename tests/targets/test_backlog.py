@@ -16,6 +16,7 @@ import pytest
 import ramet
 from ramet import backlog
 from ramet.backlog import WAITING_BYTES_MAX
+from ramet.kernel.core import Core
 from support import remote, remote_bulk
 from support.eventually import stop
 
@@ -194,3 +195,15 @@ def test_who_waits_hears_that_it_could_not_be_connected(tmp_path: Path) -> None:
         gate.write_text("open\n")
         thread.join()
         assert isinstance(found[0], ramet.ConnectError)
+
+
+def test_map_goes_on_where_an_item_fills_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next item is sent by who reads the answer to one, and can't wait until the one between is sent: all that were left
+    failed by BusyError."""
+    def too_much(core: Core, node: ramet.Node) -> bool:
+        link = core.routes.link_to(node.id)
+        return threading.get_ident() in (core.loop.thread, link and link.parsing)
+    with ramet.Tree() as tree:
+        node = tree.local().wait()
+        monkeypatch.setattr(backlog, "_too_much", too_much)
+        assert list(tree.map(abs, range(100), [node])) == list(range(100))

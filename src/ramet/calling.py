@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ramet import codec, functions
 from ramet.call import Call
 from ramet.chains import ASYNCIO, flow_of, options_for, tell_chain
+from ramet.display import harmless
 from ramet.inputs import Pulled, is_iterator
 from ramet.kernel import circles, compat, limits, remote_errors, values
 from ramet.kernel.core import CALL, CANCEL, Core, Message
@@ -21,6 +22,7 @@ from ramet.kernel.errors import CallCancelled, CallTimeout, Error, ProtocolError
 from ramet.kernel.facade import ANY
 from ramet.kernel.frames import DEAD, ERROR
 from ramet.kernel.proxies import NONE, SERVICE
+from ramet.kernel.refusing import overran
 from ramet.modules.by_value import RECORD, Needs
 from ramet.modules.pack import BYTECODE_FORM
 from ramet.node import Node, State
@@ -56,6 +58,7 @@ class Caller:
         self.modules = tree.modules
         self.shipper = tree._shipper
         self.gardener = tree._gardener
+        self.unknown: dict[int, int] = {}   # by node: how often it told that a call is stuck of which nothing is known here
 
     @sheltered
     def start(self, node: Node, fn: Callable[..., Any], args: Any, kwargs: Any, wait: bool = False,
@@ -300,16 +303,21 @@ class Caller:
         node = nodes.get(message.src)
         try:
             source, handle, lane, why = codec.decode(message.body)
-            lane, why = lane[:TEXT_MAX] + "", why[:TEXT_MAX] + ""
+            lane, why = harmless(lane[:TEXT_MAX] + ""), harmless(why[:TEXT_MAX] + "")
+            call = node._state.ending.get(handle) if node and source == 0 else None
         except (TypeError, ValueError, ProtocolError):
             node = None
         if node is None:
             self.core.refused += 1
             return
-        call = node._state.ending.get(handle) if source == 0 else None
-        name = call.name if call is not None else "a call"
-        if call is not None:
-            call._stuck = True
+        name = "a call"
+        if call is None or call._stuck:     # another node has ended it, say. It needn't be true, nor the last of these
+            count = self.unknown[node.id] = self.unknown.get(node.id, 0) + 1
+            overran(message)
+            if count & (count - 1):
+                return
+        else:
+            name, call._stuck = call.name, True
             if isinstance(call._exception, CallTimeout | CallCancelled):
                 call._exception.stuck = f"lane {lane}: {why}"
         logging.getLogger(f"ramet.node.{node.name}").warning(

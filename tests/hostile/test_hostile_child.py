@@ -131,6 +131,7 @@ def test_what_is_forbidden_is_refused(scene: Scene, case: str, caplog: pytest.Lo
     assert refused or case in NOTHING_REFUSED
     said = [record for record in caplog.records if record.name == "ramet.refused"]
     assert len(said) <= (2 if scene.parent else 1) * (1 + refused.bit_length())
+    assert len([record for record in caplog.records if "is stuck" in record.msg]) <= 1 + (3002).bit_length()
     assert not any("Traceback" in record.exc_text for record in said if record.exc_text), "a handler stumbled"
     by_parent = scene.parent.call(remote_hostile.state)[0] - scene.before[1][scene.parent][0] if scene.parent else 0
     assert bool(said) == bool(scene.tree.stats()["refused"] + by_parent), "whoever refused it"

@@ -36,7 +36,7 @@ from ramet.kernel.core import (
 )
 from ramet.kernel.fragments import whole
 from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, ERROR, HEADER_BYTES, MORE
-from ramet.kernel.handles import REFUSED
+from ramet.kernel.handles import REFUSED, STUCK
 from ramet.kernel.values import Context
 
 ANSWER = 42
@@ -422,6 +422,16 @@ def escape_sequences(child: Child) -> None:
     child.send(LOG, {"name": evil, "levelno": 40, "levelname": evil, "msg": evil, "exc_text": evil, "pathname": evil,
                      "funcName": evil, "threadName": evil, "module": evil, "filename": evil, "lineno": 1}, flow=2)
     child.send(CALL, [evil], reply_to=1003)
+    child.send(STUCK, [0, 1, evil, evil])
+
+
+@case
+def tells_of_stuck_calls(child: Child) -> None:
+    """Each is a warning in the program's log, if it is to be believed."""
+    for n in range(3000):
+        child.send(STUCK, [n % 3, n, "main", "it goes on"])
+    for handle in [], {}, None, "x":
+        child.send(STUCK, [0, handle, "main", "it goes on"])
 
 
 @case

@@ -103,7 +103,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.Capture
     out, said = capsys.readouterr()
     unforeseen = "Traceback" in said
     assert not unforeseen, f"a handler failed in a way that wasn't foreseen: {said[:3000]}"
-    shown = set(out + said + "".join(map(as_logged, caplog.records)))
+    shown = set(out + said + "".join(map(as_logged, caplog.get_records("call"))))
     assert not shown & STEERS, "it could steer a terminal"
 
 

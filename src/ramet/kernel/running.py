@@ -275,7 +275,17 @@ class Run(object):
         LEFT.add(self.process.pid)
         look_after()
 
-    __del__ = close
+    def __del__(self):
+        # type: () -> None
+        """Who has it ends it; this is for one that couldn't be handed out. On any thread, at any place: what waits, or takes a
+        lock, is for the keeper.
+        """
+        node = _node()
+        if self.reaped or not node:
+            self.close()
+        else:
+            self.signal(9)
+            node.loop.call_soon(self.close)
 
 
 def is_there(group):

@@ -15,7 +15,7 @@ import pytest
 import ramet
 from ramet.kernel import channels
 from support import remote, remote_channels
-from support.eventually import until
+from support.eventually import HANGS_S, until
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,34 @@ def test_it_is_bounded(nodes: dict[str, ramet.Node]) -> None:
     assert len(held.items) == 3 and sum(sender.items for sender in held.senders) <= 3
     assert [channel.receive() for _ in range(103)] == [0, 1, 2, *range(100, 200)]
     assert call.result(60) == "sent"
+
+
+@pytest.mark.parametrize("owner", ["program", "child"])
+def test_who_sends_behind_another_thread_waits_no_longer_than_it_says(nodes: dict[str, ramet.Node], owner: str) -> None:
+    """Of one that another node holds: a lock was held by who waited for room, and the second one waited for that, for ever."""
+    channel: Any = owned_by(nodes, owner, 1)
+    found: list[BaseException] = []
+
+    def fill() -> None:
+        for n in range(300):
+            channel.send(n)
+
+    def send() -> None:
+        while len(found) < 3:
+            try:
+                channel.send("x", timeout=0.1)
+            except ramet.CallTimeout as error:
+                found.append(error)
+    threads = [threading.Thread(target=fill, daemon=True), threading.Thread(target=send, daemon=True)]
+    for thread in threads:
+        thread.start()
+    threads[1].join(HANGS_S)
+    assert len(found) == 3
+    got: list[object] = []
+    while 299 not in got:
+        got.append(channel.receive(timeout=HANGS_S))
+    threads[0].join(HANGS_S)
+    assert [n for n in got if n != "x"] == list(range(300)) and not threads[0].is_alive()
 
 
 def test_through_third_nodes_and_back(nodes: dict[str, ramet.Node]) -> None:

@@ -151,7 +151,7 @@ def test_a_node_may_leave_for_several(loop: Loop) -> None:
     for stream in (2, 4):
         say(RECEIVE, stream, 2000)
     for n in (b"1", b"2"):
-        held.put(n)
+        assert held.offer(n)
     assert len([1 for _, handle, _ in core.sent if handle == ITEMS]) >= 2
     for stream in (2, 4):
         say(BACK, stream)

@@ -11,8 +11,8 @@ import pytest
 
 from ramet.kernel import channels, compat_late, feeds, loop_late, peers, readers, streams, values
 from ramet.kernel.core import Core, Message
-from ramet.kernel.ends import BACK, CHANNEL, End
-from ramet.kernel.errors import CallCancelled
+from ramet.kernel.ends import BACK, CHANNEL
+from ramet.kernel.errors import CallCancelled, CallTimeout
 from ramet.kernel.holding import Held
 from ramet.kernel.loop import Loop
 from support.eventually import HANGS_S, until
@@ -66,15 +66,28 @@ class Waiting(list[Any]):
 
 
 def test_credit_that_comes_while_a_thread_has_sent_its_item(ours: streams.Streams) -> None:
-    """IndexError came out of `channel.send`, though the item was sent; or the credit's message was refused."""
+    """IndexError: the credit's message was refused."""
     feed = feeds.Feed(ours, 5, 3, 1, (100, 100))
     feed.waiting = Waiting([bool])
     feed.wake()
-    end = End.__new__(End)
-    end.feed = feed
-    end.core, end.owner, end.number, end.token, end.reader, end.handles = ours.core, 5, 1, "", None, []
-    feed.waiting = Waiting([bool])
-    end._others()
+
+
+def test_who_sends_while_others_are_quicker_waits_no_longer_for_that(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time that there was room, and another one took it, all of its seconds began anew."""
+    core.descendants = True
+    channel = channels.of(core).open(1)
+    channel.send("fills it")
+    waits: list[None] = []
+    monkeypatch.setattr(core.loop, "now", lambda: len(waits))
+
+    def wait(*_: Any) -> bool:
+        waits.append(None)
+        assert len(waits) < 20
+        return True
+    monkeypatch.setattr(Held, "_wait", wait)
+    with pytest.raises(CallTimeout):
+        channel.send("no room", timeout=5)
+    assert len(waits) == 5
 
 
 def test_who_stops_a_stream_that_ends_is_content(ours: streams.Streams) -> None:

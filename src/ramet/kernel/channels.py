@@ -199,8 +199,7 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
         """
         ours = self._channels
         data = compat.Bytes(b"".join(ours.streams.codec.encode(item, ours.context, "item")))
-        if not jobs.apart(ours.core, self._put, data, timeout):
-            raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
+        jobs.apart(ours.core, self._put, data, timeout)
 
     put = send
 
@@ -284,8 +283,15 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
         return [self.owner, self.number, self.token, self.size]
 
     def _put(self, data, timeout):
-        # type: (Any, Optional[float]) -> Any
-        return self._use().put(data, timeout)
+        # type: (Any, Optional[float]) -> None
+        now = self._channels.core.loop.now
+        until = None if timeout is None else now() + timeout
+        end = self._use()
+        while not end.offer(data):
+            left = None if until is None else until - now()
+            if left is not None and left <= 0:
+                raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
+            end.wait_for_room(data, left)
 
     def _take(self, timeout):
         # type: (Optional[float]) -> Any
@@ -350,7 +356,7 @@ class Offer(object):
     def on_ready(self, call):
         # type: (Callable[[], Any]) -> None
         """Call that once when there may be room."""
-        self.end.on_room(call)
+        self.end.on_room(call, self.data)
 
 
 def unpack(items, ctx):

@@ -2,7 +2,7 @@
 
 ``ended`` runs on whichever thread reads the link; the rest in threads that may block.
 """
-from ramet.kernel import compat, feeds, readers, streams, values
+from ramet.kernel import compat, feeds, jobs, readers, streams, values
 from ramet.kernel.errors import ClosedError, Error, NodeLostError
 from ramet.kernel.frames import DEAD
 
@@ -40,23 +40,10 @@ class End(object):
         self.token = channel.token
         self.size = channel.size
         self.lock = compat.new_lock()
-        self.sending = compat.new_lock()    # one thread at a time adds to the feed
+        self.sending = compat.new_lock()    # one thread at a time adds to the feed; nobody waits with it
         self.feed = self.reader = None  # type: Any
         self.error = None   # type: Optional[Error]
-        self.wanted = 0     # bytes of an item for which there was no room
         self.handles = []   # type: List[int]
-
-    def put(self, data, seconds=None):
-        # type: (Any, Optional[float]) -> bool
-        """Send an item; False: there was no room in time."""
-        self._begin()
-        if not self.error:
-            with self.sending:
-                sent = self.feed.add(feeds.packed(data), seconds)
-            self._others()
-            if sent or not self.feed.stopped:
-                return bool(sent)
-        raise self._why()
 
     def _begin(self):
         # type: () -> None
@@ -69,42 +56,50 @@ class End(object):
 
     def offer(self, data):
         # type: (Any) -> bool
-        """Send an item if there is room, and no thread is sending one."""
+        """Send an item if there is room."""
         self._begin()
         chunks = feeds.packed(data)
         size = sum(map(len, chunks))
+        room = False
+        if not self.error:
+            with self.sending:
+                room = bool(self.feed.room(size))
+                if room:
+                    self.feed.put(chunks, size)
+                else:
+                    self.feed.want()
         if self.error or self.feed.stopped:
             raise self._why()
-        if not self.sending.acquire(False):
-            return False
+        return room
+
+    def wait_for_room(self, data, seconds):
+        # type: (Any, Optional[float]) -> None
+        """Block until there may be room for an item."""
+        wake = self.core.waiter().wake
+
+        def ready():
+            # type: () -> Any
+            if wake not in self.feed.waiting:   # each is called once, and another thread may have been quicker then
+                self.feed.waiting.append(wake)
+            return self._has_room(data)
         try:
-            room = self.feed.room(size)
-            if room:
-                self.feed.put(chunks, size)
-            else:
-                self.wanted = size
-                self.feed.want()
+            jobs.wait(self.core, ready, self.core.routes.link_to(self.owner), seconds)
         finally:
-            self.sending.release()
-        if room:
-            self._others()
-        return bool(room)
+            try:
+                self.feed.waiting.remove(wake)
+            except ValueError:
+                pass
 
-    def _others(self):
-        # type: () -> None
-        """Coroutines that have found a thread sending: let them look again."""
-        self.feed.wake_waiting()
-
-    def on_room(self, call):
-        # type: (Callable[[], Any]) -> None
-        """Call that once when there may be room; at once if there is."""
+    def on_room(self, call, data):
+        # type: (Callable[[], Any], Any) -> None
+        """Call that once when there may be room for an item; at once if there is."""
         self.feed.waiting.append(call)
-        busy = not self.sending.acquire(False)
-        if not busy:
-            self.sending.release()
-            if self.error or self.feed.room(self.wanted):
-                self.feed.wake()
+        if self._has_room(data):
+            self.feed.wake()
 
+    def _has_room(self, data):
+        # type: (Any) -> Any
+        return self.error or self.feed.room(sum(map(len, feeds.packed(data))))
 
     def _why(self):
         # type: () -> Error

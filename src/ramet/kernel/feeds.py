@@ -149,11 +149,6 @@ class Feed(object):
         call = self.on_room
         if call:
             call()
-        self.wake_waiting()
-
-    def wake_waiting(self):
-        # type: () -> None
-        """Call those in ``waiting``. Two threads may: credit comes, and another one has sent its item."""
         compat_late.call_each(self.waiting)
 
     def stop(self):

@@ -44,14 +44,6 @@ class Held(object):
 
     # ------------------------------------------------------------------ in this node
 
-    def put(self, data, seconds=None):
-        # type: (Any, Optional[float]) -> bool
-        """Append an item. Blocks while it is full; False: for too long."""
-        while not self.offer(data):
-            if not self._wait(lambda: self.closed or not self._full(), seconds):
-                return False
-        return True
-
     def offer(self, data):
         # type: (Any) -> bool
         """Append an item if there is room."""
@@ -64,9 +56,14 @@ class Held(object):
         self.pump()
         return True
 
-    def on_room(self, call):
-        # type: (Callable[[], Any]) -> None
-        """Call that once when there may be room; at once if there is."""
+    def wait_for_room(self, data, seconds):
+        # type: (Any, Optional[float]) -> None
+        """Block until there may be room for an item."""
+        self._wait(lambda: self.closed or not self._full(), seconds)
+
+    def on_room(self, call, data):
+        # type: (Callable[[], Any], Any) -> None
+        """Call that once when there may be room for an item; at once if there is."""
         with self.lock:
             self.offering.append(call)
         if self.closed or not self._full():
@@ -120,7 +117,7 @@ class Held(object):
         self.pump()
 
     def _wait(self, ready, seconds):
-        # type: (Callable[[], Any], Optional[float]) -> Any
+        # type: (Callable[[], Any], Optional[float]) -> None
         wake = self.core.waiter().wake
         streams.of(self.core).flush()
         with self.lock:
@@ -128,7 +125,7 @@ class Held(object):
         ends = self.senders or self.receivers
         link = self.core.routes.link_to(ends[-1].peer) if ends else None
         try:
-            return jobs.wait(self.core, ready, link, seconds)
+            jobs.wait(self.core, ready, link, seconds)
         finally:
             with self.lock:
                 self.waiting.remove(wake)

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ramet.kernel import streams
+from ramet.kernel import readers, streams
 from ramet.kernel.errors import CallCancelled, CallTimeout
 from ramet.shelter import sheltered
 
@@ -109,7 +109,7 @@ class Stream(Generic[T]):
             if found:
                 await asyncio.sleep(0)      # others get their turn once a message, though this needn't wait
             else:
-                await _ready(self._intake)
+                await readers.ready(self._intake)
 
     @sheltered
     def close(self) -> None:
@@ -197,24 +197,3 @@ def _close(intake: streams.Intake, call: Producer | None) -> None:
     intake.stop()
     if call is not None and not ended:
         call.cancel()
-
-
-def _ready(intake: streams.Intake) -> Any:
-    """A future of the running event loop, done when there is something to take."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        try:
-            loop.call_soon_threadsafe(_settle, future)
-        except RuntimeError:
-            pass    # the loop is closed, and whoever waited is gone
-    intake.on_ready(wake)
-    return future
-
-
-def _settle(future: Any) -> None:
-    if not future.done():
-        future.set_result(None)

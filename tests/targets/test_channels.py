@@ -327,6 +327,35 @@ def test_sending_from_coroutines(nodes: dict[str, ramet.Node], owner: str) -> No
     asyncio.run(late())
 
 
+@pytest.mark.parametrize("owner", ["program", "child"])
+def test_waits_that_are_given_up_leave_nothing(nodes: dict[str, ramet.Node], owner: str) -> None:
+    """`asyncio.wait_for` in a loop: something was kept of each, as long as nothing came."""
+    async def give_up(wait: Any) -> None:
+        async def begin() -> None:
+            await wait()
+        for _ in range(300):
+            task = asyncio.create_task(begin())
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    async def main() -> None:
+        channel: Any = owned_by(nodes, owner, 1)
+        await give_up(channel.__anext__)
+        end = channel._end
+        assert len(end.reader.intake.callbacks if end.reader else end.callbacks) < 10
+        while True:
+            try:
+                await asyncio.wait_for(channel.asend(1), 0.1)
+            except asyncio.TimeoutError:
+                break
+        await give_up(lambda: channel.asend(2))
+        assert len(end.feed.waiting if end.reader else end.offering) < 10
+        assert await channel.__anext__() == 1
+    asyncio.run(main())
+
+
 def test_a_one_way_tree() -> None:
     """Through the program, and up and down, all goes; between branches nothing does, and whoever tries is told."""
     with ramet.Tree(one_way=True) as tree:

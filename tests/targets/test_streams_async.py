@@ -35,6 +35,20 @@ def node(grown: dict[str, ramet.Node], request: pytest.FixtureRequest) -> ramet.
 # ---------------------------------------------------------------------- read by `async for`
 
 
+def test_waits_that_are_given_up_leave_nothing(node: ramet.Node) -> None:
+    """`asyncio.wait_for` in a loop: something was kept of each, as long as nothing came."""
+    async def main() -> None:
+        async with node.options(lane="asyncio").stream(remote_async_streams.noted, 5, -1, 0) as stream:
+            for _ in range(300):
+                task = asyncio.create_task(anext(stream))    # type: ignore[arg-type]
+                await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert len(stream._intake.callbacks) < 10
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(("many", "size"), [(0, 0), (5_000, 0), (1_000, 4_096), (3, 3_000_000)])
 def test_async_for(node: ramet.Node, many: int, size: int) -> None:
     async def main() -> list[Any]:

@@ -332,6 +332,16 @@ def call_each(calls):
         call()
 
 
+def add_call(calls, call):
+    # type: (Any, Any) -> None
+    """Append to a list of functions of which each is called once. Those whose ``over()`` says that nobody waits any more go:
+    it may be long till something comes. They are looked for when there are twice as many as the last time.
+    """
+    if not len(calls) & (len(calls) - 1):
+        calls[:] = [one for one in calls if not getattr(one, "over", bool)()]
+    calls.append(call)
+
+
 def own_session():
     # type: () -> Any
     """Arguments for ``subprocess.Popen``: in a session of its own."""

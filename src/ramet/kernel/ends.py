@@ -2,7 +2,7 @@
 
 ``ended`` runs on whichever thread reads the link; the rest in threads that may block.
 """
-from ramet.kernel import compat, feeds, jobs, readers, streams, values
+from ramet.kernel import compat, compat_late, feeds, jobs, readers, streams, values
 from ramet.kernel.errors import ClosedError, Error, NodeLostError
 from ramet.kernel.frames import DEAD
 
@@ -79,21 +79,22 @@ class End(object):
 
         def ready():
             # type: () -> Any
-            if wake not in self.feed.waiting:   # each is called once, and another thread may have been quicker then
-                self.feed.waiting.append(wake)
+            with self.lock:
+                if wake not in self.feed.waiting:   # each is called once, and another thread may have been quicker then
+                    self.feed.waiting.append(wake)
             return self._has_room(data)
         try:
             jobs.wait(self.core, ready, self.core.routes.link_to(self.owner), seconds)
         finally:
-            try:
-                self.feed.waiting.remove(wake)
-            except ValueError:
-                pass
+            with self.lock:
+                if wake in self.feed.waiting:
+                    self.feed.waiting.remove(wake)
 
     def on_room(self, call, data):
         # type: (Callable[[], Any], Any) -> None
         """Call that once when there may be room for an item; at once if there is."""
-        self.feed.waiting.append(call)
+        with self.lock:
+            compat_late.add_call(self.feed.waiting, call)
         if self._has_room(data):
             self.feed.wake()
 

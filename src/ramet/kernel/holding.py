@@ -2,7 +2,7 @@
 
 Items are bytes here: nothing is unpacked. Any thread, also one that reads a link: ``pump`` never blocks.
 """
-from ramet.kernel import compat, feeds, jobs, streams, values
+from ramet.kernel import compat, compat_late, feeds, jobs, streams, values
 from ramet.kernel.errors import ClosedError
 
 MYPY = False
@@ -65,7 +65,7 @@ class Held(object):
         # type: (Callable[[], Any], Any) -> None
         """Call that once when there may be room for an item; at once if there is."""
         with self.lock:
-            self.offering.append(call)
+            compat_late.add_call(self.offering, call)
         if self.closed or not self._full():
             self._wake()
 
@@ -102,7 +102,7 @@ class Held(object):
         # type: (Callable[[], Any]) -> None
         """Call that once when there may be something; at once if there is."""
         with self.lock:
-            self.callbacks.append(call)
+            compat_late.add_call(self.callbacks, call)
         if self.items or self.over():
             self._wake()
 

@@ -168,7 +168,7 @@ class Awaited(object):
 
 def ready(reader):
     # type: (Any) -> Any
-    """A future of the running event loop, done when there is something to take."""
+    """A future of the running event loop, done when there is something to take of a reader, or an intake."""
     asyncio = sys.modules["asyncio"]  # type: Any
     loop = asyncio.get_event_loop()
     future = loop.create_future()
@@ -184,6 +184,7 @@ def ready(reader):
             loop.call_soon_threadsafe(settle)
         except RuntimeError:
             pass    # the loop is closed, and whoever waited is gone
+    wake.over = future.done     # type: ignore[attr-defined]    # a wait that was given up leaves nothing behind
     reader.on_ready(wake)
     return future
 

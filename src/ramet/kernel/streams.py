@@ -10,7 +10,7 @@ Late part of the kernel, and the controller's. Must not know where items come fr
 """
 import struct
 
-from ramet.kernel import compat, inlets, jobs, limits_late, values
+from ramet.kernel import compat, compat_late, inlets, jobs, limits_late, values
 from ramet.kernel.faults import Error, ProtocolError
 from ramet.kernel.frames import CONTROL
 
@@ -267,7 +267,7 @@ class Intake(object):
         """Call that once, by any thread, when there is something to take or it has ended; at once if that is so."""
         self.streams.flush()
         with self.lock:
-            self.callbacks.append(call)
+            compat_late.add_call(self.callbacks, call)
         if taken or self.bodies or self.ended:
             self.wake()
 

@@ -213,8 +213,7 @@ class ShelteredCore(Core):
         try:
             return self.threads.waiter  # type: ignore[no-any-return]
         except AttributeError:
-            waiter = self.threads.waiter = ShelteredWaiter()
-            self.waiters.append(compat.weak(waiter))
+            waiter = self.threads.waiter = ShelteredWaiter()    # not in a list as in nodes: no fork of ours closes it
             return waiter
 
     def let_go(self) -> None:
@@ -224,7 +223,6 @@ class ShelteredCore(Core):
         """
         self.threads = Threads()
         self.lent.clear()
-        self.waiters.clear()
 
     def on_raised(self, error: BaseException) -> None:
         """Something was raised while a frame was delivered. Those behind it in what was read must not be lost."""

@@ -24,6 +24,17 @@ def held():
     return bool(HELD)
 
 
+def threads_known(many):
+    """Of how many threads the node knows with what they wait, when so many have come and gone."""
+    from ramet.kernel import start
+    core = start.node.core
+    for _ in range(many):
+        thread = threading.Thread(target=core.waiter)
+        thread.start()
+        thread.join()
+    return len(core.waiters)
+
+
 def open_gate():
     GATE.set()
 

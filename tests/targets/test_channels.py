@@ -159,6 +159,34 @@ def test_what_a_receiver_leaves_goes_to_the_next_one(nodes: dict[str, ramet.Node
     assert nodes["child"].call(remote_channels.receive, channel, 290) == list(range(10, 300))
 
 
+def test_who_comes_and_goes_leaves_nothing(nodes: dict[str, ramet.Node]) -> None:
+    """A node that takes one item by each of many calls: something was kept of each until the channel was closed."""
+    tree = tree_of(nodes)
+    channel = tree.channel(2000)
+    held = tree._channels.held[channel.number]
+    for n in range(1200):       # more than one that comes has credit for
+        channel.send(n)
+    for _ in range(20):
+        nodes["grandchild"].call(remote_channels.receive_and_drop, channel, 1)
+        nodes["grandchild"].call(gc.collect)
+    until(lambda: not held.receivers and not held.left, "one receives on")
+    assert not held.asked and not any(held.peers.values())
+
+
+def test_ends_of_channels_are_forgotten(nodes: dict[str, ramet.Node]) -> None:
+    """Of each channel that another node holds something was kept, as long as the tree was there."""
+    ends = tree_of(nodes)._channels.ends
+    gc.collect()
+    before = len(ends)
+    for _ in range(20):
+        channel = owned_by(nodes, "child")
+        channel.send(1)
+        channel.close()
+    del channel
+    gc.collect()
+    assert len(ends) == before
+
+
 def test_asyncio(nodes: dict[str, ramet.Node]) -> None:
     async def main(channel: Any) -> list[int]:
         call = nodes["grandchild"].start(remote_channels.send_range, channel, 0, 2_000)

@@ -66,6 +66,12 @@ def test_a_name_that_comes_to_another_lanes_number_is_a_lane_of_its_own(node: ra
     assert node.call(remote_lanes.flows, names) == flows and len(set(flows)) == len(names)
 
 
+def test_threads_that_come_and_go_leave_nothing(node: ramet.Node) -> None:
+    """Something was kept of each that had ever waited."""
+    node.call(remote_lanes.threads_known, 1)
+    until(lambda: node.call(remote_lanes.threads_known, 1) == node.call(remote_lanes.threads_known, 50), "they are kept")
+
+
 def test_calls_beyond_the_limit_wait_and_hold_up_nothing(node: ramet.Node) -> None:
     node.options(lane="gate").call(remote.pid)
     node.call(remote_lanes.set_threads_max, 3)

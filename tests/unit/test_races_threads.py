@@ -86,23 +86,35 @@ def test_who_waits_while_a_tree_lets_go_keeps_what_he_waits_with() -> None:
     loop = Loop(raise_it)
     core = ShelteredCore(0, [], loop)
     looked, go_on = threading.Event(), threading.Event()
-    answers, found = [False, True, True], list[bool]()
+    answers, found, waiters = [False, True, True], list[bool](), list[Any]()
 
     def ready() -> bool:
+        if not looked.is_set():
+            waiters.append(core.waiter())
         looked.set()
         go_on.wait()
         return answers.pop(0)
     thread = threading.Thread(target=lambda: found.append(core.wait(ready, None)))
     thread.start()
     looked.wait()
-    waiter = core.waiters[0]()
     loop_late.close(loop)
     core.let_go()
-    waiter.wake()
-    del waiter
+    waiters.pop().wake()
     go_on.set()
     thread.join()
     assert found == [True] and not answers
+
+
+def test_threads_that_come_and_go_leave_nothing() -> None:
+    """A program with a thread for each request kept something of each that had ever waited."""
+    loop = Loop(raise_it)
+    core = ShelteredCore(0, [], loop)
+    for _ in range(20):
+        thread = threading.Thread(target=core.waiter)
+        thread.start()
+        thread.join()
+    assert len(core.waiters) < 5
+    loop_late.close(loop)
 
 
 def test_a_loop_that_is_closed_writes_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ is asked.
 """
 import binascii
 import os
+from weakref import WeakValueDictionary
 
 from ramet.kernel import compat, descent, facade, feeds, importer, jobs, readers, streams, values
 from ramet.kernel.ends import BACK, CHANNEL, CLOSE, HELD, RECEIVE, SEND, End, window
@@ -18,7 +19,7 @@ from ramet.kernel.portable import Reference
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional
 
     from ramet.kernel.core import Core, Message
 
@@ -49,7 +50,7 @@ class Channels(object):
         self.over = {}  # type: Dict[int, Any]  # of those that were: their tokens
         self.order = compat.deque()     # type: Any     # of these, oldest first
         self.elsewhere = {}     # type: Dict[int, Any]      # what a door has in place of channels: see ``stand_ins``
-        self.ends = {}  # type: Dict[Tuple[int, int], Any]  # weak references
+        self.ends = WeakValueDictionary()   # type: Any     # owner, number -> this node's end of it
         self.context.unpack = lambda kind, items: made(self, items)  # type: ignore[attr-defined]
         core.handlers[CHANNEL] = self.on_channel
         if not core.descendants:
@@ -92,11 +93,9 @@ class Channels(object):
                 raise ClosedError("there is no such channel, or none any more")
             return held
         with _making:
-            weak = self.ends.get((channel.owner, channel.number))
-            end = weak and weak()
+            end = self.ends.get((channel.owner, channel.number))
             if not end:
-                end = End(self, channel)
-                self.ends[channel.owner, channel.number] = compat.weak(end)
+                end = self.ends[channel.owner, channel.number] = End(self, channel)
             return end
 
     def on_channel(self, message):

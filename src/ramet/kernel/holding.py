@@ -31,7 +31,7 @@ class Held(object):
         self.asked = set()  # type: Any     # of these: they were told that more is here
         self.left = {}      # type: Dict[int, List[int]]    # node that receives no more -> items it was sent, how often it left
         self.told = {}      # type: Dict[Any, Any]      # of senders: the messages that are answered when it is closed
-        self.peers = {}     # type: Dict[int, List[Any]]    # node -> those that are answered when all is taken
+        self.peers = {}     # type: Dict[int, Dict[int, Any]]   # node -> stream -> those that are answered when all is taken
         self.watches = {}   # type: Dict[int, int]  # node -> the handle at which its loss is heard of
         self.lock = compat.new_lock()       # held for as long as a step takes
         self.pumping = compat.new_lock()    # held by who moves items
@@ -138,7 +138,7 @@ class Held(object):
         intake.items_max = self.size
         intake.listener = self.pump
         self.senders.append(intake)
-        self.peers.setdefault(message.src, [])
+        self.peers.setdefault(message.src, {})
         self.told[intake] = message
         if self.closed:
             self.close()
@@ -152,7 +152,7 @@ class Held(object):
             self.pump()
         feed.on_room = room
         self.receivers.append(feed)
-        self.peers.setdefault(message.src, []).append(message)
+        self.peers.setdefault(message.src, {})[feed.number] = message
         self.pump()
 
     def is_new(self, peer):
@@ -199,6 +199,8 @@ class Held(object):
             if (feed.peer, feed.number) == (peer, stream):
                 with self.lock:
                     self.receivers.remove(feed)
+                    self.asked.discard(feed)
+                    self.peers.get(peer, {}).pop(stream, None)      # nobody there waits for an answer
                     items, often = self.left.get(peer, (0, 0))
                     self.left[peer] = [items + feed.items, often + 1]
                 feed.end(streams.ENDS, values.encode(None))
@@ -267,6 +269,7 @@ class Held(object):
             self.receivers.rotate(-1)
             if feed.stopped:
                 self.receivers.remove(feed)
+                self.asked.discard(feed)
                 feed.forget()
                 continue
             while self.items and self._may_have(feed):
@@ -300,7 +303,7 @@ class Held(object):
             if not feed.stopped:
                 feed.end(streams.ENDS, values.encode(None))
         for messages in peers.values():
-            for message in messages:
+            for message in messages.values():
                 self.core.reply(message, values.encode(None))
 
     def _wake(self):

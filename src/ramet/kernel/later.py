@@ -26,8 +26,18 @@ def begin(node):
     if hasattr(os, "register_at_fork"):     # since 3.7
         os.register_at_fork(after_in_child=lambda: let_go(node))
     outlast(node.loop)
+    node.core.waiters = Waiters(node.core.waiters)
     node.loop.call_soon(loop_late.use_kqueue, node.loop)
     installed.tell()
+
+
+class Waiters(list):  # type: ignore[type-arg]
+    """A core's weak references to what its threads wait with. Those of threads that have ended go."""
+
+    def append(self, weak):
+        # type: (Any) -> None
+        """See ``Core.waiter``."""
+        list.append(self, compat.weak(weak(), self.remove))
 
 
 def outlast(loop):

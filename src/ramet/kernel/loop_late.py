@@ -46,7 +46,7 @@ def close(loop, core=None):
         os.close(fd)
     if loop.shareable:
         loop.poller.close()
-    for weak in core.waiters if core else ():
+    for weak in list(core.waiters) if core else ():
         waiter = weak()
         if waiter:
             waiter.close()

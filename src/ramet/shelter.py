@@ -29,7 +29,9 @@ from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from ramet.kernel import compat, spinning
+from ramet.kernel.channels import Channel
 from ramet.kernel.core import Core
+from ramet.kernel.ends import End
 from ramet.kernel.errors import DeadlockError
 from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import IN, Loop, Poll
@@ -237,6 +239,23 @@ class ShelteredCore(Core):
             Core.on_frame(self, link, header, frame)
         except BaseException as error:
             self.on_raised(error)
+
+
+class ShelteredEnd(End):
+    """The program's end of a channel that a node holds."""
+
+    __del__ = sheltered(End.__del__, destructor=True)
+
+
+class ShelteredChannel(Channel):
+    """A channel in the program: a lock that is held for good, or an item that is lost, is so for all nodes that use it."""
+
+    made_end = ShelteredEnd
+    _put = sheltered(Channel._put)
+    _take = sheltered(Channel._take)
+    close = sheltered(Channel.close)
+    look = sheltered(Channel.look)
+    offer = sheltered(Channel.offer)
 
 
 def _hold(number: int, frame: FrameType | None) -> Any:

@@ -42,7 +42,7 @@ from ramet.node import Node
 from ramet.refusals import WatchfulCore
 from ramet.retrying import Retry
 from ramet.service import loop_of_caller
-from ramet.shelter import ShelteredLoop, sheltered
+from ramet.shelter import ShelteredChannel, ShelteredLoop, sheltered
 from ramet.shipping import Shipper
 from ramet.told import Told
 
@@ -109,6 +109,7 @@ class Tree(Grower):
         self._display = Display(self._nodes, on_output, self._on_error, self._listening.shown)
         self._streams = streams.of(self._core, codec)
         self._channels = channels.of(self._core, codec, self.modules.find_class)
+        self._channels.made_of = ShelteredChannel
         self._shipper = Shipper(self._core, self.modules, self._first_hop)
         hosts = Hosts(on_disk=remember)
         self._told = told = Told(self, hosts)

@@ -13,7 +13,7 @@ import threading
 import time
 
 import ramet
-from support import remote, remote_streams
+from support import remote, remote_channels, remote_streams
 
 LONG_S = 120
 
@@ -79,6 +79,19 @@ def long_values(tree, nodes, rng):
 
 def streams(tree, nodes, rng):
     assert list(rng.choice(nodes).stream(remote_streams.count, 200)) == list(range(200))
+
+
+def channels(tree, nodes, rng):
+    node = rng.choice(nodes).options(lane=ramet.ANY)
+    there, back = [tree.channel(5), node.call(remote_channels.make_and_send, 5, [])][::rng.choice([1, -1])]
+    try:
+        call = node.start(remote_channels.echo, there, back)
+        for n in range(30):
+            there.send(n)
+            assert back.receive(timeout=LONG_S) == n
+    finally:
+        there.close()
+    assert list(back) == [] and call.result() is None
 
 
 def growing(tree, nodes, rng):

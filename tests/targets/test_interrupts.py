@@ -15,7 +15,8 @@ from targets import interrupted
 LONG_S = 300
 
 
-@pytest.mark.parametrize(("doing", "times"), [("calls", 300), ("long_values", 150), ("streams", 150), ("growing", 30)])
+@pytest.mark.parametrize(("doing", "times"), [
+    ("calls", 300), ("long_values", 150), ("streams", 150), ("channels", 150), ("growing", 30)])
 def test_ctrl_c_at_random_moments(doing: str, times: int, rng: random.Random) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TOP / "src"), str(TOP / "tests")])}
     argv = [sys.executable, interrupted.__file__, str(rng.randrange(1 << 30)), str(times), doing]

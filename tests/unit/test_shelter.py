@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 import threading
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+import ramet
 from ramet import shelter
 from ramet.kernel import spinning
+from ramet.kernel.holding import Held
 from ramet.kernel.links import Waiter
 from ramet.kernel.spinning import Spinner
 from ramet.shelter import ShelteredWaiter, sheltered
@@ -38,6 +41,69 @@ def test_a_signal_waits_for_the_section_s_end() -> None:
         sheltered(work)()
     assert steps == ["begun", "done"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("way", ["send", "receive", "close", "asend", "anext"])
+def test_a_channel_is_whole_when_a_signal_is_handled(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock was held for good, and all who use it hung; or items that were gathered or taken were lost."""
+    steps: list[str] = []
+    move = Held.pump
+
+    class Interrupted(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        steps.append("handled")
+        raise Interrupted
+
+    def pump(held: Held) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        move(held)
+        steps.append("moved")
+    signal.signal(signal.SIGALRM, handler)
+
+    def work() -> None:
+        if way in ("asend", "anext"):
+            asyncio.run(awaits())
+        else:
+            getattr(channel, way)(*["item"] * (way == "send"))
+
+    async def awaits() -> None:
+        await (channel.asend("item") if way == "asend" else channel.__anext__())
+    with ramet.Tree() as tree:
+        channel: Any = tree.channel()
+        channel.send("first")
+        tree._channels.held[channel.number].offering.append(bool)   # so that who takes an item moves others
+        with monkeypatch.context() as patched:
+            patched.setattr(Held, "pump", pump)
+            with pytest.raises(Interrupted):
+                work()
+    assert steps == ["moved", "handled"]
+
+
+def test_a_signal_in_the_destructor_of_a_channel_s_end_isnt_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    handled = threading.Event()
+
+    class Interrupted(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        handled.set()
+        raise Interrupted
+    signal.signal(signal.SIGALRM, handler)
+    with ramet.Tree() as tree:
+        call_soon = tree._loop.call_soon
+
+        def interrupted(*args: Any) -> None:
+            signal.raise_signal(signal.SIGALRM)
+            call_soon(*args)
+        channel = ramet.kernel.channels.made(tree._channels, [5, 2000, "0" * 32, 10])
+        end = tree._channels.end(channel)
+        monkeypatch.setattr(tree._loop, "call_soon", interrupted)
+        with pytest.raises(Interrupted):
+            del end
+            handled.wait(HANGS_S)
+        monkeypatch.undo()
 
 
 def test_sections_in_sections_wait_for_the_outermost() -> None:

@@ -49,6 +49,7 @@ class Channels(object):
         self.held = {}  # type: Dict[int, Held]
         self.over = {}  # type: Dict[int, Any]  # of those that were: their tokens
         self.order = compat.deque()     # type: Any     # of these, oldest first
+        self.made_of = Channel  # type: Any     # the program's are sheltered
         self.elsewhere = {}     # type: Dict[int, Any]      # what a door has in place of channels: see ``stand_ins``
         self.ends = WeakValueDictionary()   # type: Any     # owner, number -> this node's end of it
         self.context.unpack = lambda kind, items: made(self, items)  # type: ignore[attr-defined]
@@ -65,7 +66,7 @@ class Channels(object):
         token = new_token()
         held = self.held[number] = Held(self.core, token, size)
         held.on_over = lambda: self._forget(number)
-        return Channel(self, self.core.id, number, token, size)
+        return self.made_of(self, self.core.id, number, token, size)    # type: ignore[no-any-return]
 
     def close(self):
         # type: () -> None
@@ -95,7 +96,7 @@ class Channels(object):
         with _making:
             end = self.ends.get((channel.owner, channel.number))
             if not end:
-                end = self.ends[channel.owner, channel.number] = End(self, channel)
+                end = self.ends[channel.owner, channel.number] = channel.made_end(self, channel)
             return end
 
     def on_channel(self, message):
@@ -174,6 +175,7 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
 
     kind = "K"
     over = False
+    made_end = End
 
     def __init__(self, channels, owner, number, token, size):
         # type: (Channels, int, int, Any, int) -> None
@@ -210,7 +212,7 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
         """
         ours = self._channels
         data = compat.Bytes(b"".join(ours.streams.codec.encode(item, ours.context, "item")))
-        return readers.Awaited(Offer(self._use(), data))
+        return readers.Awaited(Offer(self, data))
 
     def receive(self, timeout=None):
         # type: (Optional[float]) -> Any
@@ -270,6 +272,11 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
         found = end.look()
         self.over = not found and end.over()
         return found and [self._unpack(found[0])]
+
+    def offer(self, data):
+        # type: (Any) -> Any
+        """Put an item in, packed, if there is room."""
+        return self._use().offer(data)
 
     def on_ready(self, call):
         # type: (Callable[[], Any]) -> None
@@ -342,20 +349,20 @@ class Offer(object):
 
     over = False
 
-    def __init__(self, end, data):
-        # type: (Any, Any) -> None
-        self.end = end
+    def __init__(self, channel, data):
+        # type: (Channel, Any) -> None
+        self.channel = channel
         self.data = data
 
     def look(self):
         # type: () -> Optional[List[Any]]
         """[None] when it is in the channel."""
-        return [None] if self.end.offer(self.data) else None
+        return [None] if self.channel.offer(self.data) else None
 
     def on_ready(self, call):
         # type: (Callable[[], Any]) -> None
         """Call that once when there may be room."""
-        self.end.on_room(call, self.data)
+        self.channel._use().on_room(call, self.data)
 
 
 def unpack(items, ctx):
@@ -372,4 +379,4 @@ def made(channels, items):
     owner, number, token, size = items
     if any(type(n) not in compat.integers or not 0 <= n < 1 << 32 for n in (owner, number, size)) or len(token) != 32:
         raise ProtocolError("malformed reference to a channel")
-    return Channel(channels, owner, number, token, max(1, min(size, SIZE_MAX)))
+    return channels.made_of(channels, owner, number, token, max(1, min(size, SIZE_MAX)))    # type: ignore[no-any-return]

@@ -7,6 +7,7 @@ asynchronous one as a task of the event loop that made the call. The thread that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import threading
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class Pulled(Reference):
         self.feed.on_room = self._begin
         self.lock = threading.Lock()
         self.begun = False
+        self.inside = False     # does an asynchronous one run, or wait for something?
 
     def parts(self) -> list[Any]:
         """See ``Reference``."""
@@ -88,11 +90,36 @@ class Pulled(Reference):
         assert self.loop is not None
         self._task = self.loop.create_task(self._drive())
 
+    def _stopped(self) -> None:
+        """Nobody asks any more. The next item may be long in coming, and would be lost."""
+        if self.inside:
+            self._task.cancel()
+
+    async def _next(self) -> Any:
+        self.inside = True
+        try:
+            return await self.source.__anext__()
+        except asyncio.CancelledError:
+            if not self.feed.stopped:
+                raise
+            raise StopAsyncIteration from None
+        finally:
+            self.inside = False
+
     async def _drive(self) -> None:
         feed, loop = self.feed, self.loop
         assert loop is not None
+
+        def stopped() -> None:
+            with contextlib.suppress(RuntimeError):     # the loop is closed
+                loop.call_soon_threadsafe(self._stopped)
+        feed.on_stop = stopped
         try:
-            async for item in self.source:
+            while not feed.stopped:
+                try:
+                    item = await self._next()
+                except StopAsyncIteration:
+                    break
                 chunks = self.encode(item)
                 size = sum(map(len, chunks))
                 while not feed.room(size):

@@ -157,6 +157,35 @@ def test_asynchronous_iterators_both_ways(node: ramet.Node) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("how", ["returns", "is cancelled"])
+def test_an_asynchronous_one_that_waits_is_closed_when_its_call_ends(node: ramet.Node, how: str) -> None:
+    """It waited on for its next item, as long as the event loop ran; and when that came, it was taken and lost."""
+    async def main() -> None:
+        waits, closed = asyncio.Event(), asyncio.Event()
+        queue: asyncio.Queue[int] = asyncio.Queue()
+
+        async def items() -> AsyncIterator[int]:
+            try:
+                yield 1
+                waits.set()
+                yield await queue.get()
+            finally:
+                await asyncio.sleep(0)
+                closed.set()
+        if how == "returns":
+            assert await node.start(remote_async_streams.first_of, items(), 1) == [1]
+        else:
+            call = node.start(remote_async_streams.first_of, items(), 2)
+            await asyncio.wait_for(waits.wait(), HANGS_S)
+            call.cancel()
+            with pytest.raises(ramet.CallCancelled):
+                await call
+        await asyncio.wait_for(closed.wait(), HANGS_S)
+        queue.put_nowait(2)
+        assert queue.qsize() == 1
+    asyncio.run(main())
+
+
 def test_a_wait_that_is_given_up_there_loses_no_item(node: ramet.Node) -> None:
     gate = threading.Event()
 

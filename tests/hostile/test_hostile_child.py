@@ -69,6 +69,7 @@ class Scene:
         self.honest = [node for node in (self.parent, self.sibling) if node]
         for node in self.honest:
             assert node.call(remote.add, 1) == 1
+            assert node.options(lane="another").call(remote_hostile.uses_itself)
         self.before = memory_bytes(), {node: node.call(remote_hostile.state) for node in self.honest}
 
     def grow(self, case: str) -> ramet.Node:
@@ -86,6 +87,7 @@ class Scene:
             grown = node.call(remote_hostile.state)[1] - self.before[1][node][1]
             assert grown < GROWTH_BYTES_MAX, f"{node.name} has grown by {grown} bytes"
             assert node.call(remote_hostile.imports, hostile_child.UNUSED) == hostile_child.UNUSED
+            assert node.call(remote_hostile.remembered) < 100
             assert node.call(remote_hostile.unfinished_bytes) <= limits_late.untold_bytes_max
         partial = self.tree._core.longs().assembler.partial.values()
         assert sum(one.total for one in partial) <= limits_late.untold_bytes_max

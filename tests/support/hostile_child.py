@@ -36,7 +36,7 @@ from ramet.kernel.core import (
 )
 from ramet.kernel.fragments import whole
 from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, ERROR, HEADER_BYTES, MORE
-from ramet.kernel.handles import REFUSED, STUCK
+from ramet.kernel.handles import ITSELF, REFUSED, STUCK
 from ramet.kernel.values import Context
 
 ANSWER = 42
@@ -168,10 +168,13 @@ def forged_authority(child: Child) -> None:
 
 @case
 def forged_destination(child: Child) -> None:
-    """To nobody, and to itself by way of the parent."""
-    for dst in (NOBODY, 0xFFFFFFFF, child.id):
+    """To nobody, and to very many such; to itself by way of the parent; to what stands for the parent in its own calls."""
+    for dst in (NOBODY, ITSELF, child.id):
         for handle in range(32):
             child.send(handle, [1], dst=dst, reply_to=1007)
+            child.send(handle, [1], dst=dst, reply_to=1007, flags=COUNTED)
+    for dst in range(NOBODY - 20_000, NOBODY):
+        child.send(CALL, body=b"\xc0", dst=dst)
 
 
 @case

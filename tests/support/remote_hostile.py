@@ -11,6 +11,19 @@ def state():
     return [start.node.core.refused, pages * os.sysconf("SC_PAGE_SIZE")]
 
 
+def remembered():
+    """Of how many this node knows who has talked to them."""
+    from ramet.kernel import start
+    found = start.node.core.descendants
+    return sum(len(others) for others in found.talkers.values()) if found else 0
+
+
+def uses_itself():
+    """This node calls itself, so from now on it has a way to do that."""
+    import ramet
+    return ramet.here().itself.call(os.getpid) == os.getpid()
+
+
 def unfinished_bytes():
     """Of long messages to this node."""
     from ramet.kernel import start

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from ramet.kernel import core, fragments, limits, loop_late, values
+from ramet.kernel import core, fragments, limits, loop_late, peer_calls, values
 from ramet.kernel.core import CALL, DEAD, LOST, ROUTE, Core, Message
 from ramet.kernel.descent import Losses
 from ramet.kernel.errors import ValueNotPortableError
 from ramet.kernel.fragments import Assembler, whole
-from ramet.kernel.frames import CONTROL
+from ramet.kernel.frames import CONTROL, COUNTED
+from ramet.kernel.handles import ITSELF
 from ramet.kernel.links import Link
 from ramet.kernel.loop import Loop
 from support.eventually import HANGS_S, until
@@ -132,6 +133,29 @@ def test_a_message_for_nobody_is_answered_by_the_last_who_could_know(chain: tupl
     assert ask(chain[0], 99, "?") == (DEAD, "there is no way to node 99")
     flags, text = ask(chain[2], 99, "?")  # type: ignore[misc]
     assert flags & DEAD and text == "there is no node 99"
+
+
+def test_who_talks_to_nobody_takes_no_memory_on_the_way(chain: tuple[Core, Core, Core]) -> None:
+    """Nothing is refused there: the next node above may know that one."""
+    _, middle, leaf = chain
+    for number in range(1000, 2000):
+        leaf.send(number, CALL, [b"\xc0"])
+    middle.handlers[CALL] = lambda message: middle.reply(message, [message.body])
+    assert ask(leaf, 1, "behind them") == "behind them"
+    assert middle.descendants.talkers == {}
+
+
+@pytest.mark.parametrize("flags", [0, COUNTED], ids=["short", "long"])
+def test_the_way_to_itself_is_nobody_elses(network: Network, flags: int) -> None:
+    """Where a node below uses it, its honest parent is on that link, too."""
+    nodes = root, middle, between, leaf = [network.node(id, list(range(id))[::-1]) for id in range(4)]
+    for at in range(3):
+        network.join(nodes[at], nodes[at + 1], *range(at + 2, 4))
+    middle.routes.down[ITSELF] = peer_calls.Loopback(middle)
+    root.handlers[CALL] = lambda message: root.reply(message, [message.body])
+    leaf.send(ITSELF, CALL, [b"\xc0"], flags=flags)
+    assert ask(leaf, 0, "behind it") == "behind it"
+    assert middle.refused == 1 and not between.routes.parent.dead
 
 
 def test_a_loss_ends_every_wait_and_is_told_to_all_who_talked(network: Network) -> None:

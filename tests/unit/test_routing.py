@@ -51,7 +51,7 @@ def test_only_ancestors_and_the_node_itself_command() -> None:
 def test_a_loss_is_told_to_those_who_talked() -> None:
     found = descendants()
     found.talked(7, 6)      # siblings
-    found.talked(0, 8)      # an ancestor
+    found.talked(0, 8)      # an ancestor: it is told of every loss
     found.talked(8, 6)      # both will be lost
     assert found.lose([6, 8], LEFT) == {7}
     assert found.routes.down == {7: RIGHT}
@@ -60,6 +60,14 @@ def test_a_loss_is_told_to_those_who_talked() -> None:
 
 def test_a_link_cannot_announce_losses_behind_another() -> None:
     found = descendants()
-    found.talked(0, 7)
+    found.talked(6, 7)
     assert found.lose([7, 2, 0], LEFT) == set()
-    assert found.routes.link_to(7) == RIGHT and found.talkers == {7: {0}}
+    assert found.routes.link_to(7) == RIGHT and found.talkers == {7: {6}, 6: {7}}
+
+
+def test_who_talks_to_nobody_known_is_not_remembered() -> None:
+    found = descendants()
+    for number in range(100, 200):
+        found.talked(6, number)
+        found.talked(number, 7)
+    assert found.talkers == {}

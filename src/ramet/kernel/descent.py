@@ -21,7 +21,7 @@ class Descendants(object):
 
     Attributes:
         parents: descendant's id -> the id of the node that grew it; ``children``: the other way round.
-        talkers: descendant's id -> ids of nodes outside its link that exchanged messages with it.
+        talkers: descendant's id -> ids of descendants that exchanged messages with it. Of others, those above know.
     """
 
     def __init__(self, routes):
@@ -65,10 +65,9 @@ class Descendants(object):
 
     def talked(self, one, other):
         # type: (int, int) -> None
-        """Remember who must hear of it when one of the two is lost."""
-        if one in self.routes.down:
+        """Remember who must hear of it when one of the two is lost. Both must be known here: anybody can name any number."""
+        if one in self.routes.down and other in self.routes.down:
             self.talkers.setdefault(one, set()).add(other)
-        if other in self.routes.down:
             self.talkers.setdefault(other, set()).add(one)
 
     def lose(self, ids, link):

@@ -5,3 +5,4 @@ REFUSED = 26
 STUCK = 27
 
 LINK = 0    # in an END, in place of a child's id: the link to who sends it
+ITSELF = 0xffffffff     # in place of a node's id, where it sends to itself: no node has this number

@@ -77,7 +77,7 @@ class Long(object):
             raise ValueNotPortableError("a message of %d bytes is over the limit of %d: send it in parts"
                                         % (len(message), limits.message_bytes_max))
         flags, flow, dst, src = fields[:4]
-        if not hasattr(link, "queue"):      # to this node itself
+        if not hasattr(link, "writing"):    # to this node itself
             link.send((src, dst, flow), flags, message)
         elif flags & CONTROL:
             with link.writing:
@@ -109,7 +109,7 @@ class Long(object):
         if header[1] & CONTROL:
             return frame
         key, count = (header[4], header[3], header[2]), len(frame)
-        if out is None or out.dead:
+        if out is None or out.dead or not hasattr(out, "writing"):  # to this node itself: it refuses that
             return self.took(link, key, count)
         self.queue(out)
 

@@ -7,7 +7,9 @@ It ends with the call in which it was made, and has no more time than that has l
 from ramet.kernel import awaiting, cancelling, circles, compat, fragments, frames, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError, ValueNotPortableError
+from ramet.kernel.flow import FairQueue
 from ramet.kernel.frames import DEAD, ERROR
+from ramet.kernel.handles import ITSELF
 from ramet.kernel.proxies import SERVICE
 
 MYPY = False
@@ -16,9 +18,6 @@ if MYPY:
 
     from ramet.kernel.peers import Peer
 
-# Stands for this node where it sends to itself: no node has this number.
-ITSELF = 0xFFFFFFFF
-
 
 class Loopback(object):
     """The link to this node itself, for calls of its own functions into its lanes. Only this node's frames get through."""
@@ -26,6 +25,7 @@ class Loopback(object):
     dead = False
     borrower = None
     borrow = staticmethod(lambda waiter: False)     # nothing is read here
+    queue = FairQueue()     # nothing waits here
 
     def __init__(self, core):
         # type: (Any) -> None

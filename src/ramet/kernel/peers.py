@@ -10,7 +10,8 @@ from ramet.kernel.calls import COROUTINE
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ServiceError
 from ramet.kernel.errors import ValueNotPortableError as NotPortable
 from ramet.kernel.frames import DEAD, ERROR
-from ramet.kernel.peer_calls import ITSELF, Loopback, PeerCall, chain_of, encoded
+from ramet.kernel.handles import ITSELF
+from ramet.kernel.peer_calls import Loopback, PeerCall, chain_of, encoded
 from ramet.kernel.proxies import NONE, SERVICE, ServiceProxy
 
 MYPY = False

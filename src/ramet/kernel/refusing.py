@@ -18,7 +18,7 @@ import os
 
 from ramet.kernel import compat, limits
 from ramet.kernel.faults import ProtocolError
-from ramet.kernel.handles import REFUSED
+from ramet.kernel.handles import ITSELF, REFUSED
 from ramet.kernel.links import Link
 
 MYPY = False
@@ -137,7 +137,7 @@ class Watcher(object):
         """Count it, if it can have been this frame: another thread may have refused one of another link meanwhile."""
         core = self.core
         _, _, _, dst, src, authority, handle, _, _ = header
-        if dst == core.id or not (core.routes.behind(src, link) and core.routes.behind(authority, link)):
+        if dst in (core.id, ITSELF) or not (core.routes.behind(src, link) and core.routes.behind(authority, link)):
             with self.lock:
                 count = self.refused = self.refused + 1
             if not count & (count - 1):

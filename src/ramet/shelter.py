@@ -33,8 +33,9 @@ from ramet.kernel.channels import Channel
 from ramet.kernel.core import Core
 from ramet.kernel.ends import End
 from ramet.kernel.errors import DeadlockError
+from ramet.kernel.limits_late import wait_s_max
 from ramet.kernel.links import Link, Waiter
-from ramet.kernel.loop import IN, Loop, Poll
+from ramet.kernel.loop import IN, Loop, Poll, Timer
 from ramet.kernel.spinning import Spinner
 from ramet.loans import Loan
 from ramet.waiting import NO_PIPE, PatientWaiter
@@ -52,6 +53,9 @@ _inside = False
 
 # When a signal comes again after so long and is still held back, it goes through.
 PATIENCE_S = 1.0
+
+# From how many timers on it is looked which of them were cancelled.
+SWEPT_FROM = 1000
 
 
 def sheltered(fn: Callable[P, R], destructor: bool = False) -> Callable[P, R]:
@@ -138,10 +142,32 @@ def _again(number: int) -> None:
 
 
 class ShelteredLoop(Loop):
-    """A loop whose keeper is woken whatever comes meanwhile."""
+    """A loop whose keeper is woken whatever comes meanwhile; at least once a day: no system waits for years."""
+
+    def __init__(self, on_error: Callable[[BaseException], Any]) -> None:
+        super().__init__(on_error)
+        self._sweep_at = SWEPT_FROM
+        self._daily()
 
     call_soon = sheltered(Loop.call_soon)
-    call_later = sheltered(Loop.call_later)
+
+    @sheltered
+    def call_later(self, seconds: float, fn: Callable[..., Any], *args: Any) -> Timer:
+        """As ever. Those of calls that were answered would stay until they are due: they are swept when there are many."""
+        timer = super().call_later(seconds, fn, *args)
+        if len(self.timers) > self._sweep_at:
+            self._sweep_at = sys.maxsize    # until it is done
+            self.call_soon(self._sweep)
+        return timer
+
+    def _sweep(self) -> None:
+        """Drop the timers that were cancelled. On the keeper, which alone takes any out."""
+        with self.lock:
+            self.timers[:] = [timer for timer in self.timers if timer.fn]
+        self._sweep_at = max(SWEPT_FROM, 2 * len(self.timers))
+
+    def _daily(self) -> None:
+        self.call_later(wait_s_max, self._daily)
 
     def _do(self, fn: Callable[..., Any] | None, args: Any = ()) -> None:
         """Whatever a callback of the program raises, SystemExit, say: the keeper goes on."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 
 from ramet.kernel import compat
+from ramet.kernel.limits_late import wait_s_max
 from ramet.kernel.links import Waiter
 from ramet.kernel.loop import IN, Poll
 from ramet.kernel.spinning import Spinner
@@ -38,10 +39,10 @@ class PatientWaiter(Waiter):
         return True
 
     def wait(self, seconds: float | None) -> list[int]:
-        """Wait until woken, a descriptor is ready, or time is up; without a pipe, no longer than ``LOOK_S``."""
+        """Wait until woken, a descriptor is ready, or time is up: no longer than a day; without a pipe, than ``LOOK_S``."""
         if self.fds == NO_PIPE and not self._has_pipe():
             seconds = LOOK_S if seconds is None else min(seconds, LOOK_S)
-        return Waiter.wait(self, seconds)
+        return Waiter.wait(self, seconds if seconds is None else min(seconds, wait_s_max))
 
     def close(self, close: Callable[[int], None] = os.close) -> None:
         """Give the pipe back. Only when its thread doesn't wait."""

@@ -119,6 +119,13 @@ def test_a_queued_call_that_is_cancelled_never_begins(node: ramet.Node) -> None:
 # ---------------------------------------------------------------------- chains and time
 
 
+@pytest.mark.parametrize("seconds", [30 * 86400, float("inf")], ids=["a month", "for ever"])
+def test_a_timeout_may_be_longer_than_the_system_waits_at_once(node: ramet.Node, seconds: float) -> None:
+    """Of the wait, of the call, and of what that one waits for over there."""
+    call = node.options(lane="x", timeout=seconds).start(remote_lanes.call_itself, "y", None)
+    assert call.result(timeout=seconds) == node.call(remote.pid)
+
+
 @pytest.mark.parametrize(("lanes", "cycle"), [
     ((None, "x", None), "node 1, lane main -> node 1, lane x -> node 1, lane main"),
     (("y", "x", "y"), "node 1, lane y -> node 1, lane x -> node 1, lane y"),

@@ -79,6 +79,10 @@ def test_a_time_that_is_none(seconds: float) -> None:
             plan(connect_timeout_s=seconds)
 
 
+def test_a_time_that_no_system_waits_is_cut() -> None:
+    assert local.plan(connect_timeout_s=10**9)["timeout_s"] == 86400
+
+
 def test_python_in_every_form() -> None:
     assert python_words(None) is None
     assert python_words("python3 -O") == ["python3 -O"], "a text is one word: folders may have blanks in them"

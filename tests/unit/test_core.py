@@ -7,10 +7,12 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from ramet.kernel import core, fragments, limits, loop_late, peer_calls, values
+from ramet.kernel import core, fragments, jobs, limits, loop_late, peer_calls, values
 from ramet.kernel.core import CALL, DEAD, LOST, ROUTE, Core, Message
 from ramet.kernel.descent import Losses
 from ramet.kernel.errors import ValueNotPortableError
@@ -341,6 +343,22 @@ def test_frames_wait_for_a_link_that_is_not_open_yet(network: Network) -> None:
 
 def test_the_well_known_handles_are_below_the_free_ones() -> None:
     assert max(core.CONFIG, core.WISH) < limits.first_free_handle
+
+
+def test_a_node_waits_for_longer_than_the_system_does_at_once(chain: tuple[Core, Core, Core]) -> None:
+    for seconds in 30 * 86400, float("inf"):
+        for link in chain[1].routes.link_to(2), None:       # read by who waits, or by the keeper
+            got: list[int] = []
+            waiter = chain[1].waiter()
+            chain[1].ask(2, CALL, [b"\xc0"], lambda flags, _, got=got, waiter=waiter: (got.append(flags), waiter.wake()))
+            assert jobs.wait(chain[1], lambda got=got: got, link, seconds)
+
+
+def test_a_long_wait_is_cut_in_days() -> None:
+    waited: list[float] = []
+    core: Any = SimpleNamespace(threads=SimpleNamespace(), wait=lambda ready, link, seconds: waited.append(seconds))
+    assert not jobs.wait(core, lambda: False, None, 2.25 * 86400)
+    assert waited == [86400, 86400, 21600]
 
 
 class Overtaken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ramet.kernel import raw
 from ramet.kernel.questions import Questions, answer_wait_s, heard_bytes_max, heard_within_s, quiet_s
 
 RULE: dict[str, Any] = {"match": "Password: \\Z", "do": "send", "secret": "pw", "text": "refused"}
@@ -158,3 +159,16 @@ def test_what_was_said_last_is_heard_before_the_end_is_judged() -> None:
     assert program.typed == [b"right\n"]
     program.clock.passes(quiet_s)
     assert program.typed == [b"right\n"]
+
+
+def test_a_command_may_run_for_longer_than_the_system_waits_at_once() -> None:
+    clock, over = Clock(), []
+    run = raw.RawRun(clock, {}, b"", 2.5 * 86400, 0, over.append, None)     # type: ignore[arg-type]
+    run._took_too_long = lambda: over.append(clock.time)    # type: ignore[method-assign]
+    run._wait(run.timeout_s or 0)
+    for _ in range(5):
+        (due, *_), = clock.timers
+        assert due - clock.time <= 86400
+        assert not over
+        clock.passes(43200)
+    assert len(over) == 1 and not clock.timers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -13,11 +14,11 @@ import pytest
 
 import ramet
 from ramet import shelter
-from ramet.kernel import spinning
+from ramet.kernel import loop_late, spinning
 from ramet.kernel.holding import Held
 from ramet.kernel.links import Waiter
 from ramet.kernel.spinning import Spinner
-from ramet.shelter import ShelteredWaiter, sheltered
+from ramet.shelter import ShelteredLoop, ShelteredWaiter, sheltered
 from support.eventually import HANGS_S
 
 
@@ -187,6 +188,57 @@ def test_a_signal_that_came_just_before_it_waits_is_handled_then() -> None:
     finally:
         waiter.close()
     assert steps == ["held"] and not shelter._held
+
+
+@pytest.fixture
+def loop() -> Iterator[ShelteredLoop]:
+    """Whose keeper is the test."""
+    errors: list[BaseException] = []
+    found = ShelteredLoop(errors.append)
+    yield found
+    loop_late.close(found)
+    assert not errors
+
+
+AGES = pytest.mark.parametrize("seconds", [30 * 86400, 1e12, float("inf")])
+
+
+@AGES
+def test_a_wait_may_be_longer_than_the_system_takes(seconds: float) -> None:
+    waiter = ShelteredWaiter()
+    other = threading.Thread(target=waiter.wake)
+    other.start()
+    other.join()
+    try:
+        assert waiter.wait(seconds) == []
+    finally:
+        waiter.close()
+
+
+@AGES
+def test_the_keeper_lives_when_all_is_due_later_than_the_system_waits(loop: ShelteredLoop, seconds: float) -> None:
+    loop.call_later(seconds, bool)
+    assert not loop.soon    # so that it waits for a descriptor and time
+    loop.call_later(0, bool)
+    loop.once()
+    os.write(loop.wake_w, b"!")
+    loop.once()
+
+
+def test_timers_that_were_cancelled_do_not_gather(loop: ShelteredLoop) -> None:
+    done: list[int] = []
+    for number in range(5 * shelter.SWEPT_FROM):
+        loop.call_later(3600, bool).cancel()
+        if number % 100 == 0:
+            loop.call_later(0, done.append, number)
+        if number % 200 == 0:
+            loop.call_later(3600, done.append, -1)
+        if loop.soon:
+            loop.once()
+    assert len(loop.timers) < 2 * shelter.SWEPT_FROM
+    loop.once()
+    assert done == list(range(0, 5 * shelter.SWEPT_FROM, 100))
+    assert sum(timer.args == (-1,) for timer in loop.timers) == shelter.SWEPT_FROM // 40
 
 
 def test_a_handler_that_is_set_in_a_section_stays() -> None:

@@ -32,6 +32,7 @@ from typing import Any
 
 from ramet.bootstrap import first_stage, wishes
 from ramet.kernel import dialogue
+from ramet.kernel.limits_late import wait_s_max
 from ramet.kernel.settling import NAME_HERE
 from ramet.secrets import secret
 
@@ -60,7 +61,7 @@ def make(
         what: the connection in words.
         name: the node's name.
         python: as ``python_words`` gives it.
-        connect_timeout_s: how long connecting may take in all, in seconds.
+        connect_timeout_s: how long connecting may take in all, in seconds; a day at most.
         env, cwd: for the program, as they were given.
         fields: the other fields; those that aren't given get a value that means nothing.
 
@@ -74,7 +75,7 @@ def make(
         if not isinstance(key, str) or not (value is None or isinstance(value, str)):
             raise TypeError(f"env= maps names to texts, or to None to take them away; not {key!r}")
     plan: Plan = {
-        "what": what, "name": check_name(name), "python": python, "timeout_s": float(connect_timeout_s),
+        "what": what, "name": check_name(name), "python": python, "timeout_s": min(float(connect_timeout_s), wait_s_max),
         "argv": [], "command": "", "shape": "pipes", "stub": None, "form": None,
         "env": None if env is None else dict(env), "cwd": None if cwd is None else os.fspath(cwd), "rules": [], "secrets": {},
     }  # fmt: skip

@@ -5,11 +5,11 @@ Belongs to ``compat``; a late part itself. Any thread may call it.
 import os
 import sys
 
-from ramet.kernel import compat, importer
+from ramet.kernel import compat, importer, limits_late
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict
+    from typing import Any, Callable, Dict, Optional
 
 if compat.PY2:
     import pkgutil
@@ -33,6 +33,16 @@ LOCAL = set((
 
 
 _context = BaseException.__dict__.get("__context__")  # type: Any     # 2.7 has none
+
+
+def wait(core, ready, link, seconds):
+    # type: (Any, Callable[[], Any], Any, Optional[float]) -> Any
+    """As ``core.wait``, also for longer than the system waits at once."""
+    while seconds is not None and seconds > limits_late.wait_s_max:
+        if core.wait(ready, link, limits_late.wait_s_max):
+            return ready()
+        seconds -= limits_late.wait_s_max
+    return core.wait(ready, link, seconds)
 
 
 def cut_circle():

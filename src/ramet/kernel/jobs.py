@@ -388,10 +388,10 @@ def wait(core, ready, link, seconds=None):
     """Block as ``core.wait`` does; inside of ``Apart``, be interrupted with the call."""
     job = getattr(core.threads, "apart", None)
     if job is None:
-        return core.wait(ready, link, seconds)
+        return compat_late.wait(core, ready, link, seconds)
     before, job.waiter = job.waiter, core.waiter()
     try:
-        found = core.wait(lambda: ready() or job.cancelled, link, seconds)
+        found = compat_late.wait(core, lambda: ready() or job.cancelled, link, seconds)
         if job.cancelled and not ready():
             job.raise_now()
         return found

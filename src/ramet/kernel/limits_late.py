@@ -53,3 +53,6 @@ line_bytes_max = 65536
 
 # How much of a large byte string's memory is given back at once: 1 ms, in which no other thread runs.
 let_go_bytes = 16 << 20
+
+# How long anything waits at once: poll and epoll take 24 days at most. Who waits for longer looks again.
+wait_s_max = 86400.0

@@ -6,6 +6,7 @@ It ends with the call in which it was made, and has no more time than that has l
 
 from ramet.kernel import awaiting, cancelling, circles, compat, fragments, frames, lanes, limits, remote_errors, values
 from ramet.kernel import core as core_module
+from ramet.kernel.compat_late import wait
 from ramet.kernel.errors import CallCancelled, CallTimeout, Error, NodeLostError, ProtocolError, ValueNotPortableError
 from ramet.kernel.flow import FairQueue
 from ramet.kernel.frames import DEAD, ERROR
@@ -168,7 +169,7 @@ class PeerCall(object):
             seconds = max(0, min(ends) - compat.monotonic()) if ends else None
             address = self.peer._address()
             link = None if address == ITSELF else core.routes.link_to(address)
-            core.wait(lambda: self._answer or job and job.cancelled, link, seconds)
+            wait(core, lambda: self._answer or job and job.cancelled, link, seconds)
             self._waiters.remove(waiter)
             if job and not self._answer and job.cancelled:
                 job.raise_now()

@@ -16,7 +16,7 @@ import errno
 import os
 import sys
 
-from ramet.kernel import dialogue, limits, settling, spawn
+from ramet.kernel import dialogue, limits, limits_late, settling, spawn
 from ramet.kernel.diagnosis import EXITS, connect_error
 from ramet.kernel.errors import CallTimeout, ConnectError
 from ramet.kernel.questions import Questions
@@ -148,8 +148,16 @@ class RawRun(object):
             data, self.marked = data[len(MARKER):], True
         self.out.add(data)
         if self.timeout_s is not None:
-            self.timer = self.loop.call_later(self.timeout_s, self._took_too_long)
+            self._wait(self.timeout_s)
         self._write()
+
+    def _wait(self, left):
+        # type: (float) -> None
+        if left > 0:
+            now = min(left, limits_late.wait_s_max)
+            self.timer = self.loop.call_later(now, self._wait, left - now)
+        else:
+            self._took_too_long()
 
     # ------------------------------------------------------------------ what goes
 

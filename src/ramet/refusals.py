@@ -72,8 +72,8 @@ class WatchfulCore(ShelteredCore):
         """Say in the log what was refused, unless enough was said."""
         try:
             id = self.longs().neighbour(link)
-        except (IndexError, RuntimeError):
-            return      # it is gone; nodes come and go just now
+        except IndexError:
+            return      # it is gone
         count = self._counts[id] = self._counts.get(id, 0) + 1
         if count & (count - 1):
             return

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ramet.kernel import limits, values
 from ramet.kernel.errors import ProtocolError
-from ramet.kernel.fragments import LENGTH, PIECE, Assembler, Outgoing, whole
+from ramet.kernel.fragments import LENGTH, PIECE, Assembler, Outgoing, Partial, whole
 from ramet.kernel.frames import CONTINUES, CONTROL, HEADER_BYTES, MAGIC, MORE, Parser, pack_header
 
 
@@ -178,3 +178,18 @@ def test_what_nobody_asked_for_is_bounded_in_all() -> None:
     for src in 5, 6:
         assembler.forget(src)
     assert assembler.untold == assembler.partial == {}
+
+
+def test_other_threads_take_long_messages_of_other_nodes_meanwhile() -> None:
+    """Each reads a link of its own. An item that was refused for that was missing in its stream."""
+    class Beside(tuple[int, ...]):
+        def __getitem__(self, at: Any) -> Any:
+            assembler.partial[len(assembler.partial) + 100, 0, 0, 0, 0] = Partial(0, True)
+            return tuple.__getitem__(self, at)
+    assembler = Assembler()
+    for source in 6, 8:
+        assembler.partial[Beside((source, 0, 0, 0, 0))] = Partial(0, True)
+    fragments = parse(b"".join(cut([b"x" * 300_000])), 1 << 30)
+    assert [assembler.add(*fragment) for fragment in fragments] == [None] * (len(fragments) - 1) + [b"x" * 300_000]
+    assembler.forget(6)
+    assert not any(tuple.__getitem__(key, 0) == 6 for key in assembler.partial)

@@ -108,3 +108,30 @@ def test_a_message_without_byte_strings_is_let_go_too() -> None:
     brought.body = values.encode([1, 2])[0]
     longs.Long.let_go(brought)
     assert brought.body == b""
+
+
+# ---------------------------------------------------------------------- another thread comes and goes meanwhile
+
+def test_nodes_come_while_it_is_looked_who_is_at_a_links_end(link: Any) -> None:
+    class Parents(dict[int, int]):
+        def get(self, id: int, default: Any = None) -> Any:
+            routes.down[len(routes.down) + 100] = None
+            return super().get(id, default)
+    routes = SimpleNamespace(id=0, parent=None, down={7: link, 8: link})
+    core: Any = SimpleNamespace(handlers={}, routes=routes, descendants=SimpleNamespace(parents=Parents({7: 0, 8: 7})))
+    assert longs.Long(core).neighbour(link) == 7
+
+
+def test_links_come_and_go_while_those_of_lost_nodes_are_forgotten(link: Any) -> None:
+    class Lost:
+        @property
+        def dead(self) -> bool:
+            found.neighbours.pop(one, None)
+            found.neighbours[Link(one, one, one)] = 7
+            return True
+    core: Any = SimpleNamespace(handlers={})
+    found = longs.Long(core)
+    one: Any = Lost()
+    found.neighbours = {one: 5, link: 6}
+    found.forget([5])
+    assert one not in found.neighbours and found.neighbours[link] == 6

@@ -1,5 +1,7 @@
 """Routing: whose word is believed, and who hears of a loss."""
 
+from typing import Any
+
 from ramet.kernel.descent import Descendants
 from ramet.kernel.routing import Routes
 
@@ -56,6 +58,29 @@ def test_a_loss_is_told_to_those_who_talked() -> None:
     assert found.lose([6, 8], LEFT) == {7}
     assert found.routes.down == {7: RIGHT}
     assert found.talkers == {7: set()}
+
+
+def test_a_node_may_be_lost_just_as_it_becomes_known() -> None:
+    """Its link, by the keeper; and while another thread learns of its children."""
+    class Down(dict[int, Any]):
+        def __setitem__(self, id: int, link: Any) -> None:
+            super().__setitem__(id, link)
+            lost.append(found.lose(found.behind(link), link))
+
+    class Child(int):
+        def __hash__(self) -> int:
+            if walked:
+                found.children[6][len(found.children[6]) + 100] = True
+            return int(self)
+    lost: list[set[int]] = []
+    found = descendants()
+    found.routes.down = Down()
+    found.add(9, LEFT, 5)
+    assert lost == [set()] and 9 not in found.parents
+    walked: list[bool] = []
+    found.children[6] = {Child(8): True}
+    walked.append(True)
+    assert 8 in found.with_all_below([6])
 
 
 def test_a_link_cannot_announce_losses_behind_another() -> None:

@@ -34,10 +34,10 @@ class Descendants(object):
     def add(self, id, link, parent):
         # type: (int, Any, int) -> None
         """Learn that a descendant lies behind a link, and who grew it."""
-        self.routes.down[id] = link
         if id not in self.parents:
             self.children.setdefault(parent, {})[id] = True
         self.parents[id] = parent
+        self.routes.down[id] = link     # last: from here on it may be lost
 
     def above(self, one, other):
         # type: (int, int) -> bool
@@ -58,7 +58,7 @@ class Descendants(object):
         found = list(ids)
         seen = set(found)
         for id in found:
-            new = [child for child in self.children.get(id, ()) if child not in seen]
+            new = [child for child in list(self.children.get(id, ())) if child not in seen]
             found += new
             seen.update(new)
         return found

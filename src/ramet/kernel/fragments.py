@@ -167,7 +167,10 @@ class Partial(object):
 
 
 class Assembler(object):
-    """Puts the fragments of long messages together. One for each node; bounded in messages and bytes."""
+    """Puts the fragments of long messages together. One for each node; bounded in messages and bytes.
+
+    Several threads read links, each one of its own, so a table is copied before it is walked: that is one step.
+    """
 
     def __init__(self, bytes_max=None):
         # type: (Optional[int]) -> None
@@ -194,7 +197,7 @@ class Assembler(object):
         key = self.key(header)
         partial = self.partial.get(key)
         if not flags & CONTINUES:
-            if partial or sum(k[0] == key[0] for k in self.partial) >= limits.partial_messages_max:
+            if partial or sum(k[0] == key[0] for k in list(self.partial)) >= limits.partial_messages_max:
                 raise ProtocolError("node %d has too many unfinished messages" % key[0])
             partial = self.partial[key] = Partial(self.bytes_max or bytes_max, sink)
         if not partial:
@@ -238,5 +241,5 @@ class Assembler(object):
     def forget(self, source):
         # type: (int) -> None
         """Drop what a node that is gone has left unfinished."""
-        for key in [key for key in self.partial if key[0] == source]:
+        for key in [key for key in list(self.partial) if key[0] == source]:
             self._drop(key)

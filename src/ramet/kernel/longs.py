@@ -180,7 +180,8 @@ class Long(object):
             return routes.ancestors[0]
         if link not in self.neighbours:
             parents = self.core.descendants.parents
-            self.neighbours[link] = [id for id, up in routes.down.items() if up is link and parents.get(id) == routes.id][0]
+            ids = [id for id, up in list(routes.down.items()) if up is link and parents.get(id) == routes.id]
+            self.neighbours[link] = ids[0]
         return self.neighbours[link]
 
     def took(self, link, key, count):
@@ -250,8 +251,9 @@ class Long(object):
             link.flush()
             if link.dead and not queue.flows:   # else it is lost with others, and its turn comes
                 self.credited.pop(link, None)
-        for link in [link for link in self.neighbours if link.dead]:
-            del self.neighbours[link]
+        for link in list(self.neighbours):
+            if link.dead:
+                self.neighbours.pop(link, None)
 
 
 def _told(message):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import signal
 import sys
@@ -28,11 +29,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from ramet.kernel import compat, spinning
+from ramet.kernel import compat, limits, spinning
 from ramet.kernel.channels import Channel
 from ramet.kernel.core import Core
 from ramet.kernel.ends import End
 from ramet.kernel.errors import DeadlockError
+from ramet.kernel.keepalive import NOBODY
 from ramet.kernel.limits_late import wait_s_max
 from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import IN, Loop, Poll, Timer
@@ -194,6 +196,9 @@ class ShelteredCore(Core):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.threads = Threads()
+        # A program may send more requests than there are numbers: then it begins anew with those that are free. All of it in C.
+        numbers = itertools.chain.from_iterable(itertools.repeat(range(limits.first_free_handle, NOBODY)))
+        self.handles = itertools.filterfalse(self.pending.__contains__, numbers)    # type: ignore[assignment]
         self.lent: dict[Link, Loan] = {}
 
     @sheltered

@@ -14,11 +14,11 @@ import pytest
 
 import ramet
 from ramet import shelter
-from ramet.kernel import loop_late, spinning
+from ramet.kernel import keepalive, limits, loop_late, spinning
 from ramet.kernel.holding import Held
 from ramet.kernel.links import Waiter
 from ramet.kernel.spinning import Spinner
-from ramet.shelter import ShelteredLoop, ShelteredWaiter, sheltered
+from ramet.shelter import ShelteredCore, ShelteredLoop, ShelteredWaiter, sheltered
 from support.eventually import HANGS_S
 
 
@@ -223,6 +223,16 @@ def test_the_keeper_lives_when_all_is_due_later_than_the_system_waits(loop: Shel
     loop.once()
     os.write(loop.wake_w, b"!")
     loop.once()
+
+
+def test_reply_handles_begin_anew_with_those_that_are_free(loop: ShelteredLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After four thousand million requests; the last number is taken, see ``keepalive``."""
+    last = keepalive.NOBODY - 1
+    assert next(ShelteredCore(0, (), loop).handles) == limits.first_free_handle
+    monkeypatch.setattr(limits, "first_free_handle", last - 2)
+    core = ShelteredCore(0, (), loop)
+    core.pending[last - 1] = 7, bool
+    assert [next(core.handles) for _ in range(5)] == [last - 2, last, last - 2, last, last - 2]
 
 
 def test_timers_that_were_cancelled_do_not_gather(loop: ShelteredLoop) -> None:

@@ -2,16 +2,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from ramet.kernel import meeting
+from ramet.kernel import doors, held, loop_late, meeting
 from ramet.kernel.errors import Error
+from ramet.kernel.loop import Loop
 from support import needs
 from support.eventually import HANGS_S
 
@@ -225,3 +229,35 @@ def test_who_listens_must_be_the_same_user(folder: Path) -> None:
         sock.close()
         for fd in (*ready, *go):
             os.close(fd)
+
+
+@pytest.mark.parametrize("accept", [doors.Door.accept, held.HeldNode.accept], ids=["door", "kept node"])
+def test_who_knocks_when_there_is_no_descriptor_is_let_in_later(folder: Path, accept: Callable[[Any], None]) -> None:
+    """The keeper doesn't turn to him again and again meanwhile."""
+    loop = Loop(lambda error: pytest.fail(repr(error)))
+    tries: list[bool] = []
+
+    def lacking() -> Any:
+        tries.append(True)
+        if len(tries) == 1:
+            raise OSError(errno.EMFILE, "too many open files")
+        return sock.accept()
+    with listening(folder / "here") as (_, sock, _), socket.socket(socket.AF_UNIX) as guest:
+        host: Any = SimpleNamespace(
+            node=SimpleNamespace(loop=loop), sock=SimpleNamespace(accept=lacking, fileno=sock.fileno), knocking={},
+            greeting=b"hello", kernel="x", drop=bool, knocked=bool)
+        loop.watch(sock.fileno(), lambda: accept(host))
+        guest.connect(str(folder / "here"))
+        loop.once()
+        loop.call_later(0, bool)
+        loop.once()
+        assert len(tries) == 1 and not host.knocking
+        loop.timers[0].when = 0     # its time has come
+        loop.once()
+        loop.once()
+        [one] = host.knocking
+        assert len(tries) == 2
+        for fd in one, sock:
+            loop.forget(fd.fileno())
+        one.close()
+    loop_late.close(loop)

@@ -1,6 +1,7 @@
 """One stream through a door, from one core to another: what each end may, and how it ends. Without processes."""
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -8,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import channels, loop_late, passages, rooms, values
-from ramet.kernel.core import Core, Message
+from ramet.kernel import channels, loop_late, passages, rooms, start, values
+from ramet.kernel.core import LOG, OUTPUT, Core, Message
 from ramet.kernel.ends import BACK, RECEIVE, SEND
 from ramet.kernel.errors import ProtocolError
+from ramet.kernel.fragments import whole
+from ramet.kernel.frames import Parser
 from ramet.kernel.holding import Held
 from ramet.kernel.loop import Loop
 from ramet.kernel.streams import CREDIT, ENDS, FAILS, HEAD, ITEMS, WANTS
@@ -194,3 +197,23 @@ def test_an_answer_that_is_a_stream_is_read_at_any_time(loop: Loop, early: bool,
         assert nothing is None and number % 2 and room.asked[0, 1000].handle == 77
         room.on_cancel(Message(0, 0, 4, 0, 0, None, b"".join(values.encode([1000]))))
         assert tree.said(4) == [[77]]
+
+
+def test_a_guest_has_no_say_in_what_the_door_shows_and_logs(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its controller is node 0 for the room, as the door's own is for the door."""
+    output, log = SimpleNamespace(shown=1), SimpleNamespace(level=30)
+    node = SimpleNamespace(core=Core(3, [0], loop), loop=loop, output=output, log_hook=log)
+    monkeypatch.setattr(start, "node", node)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    door: Any = SimpleNamespace(node=node, side=passages.Side(node.core), rooms={})
+    with theirs:
+        room = rooms.Room(door, 7, [0], ours.detach(), b"")
+        for handle, value in (OUTPUT, [5, 0]), (LOG, [10, ""]):
+            [(header, frame)] = Parser().feed(whole(0, 0, 7, 0, 0, handle, 0, values.encode(value)))
+            room.on_frame(room.link, header, frame)
+        assert (output.shown, log.level) == (1, 30)
+        assert not room.core.refused, "an honest guest tells all its nodes"
+        room.link.close("it has gone")
+        loop.once()
+    assert room.link.fd_in == -1

@@ -73,7 +73,7 @@ class Door(object):
         # type: () -> None
         """Somebody knocks."""
         try:
-            sock, _ = self.sock.accept()
+            sock = meeting.accept(self.node.loop, self.sock)
         except (OSError, IOError):
             return      # who knocked is gone
         try:

@@ -300,7 +300,7 @@ class HeldNode(object):
         # type: () -> None
         """Somebody knocks. On the keeper."""
         try:
-            sock, _ = self.sock.accept()
+            sock = meeting.accept(self.node.loop, self.sock)
             if meeting.peer(sock)[1] == os.geteuid() and len(self.knocking) < meeting.knocking_max:
                 sock.setblocking(False)
                 compat.set_cloexec(sock.fileno())

@@ -12,6 +12,7 @@ import os
 import select
 import stat
 import struct
+import sys
 
 from ramet.kernel import compat, values
 from ramet.kernel.faults import Error
@@ -29,6 +30,9 @@ lock_within_s = 10.0
 
 # How many programs may knock at a time; the system lets further ones wait.
 knocking_max = 8
+
+# How long nobody is let in when there is no descriptor: the socket stays readable, and the keeper would turn to it at once.
+knock_again_s = 1.0
 
 # Why nobody can be attached for a moment: who wants to be tries again.
 SETTLING = "what its last program has begun there hasn't ended yet"
@@ -204,6 +208,19 @@ def listen(place):
         sock.close()
         raise
     return sock, inode
+
+
+def accept(loop, sock):
+    # type: (Any, Any) -> Any
+    """Who knocks there: a socket. On the keeper. Raises OSError, on 2.7 socket.error: he is gone, or there is no descriptor."""
+    try:
+        return sock.accept()[0]
+    except EnvironmentError:
+        if sys.exc_info()[1].errno in (errno.EMFILE, errno.ENFILE):  # type: ignore[union-attr]
+            fd = sock.fileno()
+            loop.pause(fd, True)
+            loop.call_later(knock_again_s, loop.pause, fd, False)
+        raise
 
 
 def _is_stale(place):

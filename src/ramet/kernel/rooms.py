@@ -137,7 +137,7 @@ class Room(object):
         ours.handlers.update({
             proxies.SERVICE: self.on_request, core.CANCEL: self.on_cancel, core.CALL: self.refuse, core.GROW: self.refuse,
             core.KEEPALIVE: lambda message: ours.reply(message, [], CONTROL), core.END: self.on_end,
-            core.MODULES: bool})
+            core.MODULES: bool, core.OUTPUT: bool, core.LOG: bool})     # nothing here is the guest's to load, show or log
         ours.longs()
         self.link = ours.routes.parent = links.Link(door.node.loop, self.on_frame, self.on_lost)
         door.rooms[self.link] = self

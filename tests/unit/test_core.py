@@ -194,6 +194,38 @@ def test_a_node_is_not_believed_on_the_fate_of_its_parent_or_a_sibling(chain: tu
     assert root.routes.down.keys() == {1, 2} and middle.routes.down.keys() == {2}
 
 
+@pytest.mark.parametrize("news", [[[3, 3], "gone"], [[3], "gone \udc80"], [[3, 3.0], "gone"]])
+def test_a_node_that_tells_of_a_loss_as_none_does_cant_keep_calls_waiting(network: Network, news: list[object]) -> None:
+    """Its child was forgotten then, but who waited for that one wasn't told, by no later loss either."""
+    root, middle, hostile = network.node(0, []), network.node(1, [0]), network.node(2, [1, 0])
+    link, _ = network.join(root, middle, 2, 3)
+    network.join(middle, hostile, 3)
+    got: list[int] = []
+    root.pending[1001] = 3, lambda flags, body: got.append(flags)
+    hostile.tell(0, LOST, news)
+    until(lambda: 3 not in root.routes.down, "it isn't believed")
+    link.close("the cable was cut")
+    until(lambda: got, "nobody tells who waits")
+    assert got == [DEAD] and root.pending == {}
+
+
+@pytest.mark.parametrize("handle", [CALL, 1001])
+def test_what_a_text_that_cant_be_encoded_is_refused_for_ends_nothing(chain: tuple[Core, Core, Core], handle: int) -> None:
+    """Errors repeat names, and those may hold lone surrogates: the answer couldn't be made, and the link was closed for it."""
+    root, _, leaf = chain
+
+    def refuse(*_: object) -> None:
+        raise ValueNotPortableError("\udc80.x isn't here")
+    root.handlers[CALL] = refuse
+    if handle == CALL:
+        flags, reason = leaf.request(0, CALL, "?")
+        assert flags & DEAD and bytes(reason) == b"refused: ?.x isn't here"
+    else:
+        root.pending[handle] = 2, refuse
+        leaf.send(0, handle, values.encode("?"))
+    assert ask(root, 2, "alive") == "alive" and root.refused == 1
+
+
 @pytest.mark.parametrize(
     "header",
     [

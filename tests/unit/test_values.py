@@ -461,6 +461,16 @@ def test_classes_that_are_not_loaded_are_not_asked_for() -> None:
     assert not asked
 
 
+@pytest.mark.parametrize("kind", ["V", "E", "e", "N", "O", "X"])
+def test_errors_repeat_no_names_that_cant_be_encoded(kind: str) -> None:
+    """They travel, so whoever told of such a name couldn't; nor is a name shown at any length."""
+    for name in "\udc80", "x" * 100_000:
+        for ctx in None, BELOW, Context(False, find_class), Context(False):
+            with pytest.raises((ValueNotPortableError, ProtocolError)) as caught:
+                values.decode(crafted(kind, name, name, None), ctx)
+            assert len(str(caught.value).encode()) < 2000
+
+
 def test_no_classes_without_a_context() -> None:
     with pytest.raises(ValueNotPortableError, match="no instance of"):
         codec.decode(b"".join(codec.encode(Record("x"))))

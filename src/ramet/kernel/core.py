@@ -201,9 +201,9 @@ class Core(object):
             except Exception:
                 self.refused += 1       # a handler that stumbles over what came, or has no memory for it, or no thread
                 error = sys.exc_info()[1]
-                text = "refused: %s" % error
+                text = ("refused: %s" % error).encode("utf-8", "replace")
                 if handle >= limits.first_free_handle:
-                    self._on_reply(link, src, handle, DEAD, text.encode("utf-8"))
+                    self._on_reply(link, src, handle, DEAD, text)
                 else:
                     self._dead(src, reply_to, text)
                 if not isinstance(error, (ProtocolError, ImportError, LookupError, TypeError, ValueError)):
@@ -216,7 +216,7 @@ class Core(object):
                 frame = self.longs().passing(link, header, frame, out)
             if out is None:
                 if not flags & (DEAD | CONTINUES):
-                    self._dead(src, reply_to, "there is no node %d" % dst)
+                    self._dead(src, reply_to, b"there is no node %d" % dst)
             else:
                 if self.descendants:
                     self.descendants.talked(src, dst)
@@ -255,7 +255,7 @@ class Core(object):
             entry[1](flags, body)
 
     def _dead(self, src, reply_to, reason):
-        # type: (int, int, str) -> None
+        # type: (int, int, bytes) -> None
         """Tell a sender that its message can't be delivered."""
         if reply_to:
-            self.send(src, reply_to, [reason.encode("utf-8")], 0, DEAD | CONTROL)
+            self.send(src, reply_to, [reason], 0, DEAD | CONTROL)

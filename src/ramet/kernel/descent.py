@@ -55,7 +55,7 @@ class Descendants(object):
     def with_all_below(self, ids):
         # type: (Iterable[int]) -> List[int]
         """These, and all that they have grown: the news of a new node may have overtaken that of its parent's loss, here."""
-        found = list(ids)
+        found = sorted(set(ids))    # a node below may name one twice
         seen = set(found)
         for id in found:
             new = [child for child in list(self.children.get(id, ())) if child not in seen]
@@ -148,7 +148,7 @@ class Losses(object):
         """[ids, reason]: believed from ancestors, and from a node below whose descendants they are."""
         try:
             ids, reason = values.decode(message.body)
-            reason = reason[:limits.reason_chars_max] + ""
+            reason = (reason[:limits.reason_chars_max] + "").encode("utf-8", "replace").decode("utf-8")
             ids = [id for id in ids if self.core.routes.behind(id, message.link) and self.core.above(message.src, id)]
         except (TypeError, ValueError):
             raise ProtocolError("malformed LOST")

@@ -88,6 +88,14 @@ def _loaded(module, name):
     return place
 
 
+def shown(*parts):
+    # type: (*Any) -> str
+    """What came from elsewhere, as errors repeat it: they travel, too, so without what can't be encoded (lone surrogates;
+    on 2.7 all but ASCII), and no longer than this.
+    """
+    return repr(".".join(["%s" % (part,) for part in parts])[:1000])[1:-1]
+
+
 def find(ctx, module, name, base):
     # type: (Optional[Context], str, str, Any) -> Any
     """The class of that name on the wire.
@@ -99,18 +107,18 @@ def find(ctx, module, name, base):
     free = base is BaseException and module in ("builtins", "exceptions", "ramet.kernel.faults", "ramet.kernel.errors")
     if not free:
         if not ctx or not ctx.find_class:
-            raise ValueNotPortableError("no instance of %s.%s is expected" % (module, name))
+            raise ValueNotPortableError("no instance of %s is expected" % shown(module, name))
         if not ctx.trusted and not isinstance(found, type) and module != BY_VALUE:
-            raise ValueNotPortableError("%s.%s isn't loaded here" % (module, name))
+            raise ValueNotPortableError("%s isn't loaded here" % shown(module, name))
         try:
             known = by_number.get(name) if ctx.trusted and module == BY_VALUE else None
             found = known or ctx.find_class(module, name)
         except Exception as error:
-            raise ValueNotPortableError("%s.%s: %s: %s" % (module, name, type(error).__name__, error))
+            raise ValueNotPortableError("%s: %s: %s" % (shown(module, name), type(error).__name__, shown(error)))
     if not isinstance(found, type) or base not in _mro(found):
-        raise ValueNotPortableError("%s.%s isn't here, or is no %s" % (module, name, base.__name__))
+        raise ValueNotPortableError("%s isn't here, or is no %s" % (shown(module, name), base.__name__))
     if not (ctx and ctx.trusted) and lookup(found, "__del__"):
-        raise ValueNotPortableError("%s.%s has a __del__: refused from below" % (module, name))
+        raise ValueNotPortableError("%s has a __del__: refused from below" % shown(module, name))
     return found
 
 

@@ -190,9 +190,9 @@ def unpack(kind, items, ctx=None):
     except (Error, MemoryError):
         raise
     except Exception as error:
-        what = MODULES.get(kind, "such")
+        from ramet.kernel import instances
         raise ValueNotPortableError("no value of kind %r (%s) can be made of what came: %s: %s" % (
-            kind, what, type(error).__name__, error))
+            kind, MODULES.get(kind, "such"), type(error).__name__, instances.shown(error)))
     hook = getattr(ctx, "unpack", None)
     if hook and "G" <= kind <= "M":
         return hook(kind, items)
@@ -282,7 +282,8 @@ def _unpack_registered(items, ctx):
     if (module, name) not in _by_name and ctx and ctx.trusted and ctx.find_class:
         ctx.find_class(module, name)    # importing its module registers it
     if (module, name) not in _by_name:
-        raise ValueNotPortableError("%s.%s isn't registered here" % (module, name))
+        from ramet.kernel import instances
+        raise ValueNotPortableError("%s isn't registered here" % instances.shown(module, name))
     return _by_name[module, name](packed)
 
 

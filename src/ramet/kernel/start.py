@@ -107,8 +107,8 @@ class Self(object):
     def on_end(self, message):
         # type: (core.Message) -> None
         """An ancestor ends this node: let its children end, then itself, all within ``close_grace_s``. Or [id]: that child."""
-        ids = values.decode(message.body)
         if self.core.routes.commands(message.authority):
+            ids = values.decode(message.body)
             if not ids:
                 self.loop.call_soon(self.end)
             elif self.nursery:

@@ -46,7 +46,7 @@ _USUAL = {key: type(value) for key, value in vars(logging.makeLogRecord({"msecs"
 _USUAL |= {**dict.fromkeys(["exc_text", "stack_info", "processName", "threadName", "name"], str), "process": int, "thread": int}
 _NO_FIELDS = {"args", "exc_info"}
 TIME_MAX_S = 1e11       # what is later than the year 5138 can't be formatted
-_PLAIN = str, int, float, bool, type(None)
+_PLAIN = str, float, bool, type(None)
 
 
 class Display:
@@ -176,7 +176,8 @@ class Display:
         """
         self.lines += 1
         logger = logging.getLogger(f"ramet.node.{node.name}")
-        if logger.isEnabledFor(fields["levelno"]):
+        # Not isEnabledFor: a logger keeps what it says of each number that it was ever asked for.
+        if not logger.disabled and fields["levelno"] >= max(logger.getEffectiveLevel(), logger.manager.disable + 1):
             record = logging.makeLogRecord({key: value for key, value in map(_fit, fields.items()) if key})
             record.remote_name, record.name, record.node = record.name, logger.name, node.name
             logger.handle(record)
@@ -209,7 +210,7 @@ def _read(message: Message) -> Any:
     if message.handle == OUTPUT:
         if not isinstance(said, list) or len(said) != 2 or said[0] not in (1, 2) or not isinstance(said[1], bytes):
             raise ProtocolError("malformed OUTPUT")
-    elif not isinstance(said, dict) or type(said.get("levelno")) is not int:
+    elif not isinstance(said, dict) or not _is_int(said.get("levelno")):
         raise ProtocolError("malformed LOG")
     return said
 
@@ -258,6 +259,11 @@ def harmless(text: str, keep: str = "\t") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
+def _is_int(value: object) -> bool:
+    """A whole number that formatters can write: Python refuses to make text of one of thousands of digits."""
+    return type(value) is int and abs(value) < 1 << 63
+
+
 def _fit(field: tuple[Any, Any]) -> tuple[str, Any]:
     """A field of a log record, if it is what ``logging`` and its formatters take it for; else ("", None).
 
@@ -267,14 +273,14 @@ def _fit(field: tuple[Any, Any]) -> tuple[str, Any]:
     if not isinstance(key, str) or key in _NO_FIELDS or hasattr(logging.LogRecord, key):
         return "", None
     usual = _USUAL.get(key)
-    if key == "msg":
-        value = str(value)
+    if key == "msg" and type(value) is not str:
+        value = str(value) if _is_int(value) or type(value) is float else "(no text)"
     if type(value) is str and usual in (None, str):
         return key, harmless(value, "\t\n")
     if usual is None:
-        fits = type(value) in _PLAIN
+        fits = type(value) in _PLAIN or _is_int(value)
     elif usual is float:
         fits = type(value) in (int, float) and 0 <= value < TIME_MAX_S
     else:
-        fits = usual is int and type(value) is int
+        fits = usual is int and _is_int(value)
     return (key, value) if fits else ("", None)

@@ -109,9 +109,44 @@ def test_log_records_have_what_logging_takes(caplog: pytest.LogCaptureFixture) -
     assert (record.lineno, record.created, record.remote_name) == (7, 12.5, "theirs")  # type: ignore[attr-defined]
     assert not record.args and record.exc_info is None and record.stack_info is None and "nested" not in found
     logging.Formatter("%(asctime)s %(msecs)d %(process)s %(pathname)s %(relativeCreated)d %(thread)d").format(record)
-    for bad in ([], {"msg": "no level"}, {"levelno": True}, {"levelno": "30"}):
+    for bad in ([], {"msg": "no level"}, {"levelno": True}, {"levelno": "30"}, {"levelno": -(1 << 9000)}):
         with pytest.raises(ProtocolError):
             display.take(message(LOG, bad))
+
+
+def test_large_numbers_in_log_records_stumble_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Python makes no text of one of thousands of digits: formatters raise, and logging shows a traceback for each record."""
+    huge = 10 ** 5000
+    errors: list[BaseException] = []
+    display = a_display(errors)
+    for msg in huge, [huge], {"a": 1}:
+        display.take(message(LOG, {"levelno": 30, "msg": msg, "lineno": huge, "process": -huge, "own": huge, "created": huge}))
+    shown(display, message(LOG, {"levelno": 30, "msg": 1 << 62}))
+    assert not errors and [record.getMessage() for record in caplog.records] == ["(no text)"] * 3 + [str(1 << 62)]
+    for record in caplog.records:
+        assert huge not in vars(record).values()
+        logging.Formatter("%(lineno)s %(process)s %(created)s").format(record)
+
+
+def test_levels_of_log_records_are_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """A logger keeps its answer for each level that it is asked for, and is never freed."""
+    logger = logging.getLogger("ramet.node.web\x1b[2J")
+    known = len(getattr(logger, "_cache", ()))
+    display = a_display([])
+    for n in range(300):
+        display.take(message(LOG, {"levelno": 1000 + n, "msg": "shown"}))
+        display.take(message(LOG, {"levelno": -n, "msg": "not shown"}))
+    display.finish()
+    assert {record.getMessage() for record in caplog.records} == {"shown"} and len(caplog.records) == 300
+    assert len(getattr(logger, "_cache", ())) - known < 10
+    disabled = logging.root.manager.disable
+    try:
+        logging.disable(5000)
+        display = a_display([])
+        shown(display, message(LOG, {"levelno": 5000, "msg": "not shown"}))
+    finally:
+        logging.disable(disabled)
+    assert len(caplog.records) == 300
 
 
 def test_who_sends_more_than_it_may_is_refused() -> None:

@@ -263,6 +263,18 @@ def test_too_much_of_one_sender_is_refused_and_others_are_not(core: Core, ours: 
     core.wait(askers.REQUESTS_MAX + 22)
 
 
+def test_two_requests_that_want_one_answer_are_no_account_that_stays(core: Core, ours: services.Services) -> None:
+    """Eight nodes that did so left room for no request of anybody."""
+    thing = Thing()
+    ours.add("t", thing, "anyone")
+    ask(ours, 7, "t", "hold", 1, src=5)
+    until(lambda: thing.ran, "it doesn't run")
+    ask(ours, 7, "t", "run", "x" * 1_000_000, src=5)
+    thing.gate.set()
+    until(lambda: not ours.loads and not ours.asked, "they are counted for ever")
+    assert ours.bytes == 0 and thing.ran == [1] and len(core.replies[7]) == 2
+
+
 @pytest.mark.parametrize("options", [{"methods": ["_x"]}, {"methods": ["no"]}, {"shared": ["no"]}, {"lanes": {"no": "a"}},
                                      {"threads": 0}, {"threads": 99}])
 def test_wrong_options(ours: services.Services, options: dict[str, Any]) -> None:

@@ -66,6 +66,7 @@ class Askers(object):
         src, size, key = message.src, len(message.body), (message.src, message.reply_to)
         load = self.loads.setdefault(src, [0, 0])
         full = load[0] >= REQUESTS_MAX or load[0] and (load[1] + size > BYTES_MAX or self.bytes + size > BYTES_ALL_MAX)
+        full = full or key in self.asked    # in its place the other one would never be answered, nor taken off what is counted
         load[0] += 1
         load[1] += size
         self.bytes += size

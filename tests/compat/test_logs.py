@@ -75,13 +75,23 @@ log.warning(Text(u"alone"))
 
 
 def test_what_the_controller_would_not_take_is_not_sent(python: str) -> None:
-    code = "import logging, sys\nsys.stderr = None\nlogging.warning('x' * (15 << 20))\nlogging.warning('next')"
+    code = "import logging, sys\nsys.stderr = None\nlogging.warning('x', extra={'n': 1 << (9 << 20)})\nlogging.warning('next')"
     assert [record["msg"] for record in records(python, code)] == ["next"]
 
 
 def test_tracebacks_travel_as_text(python: str) -> None:
     record, = records(python, "import logging\ntry: 1 / 0\nexcept Exception: logging.exception('failed')")
     assert record["msg"] == "failed" and "ZeroDivisionError" in record["exc_text"] and "1 / 0" not in record["msg"]
+
+
+def test_the_longest_texts_are_cut_where_the_controller_would_refuse_the_record(python: str) -> None:
+    code = """
+import logging
+logging.error(u"\\U0001f331" * 500000, extra={"more": "y" * 600000, "some": "z" * 1000})
+sent = [dict((key, len(sent[0][key])) for key in ("msg", "more", "some")), sum(map(len, values.encode(sent[0]))) < 1 << 20]
+"""
+    lengths, fits = records(python, "from ramet.kernel import values" + code)
+    assert fits and lengths["some"] == 1000 and min(lengths["msg"], lengths["more"]) >= 99_000
 
 
 def test_logging_is_not_imported_for_it(python: str) -> None:

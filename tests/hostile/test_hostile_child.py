@@ -5,6 +5,7 @@ is counted, and said in the log a few times, not once for each.
 """
 from __future__ import annotations
 
+import datetime
 import gc
 import logging
 import os
@@ -37,10 +38,12 @@ SILENT = {"slow_loris", "never_reads"}
 ALL = sorted(set(hostile_child.CASES) - ENDS_THE_LINK - NEVER_ENDS - SILENT)
 
 
+TODAY = datetime.date.today()
+
 #: What a terminal would obey, or show otherwise than it is.
 STEERS = {chr(n) for n in (*range(32), *range(127, 160), 0x202E)} - set("\t\n")
 FORMATTER = logging.Formatter(
-    "%(name)s %(levelname)s %(message)s %(pathname)s %(funcName)s %(threadName)s %(module)s %(asctime)s")
+    "%(name)s %(levelname)s %(message)s %(pathname)s %(funcName)s %(threadName)s %(module)s %(asctime)s %(lineno)d")
 
 
 def as_logged(record: logging.LogRecord) -> str:
@@ -68,7 +71,7 @@ class Scene:
         self.sibling = self.above.local()
         self.honest = [node for node in (self.parent, self.sibling) if node]
         for node in self.honest:
-            assert node.call(remote.add, 1) == 1
+            assert node.call(remote.echo, TODAY) == TODAY      # has what reads values of others' kinds
             assert node.options(lane="another").call(remote_hostile.uses_itself)
         self.before = memory_bytes(), {node: node.call(remote_hostile.state) for node in self.honest}
 

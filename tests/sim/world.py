@@ -728,8 +728,8 @@ class World:
                 require(passing <= late.unstopped_bytes_max, "%d bytes pass through node %d", passing, node.id)
         long = node.core.long
         if long:
-            held = long.assembler.untold
-            require(all(0 < size <= late.untold_bytes_max for size in held.values()), "unasked: %r", held)
+            held = long.assembler.pools
+            require(all(0 < size <= pool[1] for pool, size in held.items()), "unasked: %r", held)
 
     def check_quiet(self) -> None:
         """What must hold when nothing happens any more: nobody waits, routes are as the tree is, nothing is left in queues."""

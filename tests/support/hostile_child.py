@@ -365,6 +365,28 @@ def large_wishes(child: Child) -> None:
 
 
 @case
+def long_lies(child: Child) -> None:
+    """Millions of empty lists in a few MiB: 70 times the memory, and seconds, for whoever reads them."""
+    body = b"\xdd\x00\x1f\xf0\x00" + b"\x90" * 0x1ff000
+    for handle in range(1, 32):
+        for dst in dict.fromkeys([0, *child.ancestors]):
+            for at in range(0, len(body), 130_000):
+                child.send(handle, body=body[at:at + 130_000], dst=dst, flow=2, flags=COUNTED | CONTINUES * (at > 0) | (
+                    MORE * (at + 130_000 < len(body))))
+
+
+@case
+def names_of_surrogates(child: Child) -> None:
+    """Texts that can't be encoded, where errors repeat them; for anybody who decodes what comes."""
+    name = values_of("\udc80")
+    for kind in b"V", b"E", b"O":
+        body = b"\x94" + values.MARK + kind + name + name + values_of(1)
+        for handle in range(2, 28):
+            for dst in dict.fromkeys([0, *child.ancestors, *child.others]):
+                child.send(handle, body=body, dst=dst, reply_to=1001)
+
+
+@case
 def flood_of_every_handle(child: Child) -> None:
     """Some thousand frames for each, well-formed values and garbage."""
     for n in range(300):
@@ -440,10 +462,11 @@ def tells_of_stuck_calls(child: Child) -> None:
 @case
 def odd_log_records(child: Child) -> None:
     """Records whose fields aren't what ``logging`` expects."""
-    for levelno in (30, True, 1 << 70, -5):
+    for levelno in (30, True, 1 << 70, -5, -(1 << 9000)):
         for fields in ({"msg": {"a": 1}, "args": [1, 2]}, {"msg": "%s %s %(x)d", "args": [1]}, {"args": 5}, {"exc_info": True},
                        {"exc_info": [1, 2, 3]}, {"created": "no"}, {"msecs": "no"}, {"lineno": "x" * 1000}, {"getMessage": 1},
-                       {"stack_info": 5}, {"name": 7}, {"levelname": 3}, {"__class__": 1}, {"__dict__": {}}, {"node": 1}):
+                       {"stack_info": 5}, {"name": 7}, {"levelname": 3}, {"__class__": 1}, {"__dict__": {}}, {"node": 1},
+                       {"msg": 10 ** 5000}, {"msg": [10 ** 5000]}, {"lineno": 10 ** 5000}, {"own": 10 ** 5000}):
             child.send(LOG, {"name": "n", "msg": "m", "levelno": levelno, "levelname": "W", **fields}, flow=2)
 
 

@@ -166,18 +166,18 @@ def test_what_nobody_asked_for_is_bounded_in_all() -> None:
     def begin(flow: int, size: int, src: int = 5) -> None:
         body = LENGTH.pack(size) + b"x"
         header = (MAGIC, MORE | PIECE, flow, 0, src, src, 12, 0, len(body))
-        assembler.add(header, pack_header(*header) + body, 200_000, untold=True)
+        assembler.add(header, pack_header(*header) + body, pool=(src, 200_000))
     begin(1, 100_000)
     begin(2, 100_000)
     with pytest.raises(ProtocolError, match="larger"):
         begin(3, 70_000)
     begin(3, 200_000, 6)    # another node's
-    assert assembler.untold == {5: 200_000, 6: 200_000}
+    assert assembler.pools == {(5, 200_000): 200_000, (6, 200_000): 200_000}
     assembler.forget(5)
     begin(4, 200_000)
     for src in 5, 6:
         assembler.forget(src)
-    assert assembler.untold == assembler.partial == {}
+    assert assembler.pools == assembler.partial == {}
 
 
 def test_other_threads_take_long_messages_of_other_nodes_meanwhile() -> None:

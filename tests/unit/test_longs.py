@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import compat_late, limits_late, longs, values
-from ramet.kernel.core import CALL, Message
+from ramet.kernel import compat_late, frames, limits, limits_late, longs, values
+from ramet.kernel.core import CALL, CANCEL, LOG, LOST, Core, Message
+from ramet.kernel.faults import ProtocolError
+from ramet.kernel.frames import CONTINUES, CONTROL, MORE
 from ramet.kernel.links import Link
 from support import kernel_shim, pythons
 from support.eventually import HANGS_S, until
@@ -64,6 +66,52 @@ def test_who_waited_for_a_link_when_it_got_credit_excludes_those_that_came_later
         assert not inside
     thread.join(HANGS_S)
     assert inside == [True] and not plain.locked()
+
+
+def receiver() -> tuple[longs.Long, list[Message]]:
+    """Of messages of a node 5 below, or 3 above."""
+    heard: list[Message] = []
+    core: Any = Core(0, [3], SimpleNamespace(now=float))  # type: ignore[arg-type]
+    core.handlers = dict.fromkeys(range(1, 32), heard.append)
+    return longs.Long(core), heard
+
+
+def taken(long: longs.Long, handle: int, size: int, src: int = 5, flow: int = 1, more: int = 0) -> int:
+    """How many bytes the message has that was made of fragments of control, which need no link for credit."""
+    part = 65536
+    for at in range(0, size, part):
+        flags = CONTROL | CONTINUES * (at > 0) | MORE * (more or at + part < size)
+        header = (frames.MAGIC, flags, flow, 0, src, src, handle, 0, part)
+        body = long.add(None, header, frames.pack_header(*header) + b"\x90" * part)  # type: ignore[arg-type]
+    return len(body or b"")
+
+
+def test_only_what_is_known_to_be_long_may_be() -> None:
+    """16 MiB of empty lists took whoever decodes them, on the thread that reads for all, 10 s and 1.2 GB."""
+    for handle in range(1, 32):
+        long, _ = receiver()
+        assert taken(long, handle, limits.fragment_bytes_max) == limits.fragment_bytes_max
+        if handle in (LOG, LOST):
+            assert taken(long, handle, limits_late.news_bytes_max) == limits_late.news_bytes_max
+        with pytest.raises(ProtocolError, match="larger"):
+            taken(long, handle, limits_late.news_bytes_max + 1)
+        assert not long.assembler.pools and not long.assembler.partial
+        assert taken(long, handle, 2 << 20, src=3) == 2 << 20, "who is above may send anything"
+
+
+def test_a_guest_is_held_to_that_though_it_is_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all nodes for which it speaks together."""
+    monkeypatch.setattr(limits_late, "untold_bytes_max", 600_000)
+    long, _ = receiver()
+    long.for_guest = True
+    for src in 3, 4:
+        taken(long, CANCEL, 262144, src, more=MORE)
+    with pytest.raises(ProtocolError, match="larger"):
+        taken(long, CANCEL, 262144, src=6)
+    long.forget([3, 4])
+    assert taken(long, CANCEL, 262144, src=6) == 262144
+    with pytest.raises(ProtocolError, match="larger"):
+        taken(long, CANCEL, 300_000, src=3)
 
 
 def message(*strings: bytes) -> Message:

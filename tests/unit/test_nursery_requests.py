@@ -152,6 +152,15 @@ def test_odd_requests_are_refused_and_answered(body: Any) -> None:
     assert hop.refused == 1 and hop.replies == [(2, None, 0)] and not hop.asked
 
 
+def test_a_large_request_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading takes the thread that reads for all much longer than its bytes say."""
+    hop = Hop()
+    decode = values.decode
+    monkeypatch.setattr(values, "decode", lambda data: decode(data) if len(data) < 100 else pytest.fail("it is read"))
+    hop.request(2, b"\xdd\x00\x00\xff\xf0" + b"\x90" * 0xfff0)
+    assert hop.refused == len(hop.replies) == 1 and not hop.asked
+
+
 def test_a_flood_is_answered_at_bounded_cost() -> None:
     hop = Hop()
     for n in range(relaying.WAITING_MAX + 500):

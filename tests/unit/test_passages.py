@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import channels, loop_late, passages, rooms, start, values
+from ramet.kernel import channels, limits_late, loop_late, passages, rooms, start, values
 from ramet.kernel.core import LOG, OUTPUT, Core, Message
-from ramet.kernel.ends import BACK, RECEIVE, SEND
+from ramet.kernel.ends import BACK, CHANNEL, RECEIVE, SEND
 from ramet.kernel.errors import ProtocolError
 from ramet.kernel.fragments import whole
 from ramet.kernel.frames import Parser
@@ -156,8 +156,10 @@ def test_a_node_may_leave_for_several(loop: Loop) -> None:
     for n in (b"1", b"2"):
         assert held.offer(n)
     assert len([1 for _, handle, _ in core.sent if handle == ITEMS]) >= 2
+    assert not ours.long_max(5, CHANNEL)
     for stream in (2, 4):
         say(BACK, stream)
+    assert (ours.long_max(5, CHANNEL), ours.long_max(6, CHANNEL)) == (limits_late.untold_bytes_max, 0)
     say(BACK, [b"1", b"2", b"3"])
     assert core.refused == 1
     say(BACK, [b"1"])
@@ -165,7 +167,7 @@ def test_a_node_may_leave_for_several(loop: Loop) -> None:
     assert core.refused == 1 and not held.left
     assert [held.look(), held.look()] == [[b"2"], [b"1"]] and held.look() is None
     say(BACK, [])
-    assert core.refused == 2
+    assert core.refused == 2 and not ours.long_max(5, CHANNEL)
 
 
 @pytest.mark.parametrize("early", [True, False])

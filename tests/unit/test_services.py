@@ -12,6 +12,7 @@ import pytest
 from ramet.kernel import askers, requests, services, streams, values
 from ramet.kernel.core import CANCEL, Message
 from ramet.kernel.frames import ERROR
+from ramet.kernel.proxies import SERVICE
 from ramet.kernel.routing import Routes
 from support.eventually import HANGS_S, until
 
@@ -273,6 +274,14 @@ def test_two_requests_that_want_one_answer_are_no_account_that_stays(core: Core,
     thing.gate.set()
     until(lambda: not ours.loads and not ours.asked, "they are counted for ever")
     assert ours.bytes == 0 and thing.ran == [1] and len(core.replies[7]) == 2
+
+
+@pytest.mark.parametrize("allow, src, longest", [
+    ("anyone", 4, 1 << 30), ("subtree", 8, 1 << 30), ("subtree", 4, askers.BYTES_MAX), (8, 4, askers.BYTES_MAX)])
+def test_how_long_requests_may_be(ours: services.Services, allow: Any, src: int, longest: int) -> None:
+    assert ours.long_max(src, SERVICE) == askers.BYTES_MAX
+    ours.add("t", Thing(), allow)
+    assert (ours.long_max(src, SERVICE), ours.long_max(src, CANCEL)) == (longest, 0)
 
 
 @pytest.mark.parametrize("options", [{"methods": ["_x"]}, {"methods": ["no"]}, {"shared": ["no"]}, {"lanes": {"no": "a"}},

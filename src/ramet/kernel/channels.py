@@ -11,7 +11,7 @@ import binascii
 import os
 from weakref import WeakValueDictionary
 
-from ramet.kernel import compat, descent, facade, feeds, importer, jobs, readers, streams, values
+from ramet.kernel import compat, descent, facade, feeds, importer, jobs, limits_late, readers, streams, values
 from ramet.kernel.ends import BACK, CHANNEL, CLOSE, HELD, RECEIVE, SEND, End, window
 from ramet.kernel.errors import CallTimeout, ClosedError, ProtocolError
 from ramet.kernel.holding import Held
@@ -98,6 +98,12 @@ class Channels(object):
             if not end:
                 end = self.ends[channel.owner, channel.number] = channel.made_end(self, channel)
             return end
+
+    def long_max(self, src, handle):
+        # type: (int, int) -> int
+        """How long messages of that node may be: items that it gives back, since it has left. 0: as any other."""
+        back = handle == CHANNEL and any([src in one.left for one in list(self.held.values()) + list(self.elsewhere.values())])
+        return limits_late.untold_bytes_max if back else 0
 
     def on_channel(self, message):
         # type: (Message) -> None

@@ -104,7 +104,7 @@ class Partial(object):
         # type: (int, bool) -> None
         self.bytes_max = bytes_max
         self.sink = sink
-        self.untold = False     # it counts among those that nobody has asked for
+        self.pool = None  # type: Any       # of those with which it shares a bound
         self.total = 0
         self.parts = []  # type: List[Any]      # (is it a byte string of its own?, file)
         self.need = 0           # of the byte string that comes now
@@ -176,16 +176,16 @@ class Assembler(object):
         # type: (Optional[int]) -> None
         self.bytes_max = bytes_max
         self.partial = {}  # type: Dict[Any, Partial]
-        self.untold = {}  # type: Dict[int, int]        # source -> bytes of its messages that nobody has asked for
+        self.pools = {}  # type: Dict[Any, int]     # bytes of messages that share a bound
 
-    def add(self, header, frame, bytes_max=limits.message_bytes_max, sink=False, untold=False):
-        # type: (Header, bytes, int, bool, bool) -> Any
+    def add(self, header, frame, bytes_max=limits.message_bytes_max, sink=False, pool=None):
+        # type: (Header, bytes, int, bool, Optional[Tuple[Any, int]]) -> Any
         """Take a fragment.
 
         Args:
             bytes_max: the largest that this message may be.
             sink: nobody waits for this message.
-            untold: nobody has asked for it: then all such of its source may have so many bytes together.
+            pool: of unfinished messages, and how many bytes all of that pool may have together.
 
         Returns:
             The message's body when this was its last fragment, else None. See ``Partial.whole``.
@@ -205,16 +205,15 @@ class Assembler(object):
         try:
             if sink and not partial.sink:
                 self.partial[key] = partial = Partial(0, True)
-            if untold:
-                before = partial.total
-                partial.bytes_max = before + bytes_max - self.untold.get(key[0], 0)
-                partial.untold = True
-                try:
-                    partial.add(flags, memoryview(frame)[HEADER_BYTES:])
-                finally:
-                    self.untold[key[0]] = self.untold.get(key[0], 0) + partial.total - before
-            else:
+            self._leave_pool(partial)
+            if pool:
+                partial.bytes_max = min(bytes_max, pool[1] - self.pools.get(pool, 0))
+            try:
                 partial.add(flags, memoryview(frame)[HEADER_BYTES:])
+            finally:
+                if pool:
+                    partial.pool = pool
+                    self.pools[pool] = self.pools.get(pool, 0) + partial.total
             if flags & MORE:
                 return None
             self._drop(key)
@@ -227,10 +226,16 @@ class Assembler(object):
     def _drop(self, key):
         # type: (Any) -> None
         partial = self.partial.pop(key, None)
-        if partial and partial.untold:
-            self.untold[key[0]] -= partial.total
-            if not self.untold[key[0]]:
-                del self.untold[key[0]]
+        if partial:
+            self._leave_pool(partial)
+
+    def _leave_pool(self, partial):
+        # type: (Partial) -> None
+        pool, partial.pool = partial.pool, None
+        if pool:
+            self.pools[pool] -= partial.total
+            if not self.pools[pool]:
+                del self.pools[pool]
 
     @staticmethod
     def key(header):

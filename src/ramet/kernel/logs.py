@@ -16,8 +16,10 @@ if MYPY:
 PLAIN = (bool, compat.text, str, float) + compat.integers
 OWN = ("msg", "args", "exc_info")
 
-# What is larger the controller wouldn't take (``limits_late.untold_bytes_max``), and so never tell that it was shown.
-RECORD_BYTES_MAX = 15 << 20
+# What is larger the controller wouldn't take (``limits_late.news_bytes_max``), and so never tell that it was shown. So texts
+# are cut: so many characters of all of a record are less, in four bytes each.
+RECORD_BYTES_MAX = 1 << 20
+RECORD_CHARS_MAX = 200000
 
 
 class HookedLoader(object):
@@ -194,6 +196,17 @@ def fields(record):
     found["msg"] = plain(record.getMessage())
     if record.exc_info:
         found["exc_text"] = logging.Formatter().formatException(record.exc_info)
+    return shortened(found)
+
+
+def shortened(found):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """A record, its longest texts cut if all of them together are too long."""
+    texts = sorted([key for key in found if isinstance(found[key], (compat.text, str))], key=lambda key: len(found[key]))
+    left = RECORD_CHARS_MAX
+    for n, key in enumerate(texts):
+        found[key] = found[key][:left // (len(texts) - n)]
+        left -= len(found[key])
     return found
 
 

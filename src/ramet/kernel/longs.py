@@ -10,7 +10,7 @@ import time
 
 from ramet.kernel import compat, inlets, limits, values
 from ramet.kernel import limits_late as late
-from ramet.kernel.core import LOG, OUTPUT, TAKEN
+from ramet.kernel.core import LOG, LOST, OUTPUT, TAKEN
 from ramet.kernel.credit import Buffers, CreditQueue, Passing
 from ramet.kernel.faults import ProtocolError, ValueNotPortableError
 from ramet.kernel.fragments import IN_PLACE, PIECE, Assembler, Outgoing
@@ -63,6 +63,7 @@ class Long(object):
         self.assembler = Assembler()
         self.neighbours = {}  # type: Dict[Link, int]
         self.credited = {}  # type: Dict[Link, CreditQueue]     # queues that give credit; a link that is lost has forgotten its own
+        self.for_guest = False      # those above this one are none: it is a door's
         core.handlers.setdefault(TAKEN, self.on_credit)
         core.handlers.setdefault(OUTPUT, _told)
         core.handlers.setdefault(LOG, _told)
@@ -128,20 +129,32 @@ class Long(object):
             self.took(link, (src, dst, flow), len(frame))
         if not flags & (MORE | CONTINUES):
             return frame[HEADER_BYTES:]
-        sink, untold, bytes_max = False, False, limits.message_bytes_max
+        sink, bytes_max, pool = False, limits.message_bytes_max, None   # type: bool, int, Optional[Tuple[Any, int]]
         if handle >= limits.first_free_handle:
             entry = self.core.pending.get(handle)
             sink = not entry or entry[0] != src and not flags & DEAD
         elif handle not in self.core.handlers:
             raise ProtocolError("nothing receives messages at handle %d" % handle)
-        elif src not in self.core.routes.ancestors:
-            waits = getattr(getattr(self.core.handlers[handle], "__self__", None), "waits_for", None)
-            if not waits or not waits(src):
-                untold, bytes_max = True, late.untold_bytes_max
-        body = self.assembler.add(header, frame, bytes_max, sink, untold)
+        elif self.for_guest or src not in self.core.routes.ancestors:
+            bytes_max, pool = self._bound(src, handle)
+        body = self.assembler.add(header, frame, bytes_max, sink, pool)
         if flags & PIECE and flags & MORE:
             inlets.begin(self.core, link)
         return body
+
+    def _bound(self, src, handle):
+        # type: (int, int) -> Tuple[int, Optional[Tuple[Any, int]]]
+        """How long a message may be of who isn't above this node; and in which pool its unfinished ones are.
+
+        Whose method takes messages of that handle may know of longer ones, by ``long_max``: a stream's item, a request.
+        """
+        told = getattr(getattr(self.core.handlers[handle], "__self__", None), "long_max", None)
+        bytes_max = told(src, handle) if told else 0
+        bytes_max = bytes_max or (late.news_bytes_max if handle in (LOG, LOST) else limits.fragment_bytes_max)
+        whose = None if self.for_guest else src     # a guest speaks for any number of nodes
+        if bytes_max <= late.untold_bytes_max:
+            return bytes_max, (whose, late.untold_bytes_max)
+        return bytes_max, (whose, limits.message_bytes_max) if self.for_guest else None
 
     @staticmethod
     def let_go(message, pause=lambda: time.sleep(0.0001)):

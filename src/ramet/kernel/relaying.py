@@ -51,12 +51,14 @@ class ModuleRelay(object):
         # type: (Message) -> None
         """Answer as another one was answered, or ask the parent: once, however many want the same meanwhile."""
         try:
+            if len(message.body) > REQUEST_BYTES_MAX:
+                raise ValueError(len(message.body))     # before it is read: that may take long, and much memory
             form, names, target = values.decode(message.body)
             key = form + "/" + "/".join(names)
             behind = self.core.routes.down.get(target) is message.link
         except (ProtocolError, TypeError, ValueError):
             behind = False
-        if not behind or len(message.body) > REQUEST_BYTES_MAX:
+        if not behind:
             self._refuse(message)
         elif not message.reply_to:      # no request: a child has answered one itself, and tells
             self.core.send(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], 0, CONTROL)

@@ -14,6 +14,7 @@ from ramet.kernel import (
     compat,
     core,
     failures,
+    limits,
     links,
     passages,
     proxies,
@@ -138,7 +139,7 @@ class Room(object):
             proxies.SERVICE: self.on_request, core.CANCEL: self.on_cancel, core.CALL: self.refuse, core.GROW: self.refuse,
             core.KEEPALIVE: lambda message: ours.reply(message, [], CONTROL), core.END: self.on_end,
             core.MODULES: bool, core.OUTPUT: bool, core.LOG: bool})     # nothing here is the guest's to load, show or log
-        ours.longs()
+        ours.longs().for_guest = True
         self.link = ours.routes.parent = links.Link(door.node.loop, self.on_frame, self.on_lost)
         door.rooms[self.link] = self
         ours.tell(0, core.HELLO, start.facts())
@@ -179,6 +180,11 @@ class Room(object):
         for handle in list(self.core.pending):      # who comes later has no way to the guest, and then there is no such channel
             self.core.resolve(handle, DEAD, b"the guest that held it has left")
         self.channels.close()
+
+    def long_max(self, src, handle):
+        # type: (int, int) -> int
+        """How long the guest's messages may be: a request that is the only one as any message. 0: as any other's."""
+        return limits.message_bytes_max if handle == proxies.SERVICE else 0
 
     def on_end(self, message):
         # type: (core.Message) -> None

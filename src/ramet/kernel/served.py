@@ -70,10 +70,11 @@ class Served(object):
     def admits(self, message, core):
         # type: (Message, Core) -> bool
         """Whether the policy lets that node in. Both who sent it and in whose name it is sent must be admitted."""
-        return all(self._admits(id, message, core) for id in {message.src, message.authority})
+        return all(self.admits_node(id, core) for id in {message.src, message.authority})
 
-    def _admits(self, id, message, core):
-        # type: (int, Message, Core) -> bool
+    def admits_node(self, id, core):
+        # type: (int, Core) -> bool
+        """Whether the policy lets in what one node sends for itself."""
         routes = core.routes
         return ("anyone" in self.whom or id in self.whom or "ancestors" in self.whom and id in routes.ancestors
                 or "subtree" in self.whom and id in routes.down)

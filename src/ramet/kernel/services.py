@@ -11,8 +11,8 @@ is in ``requests``, who waits for it in ``askers``.
 import sys
 import threading
 
-from ramet.kernel import compat, descent, failures, requests, values
-from ramet.kernel.askers import NO_THREAD, Askers
+from ramet.kernel import compat, descent, failures, limits, requests, values
+from ramet.kernel.askers import BYTES_MAX, NO_THREAD, Askers
 from ramet.kernel.calls import Interrupt
 from ramet.kernel.core import CANCEL
 from ramet.kernel.errors import DeadlockError, Error, ServiceError
@@ -154,10 +154,13 @@ class Services(Askers):
 
     # ------------------------------------------------------------------ taking requests
 
-    def waits_for(self, src):
-        # type: (int) -> bool
-        """May long messages of that node be requests that somebody here would look at?"""
-        return bool(self.served)
+    def long_max(self, src, handle):
+        # type: (int, int) -> int
+        """How long messages of that node may be, as requests; who isn't admitted is told so. 0: as any other."""
+        if handle != SERVICE:
+            return 0
+        admitted = any([served.admits_node(src, self.core) for served in list(self.served.values())])
+        return limits.message_bytes_max if admitted else BYTES_MAX
 
     def arrive(self, message):
         # type: (Message) -> None

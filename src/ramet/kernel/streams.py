@@ -10,7 +10,7 @@ Late part of the kernel, and the controller's. Must not know where items come fr
 """
 import struct
 
-from ramet.kernel import compat, compat_late, inlets, jobs, limits_late, values
+from ramet.kernel import compat, compat_late, inlets, jobs, limits, limits_late, values
 from ramet.kernel.faults import Error, ProtocolError
 from ramet.kernel.frames import CONTROL
 
@@ -79,10 +79,10 @@ class Streams(object):
         """A number for a new stream."""
         return next(self.core.handles) * 2 + sending & 0xffffffff
 
-    def waits_for(self, src):
-        # type: (int) -> bool
-        """May long messages of that node be what a stream here has asked for?"""
-        return any([key[0] == src for key in list(self.intakes)])
+    def long_max(self, src, handle):
+        # type: (int, int) -> int
+        """How long messages of that node may be, as what a stream here has asked for. 0: as any other."""
+        return limits.message_bytes_max * (handle == ITEMS and any([key[0] == src for key in list(self.intakes)]))
 
     def flush(self):
         # type: () -> None

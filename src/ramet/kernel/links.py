@@ -163,17 +163,18 @@ class Link(object):
         # type: (Callable[[], Any], Optional[float]) -> None
         """Read the borrowed link until ``ready()``, the link is dead, or the seconds have passed."""
         waiter = self.borrower
-        waiter.poller.register(self.fd_in, IN)  # type: ignore[union-attr]
+        fd = self.fd_in     # a signal's handler may wait, too, and see the link's end
+        waiter.poller.register(fd, IN)  # type: ignore[union-attr]
         end = None if seconds is None else self.loop.now() + seconds
         try:
             while not ready() and not self.dead:
                 left = None if end is None else end - self.loop.now()
                 if left is not None and left <= 0:
                     break
-                if self.fd_in in waiter.wait(left):  # type: ignore[union-attr]
+                if fd in waiter.wait(left):  # type: ignore[union-attr]
                     self._read()
         finally:
-            waiter.poller.unregister(self.fd_in)  # type: ignore[union-attr]
+            waiter.poller.unregister(fd)  # type: ignore[union-attr]
 
     def give_back(self, waiter):
         # type: (Waiter) -> None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from ramet.kernel.errors import BusyError, CallTimeout
 
 if TYPE_CHECKING:
-    from ramet.kernel.core import Core
     from ramet.node import Node
+    from ramet.shelter import ShelteredCore
 
 # What may wait for one node before who makes calls waits, too; of what is larger, one call alone.
 WAITING_BYTES_MAX = 16 << 20
@@ -25,7 +25,7 @@ HELD_BYTES = 1200
 LOOK_S = 0.01
 
 
-def wait_for_room(core: Core, node: Node) -> None:
+def wait_for_room(core: ShelteredCore, node: Node) -> None:
     """Block while too much waits for a node, connected or not. Returns at once if it is gone: what is sent then tells so.
 
     Raises:
@@ -34,10 +34,9 @@ def wait_for_room(core: Core, node: Node) -> None:
     """
     if not _too_much(core, node):
         return
-    link, thread = core.routes.link_to(node.id), core.waiter().thread
     why = "which doesn't read them fast enough" if node._state.open else "which isn't connected yet"
     text = f"more than {WAITING_BYTES_MAX} bytes wait to be sent to node {node.name}, {why}"
-    if core.loop.thread == thread or (link is not None and link.parsing == thread) or _in_event_loop():
+    if not core.can_wait(core.routes.link_to(node.id)) or _in_event_loop():
         raise BusyError(f"{text}, and this thread can't wait for that: await some of the calls before you make more")
     seconds = node._options.get("timeout")
     end = None if seconds is None else time.monotonic() + seconds
@@ -47,7 +46,7 @@ def wait_for_room(core: Core, node: Node) -> None:
         time.sleep(LOOK_S)
 
 
-def _too_much(core: Core, node: Node) -> bool:
+def _too_much(core: ShelteredCore, node: Node) -> bool:
     total, link = node._state.held_bytes, core.routes.link_to(node.id)
     if link is None or link.dead or total > WAITING_BYTES_MAX:
         return total > WAITING_BYTES_MAX and not node._state.ended

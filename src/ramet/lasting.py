@@ -113,14 +113,15 @@ class Lasting:
             raise ValueError(f"node {self.name} is kept already, as {path}: neither that name nor wait_s= can be changed")
         path = path or self.keep(name, wait_s=wait_s)
         if not self._state.ended:
-            self._state.connected.result()      # before there is a link, nobody could close it
+            node: Any = self
+            node.wait()         # before there is a link, nobody could close it
         tree, above = self._tree, self.parent
         self._state.lasts.left, self._state.lasts.path = threading.Event(), path
         if above is None:
             tree._nursery.end([self.id])
         else:
             tree._core.tell(above.id, END, [[self.id]])
-        if threading.current_thread() is not tree._keeper and not self._state.ended:
+        if tree._core.can_wait() and not self._state.ended:
             self._state.lasts.left.wait(LEFT_WITHIN_S)
         if self._state.lasts.alone:
             tree.close()

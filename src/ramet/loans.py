@@ -39,7 +39,7 @@ class Loan:
         self.resting = resting
         self._lock = threading.Lock()
         self._lent = False      # is it kept when the thread doesn't wait?
-        self._waits = 0         # how often: the handler of a signal may, too
+        self._waits = 0         # how often
         self._much = False      # did much come last time?
         self._armed = False     # will the keeper look whether it is used?
         self._waited = -1.0     # until when the thread has waited
@@ -74,10 +74,14 @@ class Loan:
             link._read()
         return ready()
 
-    def end(self) -> None:
-        """Let the keeper, or another thread, have the link, unless the thread waits for it just now. Any thread."""
+    def end(self, at_once: bool = False) -> None:
+        """Let the keeper, or another thread, have the link, unless the thread waits for it just now. Any thread.
+
+        Args:
+            at_once: also if it waits: it is the one that says so, in a signal's handler.
+        """
         with self._lock:
-            if not self._waits:
+            if at_once or not self._waits:
                 self._give_back()
 
     def _begin(self) -> bool:

@@ -95,24 +95,37 @@ def sheltered(fn: Callable[P, R], destructor: bool = False) -> Callable[P, R]:
     return section
 
 
+class SteppedBack(Exception):
+    """A signal's handler has waited, too, and given back what the wait below it reads: that one begins anew."""
+
+
 class ShelteredWaiter(PatientWaiter):
     """Doesn't wait while a signal is held back that came just before.
 
     Attributes:
         waits: its thread is waiting for messages. A signal's handler may do so once more meanwhile, see ``nested``.
+        gave: how often such a handler's wait has given back what its thread had borrowed.
     """
 
     waits = False
+    gave = 0
 
     def wait(self, seconds: float | None) -> list[int]:
-        """As ever, behind the program's handlers of signals that were held back. From here on one is handled at once."""
+        """As ever, behind the program's handlers of signals that were held back. From here on one is handled at once.
+
+        Raises SteppedBack: a link that is in the poller may be another thread's by now.
+        """
+        gave = self.gave
         while _held and get_ident() == _main:
             number, _ = _held.popitem()
             _theirs[number](number, sys._getframe(1))
         try:
-            return PatientWaiter.wait(self, seconds)
+            ready = PatientWaiter.wait(self, seconds)
         except BlockingIOError:
-            return []       # a handler has waited, too, and read what this wait was woken by
+            ready = []      # a handler has waited, too, and read what this wait was woken by
+        if gave != self.gave:
+            raise SteppedBack
+        return ready
 
     @contextlib.contextmanager
     def nested(self) -> Iterator[None]:
@@ -209,27 +222,56 @@ class ShelteredCore(Core):
         """
         self.may_wait(link)
         waiter = self.waiter()
-        wait = self._wait if lends else super().wait
-        if waiter.waits:
-            with waiter.nested():
-                return wait(ready, link, seconds)
-        waiter.waits = True
+        end = None if seconds is None else self.loop.now() + seconds
+        before, waiter.waits = waiter.waits, True
         try:
-            return wait(ready, link, seconds)
+            while True:
+                try:
+                    if before:
+                        with waiter.nested():
+                            return super().wait(ready, link, seconds)
+                    return (self._wait if lends else super().wait)(ready, link, seconds)
+                except SteppedBack:
+                    seconds = None if end is None else end - self.loop.now()
         finally:
-            waiter.waits = False
+            waiter.waits = before
 
     def may_wait(self, link: Link | None) -> None:
-        """Whether the calling thread may wait for what comes over a link; None: over any. Raises DeadlockError."""
+        """Make sure that the calling thread may wait for what comes over a link; None: over any, and it waits by other means.
+
+        In a signal's handler, the keeper reads from here on what the wait below it has borrowed.
+
+        Raises:
+            DeadlockError: it is the thread that reads.
+        """
+        if not self.can_wait(link):
+            raise DeadlockError(
+                "it would wait for itself: this is the thread that reads what comes from nodes, at a callback of a call that "
+                "is done, say. There, start() further calls and give them callbacks; or wait in a thread of your own")
+
+    def can_wait(self, link: Link | None = None) -> bool:
+        """As ``may_wait``; raises nothing."""
         thread = get_ident()
         if link is None:
             reads = any(one.parsing == thread for one in list(self.routes.down.values()))
         else:
             reads = link.parsing == thread
         if reads or thread == self.loop.thread:
-            raise DeadlockError(
-                "it would wait for itself: this is the thread that reads what comes from nodes, at a callback of a call that "
-                "is done, say. There, start() further calls and give them callbacks; or wait in a thread of your own")
+            return False
+        waiter = getattr(self.threads, "waiter", None)
+        if waiter is not None and waiter.waits:
+            self._step_back(waiter)
+        return True
+
+    def _step_back(self, waiter: ShelteredWaiter) -> None:
+        """Let the keeper read what the calling thread has borrowed, but for that whose frames it is just handling."""
+        waiter.gave += 1
+        for link in list(self.routes.down.values()):
+            if link.borrower is waiter and link.parsing != waiter.thread:
+                loan = self.lent.get(link)
+                if loan is not None:
+                    loan.end(True)
+                link.give_back(waiter)
 
     def _wait(self, ready: Callable[[], Any], link: Link | None, seconds: float | None) -> Any:
         if not isinstance(link, Link):

@@ -227,12 +227,12 @@ class Tree(Grower):
         for node in self.nodes:
             node._state.closing = True
         self._gardener.close_waiting()
-        gone, on_keeper = threading.Event(), threading.current_thread() is self._keeper
-        self._loop.call_soon(self._nursery.end_all, functools.partial(loop_late.stop, self._loop) if on_keeper else gone.set)
+        gone, may_wait = threading.Event(), self._core.can_wait()
+        self._loop.call_soon(self._nursery.end_all, gone.set if may_wait else functools.partial(loop_late.stop, self._loop))
         self.modules.save()
         if proxies.SERVICE in self._core.handlers:
             services.of(self._core, self._context_of, codec).close()
-        if on_keeper:       # it can't wait for itself
+        if not may_wait:    # it can't wait for itself
             self._loop.call_later(self._close_grace_s * 2 + 1, loop_late.stop, self._loop)
         else:
             try:

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +61,55 @@ def test_the_handler_of_a_signal_may_wait(nodes: list[ramet.Node], alarm: Any, o
         assert call.result(bounded)
         assert said == [1, 0, 1, 2]
         assert [one.call(abs, -5) for one in nodes] == [5, 5]
+
+
+@pytest.mark.parametrize("way", ["wait", "each", "connect_all", "raw", "detach", "many bytes"])
+def test_the_handler_of_a_signal_may_wait_by_other_means(nodes: list[ramet.Node], alarm: Any, tmp_path: Path, way: str) -> None:
+    """What it waits for comes over the link that its thread reads: it hung."""
+    node = nodes[0]
+    other = node.options(lane="other")
+    said: list[object] = []
+
+    def handler(*_: object) -> None:
+        if way == "wait":
+            said.append(node.local().wait().call(abs, -1))
+        elif way == "each":
+            said.extend(outcome.value for _, outcome in node._tree.each([other], abs, -1))
+        elif way == "connect_all":
+            said.extend(below.call(abs, -1) for below in node.connect_all([sys.executable], "local").result())
+        elif way == "raw":
+            said.append(node.local().raw(["sh", "-c", "exit 1"]).result().status)
+        elif way == "detach":
+            below = node.local()
+            path = below.detach(str(tmp_path / "kept"))
+            node.attach(path).wait().close()
+            said.append(below._state.ended == "detached" or below._state.ended)
+        else:
+            said.extend({call.result() >> 20 for call in [other.start(len, bytes(1 << 20)) for _ in range(40)]})
+        node.options(lane="watch").call(remote_lanes.open_gate)
+    alarm(handler)
+    call = waiting(node, lambda: os.kill(os.getpid(), signal.SIGALRM))
+    assert call.result()
+    assert said == [1]
+    assert node.call(abs, -5) == 5
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_a_node_that_is_lost_while_a_handler_waits_for_it(nodes: list[ramet.Node], alarm: Any, lent: bool) -> None:
+    """The wait below was told of a descriptor that there is none, and the next one looked for it, again and again."""
+    node = nodes[0]
+
+    def handler(*_: object) -> None:
+        with suppress(ramet.NodeLostError):
+            node.options(lane="other").call(os._exit, 1)
+    alarm(handler)
+    if lent:
+        list(node.stream(range, 3))
+    call = waiting(node, lambda: os.kill(os.getpid(), signal.SIGALRM))
+    with pytest.raises(ramet.NodeLostError):
+        call.result()
+    assert node._tree._core.waiter().poller.look(0) == []
+    assert nodes[1].call(abs, -5) == 5
 
 
 def test_the_handler_of_a_signal_may_wait_for_the_same_call(nodes: list[ramet.Node], alarm: Any) -> None:

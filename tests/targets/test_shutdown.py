@@ -86,6 +86,32 @@ def late():
     assert program(tmp_path, "global node\n" + GROW, before) == (0, "3\nthe tree is closed\n", "")
 
 
+CLOSED_IN_A_HANDLER = """
+signal.signal(signal.SIGTERM, lambda *_: tree.close())
+threading.Timer(0.2, os.kill, (os.getpid(), 15)).start()
+"""
+CLOSED_IN_A_CALLBACK = """
+go = os.path.join(os.path.dirname(__file__), "go")
+call = node.start(subprocess.check_call, ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done', go])
+call.add_done_callback(lambda _: tree.close())
+threading.Timer(0.2, lambda: open(go, "w").close()).start()
+"""
+
+
+@pytest.mark.parametrize("begin", [CLOSED_IN_A_HANDLER, CLOSED_IN_A_CALLBACK], ids=["handler", "callback"])
+def test_a_tree_that_is_closed_by_the_thread_that_reads(begin: str, tmp_path: Path) -> None:
+    """It hung: it waited for what it would have read itself. Those that it is to wait for take far longer than it may."""
+    body = """
+tree = ramet.Tree(close_grace_s=1000); node = tree.local(); print(node.call(remote.add, 1, 2), flush=True)
+""" + begin + """
+try:
+    node.options(lane="other").call(remote.sleep, 1000)
+except ramet.ClosedError:
+    print("closed")
+"""
+    assert program(tmp_path, body) == (0, "3\nclosed\n", "")
+
+
 WAIT_FOR_TERM = """signal.signal(signal.SIGTERM, lambda *_: sys.exit(8))
     threading.Timer(0.2, os.kill, (os.getpid(), 15)).start()
     node.call(remote.sleep, 1000)"""

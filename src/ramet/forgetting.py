@@ -68,7 +68,8 @@ def renew_locks() -> None:
         setattr(module, "_making", compat.new_lock())  # noqa: B010
     for other in (native, staged):
         setattr(other, "_lock", compat.new_lock())  # noqa: B010
-    call._MAKING = terminal._ONE = compat.new_lock()
+    call._MAKING = threading.RLock()
+    terminal._ONE = threading.Lock()
     spawn.starting = threading.RLock()
 
 

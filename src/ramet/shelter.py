@@ -33,7 +33,7 @@ from ramet.kernel import compat, limits, spinning
 from ramet.kernel.channels import Channel
 from ramet.kernel.core import Core
 from ramet.kernel.ends import End
-from ramet.kernel.errors import DeadlockError
+from ramet.kernel.errors import ClosedError, DeadlockError
 from ramet.kernel.keepalive import NOBODY
 from ramet.kernel.limits_late import wait_s_max
 from ramet.kernel.links import Link, Waiter
@@ -213,6 +213,7 @@ class ShelteredCore(Core):
         numbers = itertools.chain.from_iterable(itertools.repeat(range(limits.first_free_handle, NOBODY)))
         self.handles = itertools.filterfalse(self.pending.__contains__, numbers)    # type: ignore[assignment]
         self.lent: dict[Link, Loan] = {}
+        self.forgotten = False      # this process is a fork of the one that made the tree
 
     @sheltered
     def wait(self, ready: Callable[[], Any], link: Link | None, seconds: float | None = None, lends: bool = True) -> Any:
@@ -242,12 +243,19 @@ class ShelteredCore(Core):
         In a signal's handler, the keeper reads from here on what the wait below it has borrowed.
 
         Raises:
-            DeadlockError: it is the thread that reads.
+            DeadlockError: it is the thread that reads. ClosedError: nobody reads in this process.
         """
+        self.check_here()
         if not self.can_wait(link):
             raise DeadlockError(
                 "it would wait for itself: this is the thread that reads what comes from nodes, at a callback of a call that "
                 "is done, say. There, start() further calls and give them callbacks; or wait in a thread of your own")
+
+    def check_here(self) -> None:
+        """Raises ClosedError: this process only has a copy."""
+        if self.forgotten:
+            raise ClosedError("this process was forked from the one that grew the tree: the tree stays with that one. "
+                              "Make a Tree of its own")
 
     def can_wait(self, link: Link | None = None) -> bool:
         """As ``may_wait``; raises nothing."""
@@ -345,9 +353,13 @@ def _hold(number: int, frame: FrameType | None) -> Any:
 
 
 def _after_fork() -> None:
-    """In a forked child: the thread that forked is the main one."""
-    global _main
-    _main = get_ident()
+    """In a forked child: the thread that forked is the main one, and in no section."""
+    global _main, _inside
+    _main, _inside = get_ident(), False
+    _held.clear()
+    for number in SIGNALS:
+        if getsignal(number) is _hold:
+            set_signal(number, _theirs[number])
     spinning.waiting.clear()
 
 

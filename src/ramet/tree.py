@@ -94,7 +94,6 @@ class Tree(Grower):
         self._close_grace_s = close_grace_s
         self._levels = {"": logging.Logger("", log_level).level}
         self._closed = False
-        self._forgotten = False     # this process is a fork of the one that made the tree
         self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
         self._loop = ShelteredLoop(self._on_error)
@@ -218,7 +217,7 @@ class Tree(Grower):
         Calls under way raise ``ClosedError``, and the tree's channels are closed. In a process forked from the one that made
         the tree it does nothing.
         """
-        if self._forgotten:     # before the lock: a thread that isn't here may hold it
+        if self._core.forgotten:    # before the lock: a thread that isn't here may hold it
             return
         with self._lock:
             if self._closed:
@@ -278,9 +277,7 @@ class Tree(Grower):
         return channels.made(self._channels, items)
 
     def _check_open(self) -> None:
-        if self._forgotten:
-            raise ClosedError("this process was forked from the one that grew the tree: the tree stays with that one. "
-                              "Make a Tree of its own")
+        self._core.check_here()
         if self._closed:
             raise ClosedError("the tree is closed")
 
@@ -291,7 +288,7 @@ class Tree(Grower):
 
     @sheltered
     def _close_node(self, node: Node, kill: bool) -> None:
-        if self._closed or self._forgotten or node._state.ended:
+        if self._closed or self._core.forgotten or node._state.ended:
             return
         self._gardener.close(node, kill)
 
@@ -318,8 +315,8 @@ class Tree(Grower):
 
     def _forget(self) -> None:
         """In a forked child: let go of the descriptors, so that this copy keeps no node alive."""
-        self._forgotten = True
-        if not self._closed:    # else their numbers may stand for others by now
+        self._core.forgotten = True
+        if self._loop.wake_r >= 0:      # else their numbers may stand for others by now
             forgetting.let_go(self)
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 
 import ramet
-from ramet import call
+from ramet import call, shelter, terminal
 from ramet.kernel import channels, services, streams
 from support import remote
 
@@ -135,7 +135,8 @@ def locks_that_others_hold(tree, nodes):
         with ramet.Tree() as other:
             node = other.local()
             pending = node.start(remote.add, 20, 22)
-            return pending.exception(), pending.result(), list(node.stream(range, 3)), other.channel().size
+            one = call._MAKING is terminal._ONE     # else no call would be answered while the user is asked something
+            return pending.exception(), pending.result(), list(node.stream(range, 3)), other.channel().size, one
     print(in_child(child))
     done.set()
     thread.join()
@@ -169,6 +170,62 @@ def stray_writes(tree, nodes):
                 pass
         return wrong
     print(in_child(child), [node.call(remote.add, 1, 2) for node in nodes], next(stream))
+
+
+def beside_a_wait(tree, nodes):
+    """Forked by a thread while the main one waits for a node: the child's handlers are the program's own."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(3))
+    channel = tree.channel()
+    statuses = []
+
+    def fork():
+        while not shelter._inside:
+            time.sleep(0.001)
+        r, w = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.write(w, b"!")
+                time.sleep(LONG_S)
+            finally:
+                os._exit(0)
+        os.read(r, 1)
+        os.kill(pid, signal.SIGTERM)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        channel.send(1)
+    thread = threading.Thread(target=fork)
+    thread.start()
+    channel.receive()
+    thread.join()
+    print(statuses)
+
+
+def waits_from_before(tree, nodes):
+    """Nothing comes to the child: it waited for ever, and read what was to wake the parent's thread."""
+    pending, channel = nodes[0].start(remote.sleep, 1), tree.channel()
+
+    def child():
+        said = []
+        for way in channel.receive, pending.result:
+            try:
+                said.append(way())
+            except ramet.ClosedError as error:
+                said.append("forked" in str(error))
+        return said
+    print(in_child(child), pending.result())
+
+
+def while_it_is_closed(tree, nodes):
+    """By another thread, which waits for a node to end: the child keeps none of its descriptors."""
+    pid = nodes[2].call(remote.pid)
+    os.kill(pid, signal.SIGSTOP)
+    thread = threading.Thread(target=tree.close)
+    thread.start()
+    while not tree._closed:
+        time.sleep(0.001)
+    print(in_child(lambda: [one.link.fd_in for one in tree._nursery.children.values() if one.link.fd_in >= 0]))
+    os.kill(pid, signal.SIGCONT)
+    thread.join()
 
 
 def exits_as_usual(tree, nodes):

@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -263,7 +264,11 @@ class Tree(Grower):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
                         trace: TracebackType | None) -> None:
         import asyncio
-        await asyncio.get_running_loop().run_in_executor(None, self.close)
+        one = ThreadPoolExecutor(1)     # not the loop's own: all threads of that may wait for nodes of this tree
+        try:
+            await asyncio.get_running_loop().run_in_executor(one, self.close)
+        finally:
+            one.shutdown(False)
 
     def __repr__(self) -> str:
         return f"<Tree: {len(self.nodes)} nodes{', closed' if self._closed else ''}>"

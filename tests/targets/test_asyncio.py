@@ -7,6 +7,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,22 @@ def held_back(tree: ramet.Tree, gate: Path) -> ramet.Node:
 async def ended(node: ramet.Node) -> None:
     """Wait until the node's main lane is free: until what ran there has ended."""
     assert await asyncio.wait_for(node.start(remote.add, 1), HANGS_S) == 1
+
+
+def test_leaving_the_block_takes_no_thread_of_the_loop_s(run: Callable[[Main], None]) -> None:
+    """All of them may wait for nodes of this tree: it hung."""
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as pool:
+            loop.set_default_executor(pool)
+            async with ramet.Tree() as tree:
+                node = await tree.local()
+                waiting = loop.run_in_executor(None, node.call, remote.sleep, 1000)
+                await node.options(lane="other").start(abs, -1)
+            with pytest.raises(ramet.ClosedError):
+                await waiting
+
+    run(main)
 
 
 def test_a_tree_in_a_loop(run: Callable[[Main], None]) -> None:

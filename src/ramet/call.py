@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Guards the making of a call's rarer attributes. One for all: it is held for as long as an attribute takes.
-_MAKING = threading.Lock()
+# Guards the making of a call's rarer attributes. One for all: it is held for as long as an attribute takes. Meanwhile garbage
+# may be collected, and a destructor, or a signal's handler, may look at a call, too.
+_MAKING = threading.RLock()
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,21 @@ from ramet.kernel.frames import DEAD, MAGIC, pack_header
 from ramet.kernel.peer_calls import ITSELF, Loopback, PeerCall
 from support.eventually import HANGS_S, until
 
+# ---------------------------------------------------------------------- attributes that are made on demand
+
+def test_who_looks_at_a_call_may_meet_a_destructor_that_ends_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage is collected while the attribute is made. One lock stopped all calls for good."""
+    node: Any = None
+    one: Any = ramet.Call(node, abs)
+    other: Any = ramet.Call(node, abs)
+    monkeypatch.setattr(vars(ramet.Call)["_condition"], "make", lambda: (other._settle(1), threading.Condition())[1])
+    said: list[bool] = []
+    thread = threading.Thread(target=lambda: said.append(one.done()), daemon=True)
+    thread.start()
+    thread.join(HANGS_S)
+    assert said == [False] and other.result() == 1
+
+
 # ---------------------------------------------------------------------- who borrows a link for a call
 
 def test_who_waits_for_a_call_that_another_thread_sends_reads_the_link_himself() -> None:

@@ -45,8 +45,9 @@ from ramet.waiting import NO_PIPE, PatientWaiter
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Those by which programs are told to end, or that something takes too long.
-SIGNALS = tuple(int(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM))
+# Those by which programs are told to end, that something takes too long, or what they mean by them.
+SIGNALS = tuple(int(number) for number in (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2))
 
 _main = threading.main_thread().ident or 0
 _theirs: dict[int, Any] = {}    # signal -> the program's handler, when it was last replaced

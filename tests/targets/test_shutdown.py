@@ -112,6 +112,28 @@ except ramet.ClosedError:
     assert program(tmp_path, body) == (0, "3\nclosed\n", "")
 
 
+def test_a_handler_of_the_program_s_own_signal_may_use_nodes(tmp_path: Path) -> None:
+    """It comes while its thread writes to a link, and waits until that is done."""
+    body = GROW + """
+said = []
+def handler(*_):
+    node.cast(abs, -1)
+    said.append(node.call(abs, -2))
+link = tree._core.routes.link_to(node.id)
+for number in signal.SIGUSR1, signal.SIGUSR2:
+    signal.signal(number, handler)
+    def write(fd, data):
+        link.write = os.write
+        os.kill(os.getpid(), number)
+        return os.write(fd, data)
+    link.write = write
+    said.append(node.call(abs, -3))
+print(said)
+tree.close()
+"""
+    assert program(tmp_path, body) == (0, "3\n[2, 3, 2, 3]\n", "")
+
+
 WAIT_FOR_TERM = """signal.signal(signal.SIGTERM, lambda *_: sys.exit(8))
     threading.Timer(0.2, os.kill, (os.getpid(), 15)).start()
     node.call(remote.sleep, 1000)"""

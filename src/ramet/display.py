@@ -7,6 +7,7 @@ is shown slowly, those who write wait, over there, and nothing else does. Must n
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import sys
 import threading
@@ -57,7 +58,8 @@ class Display:
         on_error: told what the program's own functions raise.
         tell: called with (node, bytes of output, bytes of log records) that were shown.
 
-    ``take`` and ``flush`` run on whichever thread reads a link, all else on the thread "ramet-display".
+    ``take`` and ``flush`` run on whichever thread reads a link, ``finish`` on the one that closes the tree, all else on the
+    thread "ramet-display".
     """
 
     def __init__(self, nodes: dict[int, Node], on_output: Callable[[Node, int, str], None] | None,
@@ -107,8 +109,9 @@ class Display:
             self.waiting.append((node, size, said))
             if self.thread is None:
                 thread = threading.Thread(target=self._run, name="ramet-display", daemon=True)
-                thread.start()      # if that fails, the next one tries it again
-                self.thread = thread
+                with contextlib.suppress(RuntimeError):     # the next one tries it again, or the end shows it
+                    thread.start()
+                    self.thread = thread
             self.some.notify()
 
     # ------------------------------------------------------------------ the thread
@@ -144,8 +147,9 @@ class Display:
             shown[0] += output
             shown[1] += records
             if max(shown) >= TOLD_BYTES:
-                del self.shown[node.id]
-                self.tell(node, *shown)
+                with contextlib.suppress(OSError, ImportError, MemoryError):    # no descriptor for what it takes: the next time
+                    self.tell(node, *shown)
+                    del self.shown[node.id]
 
     def _output(self, node: Node, stream: int, data: bytes) -> None:
         lines = (self.partial.pop((node.id, stream), b"") + data).split(b"\n")
@@ -190,6 +194,8 @@ class Display:
             self.closing = True
             self.some.notify()
             thread = self.thread
+        if thread is None:      # or none could be started: from Python 3.12.0 to 3.12.2 so at a program's end
+            self._run()
         if thread is None or thread is threading.current_thread():
             return
         lines = -1

@@ -6,6 +6,7 @@ reads the link.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -69,9 +70,10 @@ class Lookout:
         for node in self.tree.nodes:
             state = node._state
             if state.up and not state.looks:
-                state.looks = True
-                self.tree._shipper.kernel_parts(node, KEEPING)
-                self.tree._core.tell(node.id, KEEPALIVE, True)
+                with contextlib.suppress(OSError, ImportError):     # no descriptor to read the part by: next time
+                    self.tree._shipper.kernel_parts(node, KEEPING)
+                    self.tree._core.tell(node.id, KEEPALIVE, True)
+                    state.looks = True
         return keepalive.children_of(self.tree._nursery)
 
     def on_message(self, message: Message) -> None:

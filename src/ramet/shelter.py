@@ -185,6 +185,13 @@ class ShelteredLoop(Loop):
     def _daily(self) -> None:
         self.call_later(wait_s_max, self._daily)
 
+    def once(self) -> None:
+        """As ever, and as in nodes, it goes on when there is no memory: see ``kernel.later.outlast``."""
+        try:
+            super().once()
+        except MemoryError:
+            time.sleep(0.001)
+
     def _do(self, fn: Callable[..., Any] | None, args: Any = ()) -> None:
         """Whatever a callback of the program raises, SystemExit, say: the keeper goes on."""
         try:

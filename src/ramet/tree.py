@@ -228,29 +228,32 @@ class Tree(Grower):
             node._state.closing = True
         self._gardener.close_waiting()
         gone, may_wait = threading.Event(), self._core.can_wait()
-        self._loop.call_soon(self._nursery.end_all, gone.set if may_wait else functools.partial(loop_late.stop, self._loop))
+        stop = functools.partial(loop_late.stop, self._loop)
+        self._loop.call_soon(self._nursery.end_all, gone.set if may_wait else stop)
         self.modules.save()
         if proxies.SERVICE in self._core.handlers:
             services.of(self._core, self._context_of, codec).close()
-        if not may_wait:    # it can't wait for itself
-            self._loop.call_later(self._close_grace_s * 2 + 1, loop_late.stop, self._loop)
-        else:
-            try:
+        try:
+            if may_wait:
                 gone.wait(self._close_grace_s * 2 + 1)
-            except BaseException:       # Ctrl-C again and again
-                for id in list(self._nursery.children):
-                    self._nursery.end(id)
-                raise
-            loop_late.stop(self._loop)
-            self._keeper.join(1)
-        for spread in list(self._gardener.spreads):
-            spread.over()
-        self._channels.close()
-        self._gardener.desk.close()
-        for node in list(self._nodes.values()):
-            self._display.flush(node)
-        self._display.finish()
-        self._gardener.hosts.save()
+                stop()
+                self._keeper.join(1)
+            else:       # it can't wait for itself
+                self._loop.call_later(self._close_grace_s * 2 + 1, stop)
+        except BaseException:       # Ctrl-C again and again
+            for id in list(self._nursery.children):
+                self._nursery.end(id)
+            self._loop.call_later(1, stop)
+            raise
+        finally:
+            for spread in list(self._gardener.spreads):
+                spread.over()
+            self._channels.close()
+            self._gardener.desk.close()
+            for node in list(self._nodes.values()):
+                self._display.flush(node)
+            self._display.finish()
+            self._gardener.hosts.save()
 
     def __enter__(self) -> Tree:
         return self
@@ -314,9 +317,12 @@ class Tree(Grower):
                 self._gardener.lost(node, reason)
 
     def _on_error(self, error: BaseException) -> None:
-        """A callback of the loop failed: a bug in ramet or in the user's ``on_output``."""
+        """A callback of the loop failed: a bug in ramet or in the user's ``on_output``. Any thread, which has to go on."""
         import sys
-        sys.excepthook(type(error), error, error.__traceback__)
+        try:
+            sys.excepthook(type(error), error, error.__traceback__)
+        except BaseException as raised:     # the program's own, which ends it by sys.exit(), say
+            sys.__excepthook__(type(raised), raised, raised.__traceback__)
 
     def _forget(self) -> None:
         """In a forked child: let go of the descriptors, so that this copy keeps no node alive."""

@@ -179,6 +179,53 @@ for callback in fail, leave:
     assert "ZeroDivisionError" in errors
 
 
+def test_an_excepthook_that_leaves_ends_no_thread_of_the_tree_s(tmp_path: Path) -> None:
+    body = """
+def hook(kind, error, trace):
+    os.write(1, b"hook %s\\n" % kind.__name__.encode())
+    sys.exit(1)
+sys.excepthook = hook
+def fail(*_):
+    raise ZeroDivisionError
+with ramet.Tree(on_output=fail) as tree:
+    node = tree.local()
+    node.call(remote.say, "line\\nanother\\n")
+    tree._loop.call_soon(fail)
+    tree._loop.call_soon(fail)
+    node.options(timeout=0.01).start(remote.sleep, 1000).exception()      # which needs the keeper
+"""
+    status, said, errors = program(tmp_path, body)
+    assert (status, said) == (0, "hook ZeroDivisionError\n" * 4), errors
+    assert "SystemExit" in errors
+
+
+def test_who_interrupts_the_end_again_and_again_leaves_nothing_undone(tmp_path: Path) -> None:
+    """A thread that waits for a channel kept the program from ending."""
+    body = """
+tree = ramet.Tree(close_grace_s=1000)
+channel = tree.channel()
+def receive():
+    try:
+        channel.receive()
+    except ramet.ClosedError:
+        os.write(1, b"closed\\n")
+thread = threading.Thread(target=receive); thread.start()
+wait = threading.Event.wait
+def interrupt(*_):
+    threading.Event.wait = wait
+    raise KeyboardInterrupt
+threading.Event.wait = interrupt
+try:
+    tree.close()
+except KeyboardInterrupt:
+    os.write(1, b"interrupted\\n")
+thread.join()
+tree._keeper.join()
+"""
+    status, said, errors = program(tmp_path, body)
+    assert (status, sorted(said.splitlines()), errors) == (0, ["closed", "interrupted"], "")
+
+
 # ---------------------------------------------------------------------- the program's children
 
 CHILDREN = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ramet import codec
-from ramet.display import TOLD_BYTES, Display, harmless, in_parts
+from ramet.display import MESSAGE_BYTES, TOLD_BYTES, Display, harmless, in_parts
 from ramet.kernel.core import LOG, OUTPUT, Message
 from ramet.kernel.errors import Error, ProtocolError
 
@@ -65,6 +65,25 @@ def test_what_is_cut_of_a_long_line() -> None:
         assert b"".join(parts) + rest == data and max(map(len, parts)) <= size >= len(rest)
         told = "".join(part.decode("utf-8", "backslashreplace") for part in [*parts, rest])
         assert told == data.decode("utf-8", "backslashreplace")
+
+
+def test_what_was_shown_is_told_again_when_it_could_not_be() -> None:
+    """There was no descriptor just then: nothing of any node was shown from then on."""
+    told: list[list[int]] = []
+    fails = [OSError("Too many open files")]
+
+    def tell(node: Any, *shown: int) -> None:
+        if fails:
+            raise fails.pop()
+        told.append(list(shown))
+    lines: list[str] = []
+    nodes: Any = {7: SimpleNamespace(id=7, name="web")}
+    display = Display(nodes, lambda *line: lines.append(line[2]), pytest.fail, tell)
+    for text in b"x" * TOLD_BYTES + b"\n", b"two\n":
+        display.take(message(OUTPUT, [1, text]))
+    display.finish()
+    assert "".join(lines) == "x" * TOLD_BYTES + "two"
+    assert told == [[TOLD_BYTES + 5 + 2 * MESSAGE_BYTES, 0]]
 
 
 def test_what_the_programs_own_function_raises_is_not_blamed_on_the_node() -> None:

@@ -178,8 +178,15 @@ class Askers(object):
             # type: () -> None
             for key in keys:
                 self.give_up(key)
+
+        def start():
+            # type: () -> None
+            try:
+                compat.start_thread(give_up, ())
+            except Exception:       # there is no room for one: other things are to be told of the loss, too
+                self.core.loop.call_later(1, start)
         if keys:
-            compat.start_thread(give_up, ())
+            start()
 
     def give_up(self, key):
         # type: (Any) -> None

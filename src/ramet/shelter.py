@@ -232,6 +232,8 @@ class ShelteredCore(Core):
         self.may_wait(link)
         waiter = self.waiter()
         end = None if seconds is None else self.loop.now() + seconds
+        if end != end:
+            raise ValueError(f"that is no number of seconds: {seconds}")
         before, waiter.waits = waiter.waits, True
         try:
             while True:

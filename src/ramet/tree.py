@@ -85,8 +85,8 @@ class Tree(Grower):
                  connecting_max: int = CONNECTING_MAX, one_way: bool = False, keepalive_s: float | None = 30.0,
                  lost_after_s: float | None = 600.0, on_unresponsive: OnUnresponsive | None = None,
                  close_grace_s: float = limits.close_grace_s) -> None:
-        if not close_grace_s >= 0:
-            raise ValueError(f"close_grace_s must be a number of seconds, 0 or more, not {close_grace_s!r}")
+        if not 0 <= close_grace_s <= 1e6:
+            raise ValueError(f"close_grace_s must be a number of seconds from 0 to a million, not {close_grace_s!r}")
         if isinstance(connecting_max, bool) or not isinstance(connecting_max, int) or connecting_max < 1:
             raise ValueError(f"connecting_max must be a whole number, 1 or more, not {connecting_max!r}")
         watched = checked(keepalive_s, lost_after_s)

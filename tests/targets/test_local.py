@@ -489,7 +489,8 @@ def test_a_forked_child_forgets_the_tree(tree: ramet.Tree, node: ramet.Node) -> 
 
 def test_bad_options_are_refused_where_they_are_given(tree: ramet.Tree, node: ramet.Node) -> None:
     bad: list[Any] = [lambda: node.options(timeout=0), lambda: node.options(lane=""), lambda: tree.connect("nonsense:"),
-                      lambda: tree.connect(""), lambda: tree.local(nonsense=1), lambda: ramet.Tree(close_grace_s=-1)]
+                      lambda: tree.connect(""), lambda: tree.local(nonsense=1), lambda: ramet.Tree(close_grace_s=-1),
+                      lambda: ramet.Tree(close_grace_s=float("inf"))]
     for wrong in bad:
         with pytest.raises((ValueError, TypeError)):
             wrong()

@@ -94,6 +94,14 @@ def test_the_handler_of_a_signal_may_wait_by_other_means(nodes: list[ramet.Node]
     assert node.call(abs, -5) == 5
 
 
+def test_no_number_is_no_time(nodes: list[ramet.Node]) -> None:
+    """It was looked without a pause until the answer was there."""
+    for wait in (lambda timeout: nodes[0].start(remote_lanes.hold).result(timeout),
+                 lambda timeout: nodes[0].start(remote_lanes.hold).exception(timeout), nodes[0]._tree.channel().receive):
+        with pytest.raises(ValueError, match="nan"):
+            wait(timeout=float("nan"))
+
+
 @pytest.mark.parametrize("lent", [False, True])
 def test_a_node_that_is_lost_while_a_handler_waits_for_it(nodes: list[ramet.Node], alarm: Any, lent: bool) -> None:
     """The wait below was told of a descriptor that there is none, and the next one looked for it, again and again."""

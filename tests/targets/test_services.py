@@ -10,7 +10,7 @@ import pytest
 
 import ramet
 from support import needs, pythons, remote, remote_services
-from support.eventually import HANGS_S
+from support.eventually import HANGS_S, until
 from support.remote_services import Shelf
 
 
@@ -104,6 +104,22 @@ def test_the_program_serves_its_nodes(tree: ramet.Tree) -> None:
     assert "no service" in node.call(remote_services.try_asking_the_controller, "shelf", "find", "tea")
     with pytest.raises(ValueError, match="threads"):
         tree.serve("y", shelf, allow="subtree", threads=0)
+
+
+def test_a_coroutine_that_its_loop_never_began(tree: ramet.Tree) -> None:
+    """The loop is closed just then: who asked waited for ever, and one thread of the service's did."""
+    class Later:
+        async def find(self) -> int:
+            return 1
+
+    async def serve() -> None:
+        tree.serve("later", Later(), allow="subtree")
+    loop: Any = asyncio.new_event_loop()
+    loop.run_until_complete(serve())
+    call = tree.local().start(remote_services.try_asking_the_controller, "later", "find")
+    until(lambda: loop._ready, "nothing comes")
+    loop.close()
+    assert "the event loop of this service is closed" in call.result(HANGS_S)
 
 
 def test_equal_requests_run_once(tree: ramet.Tree) -> None:

@@ -25,6 +25,7 @@ if MYPY:
     from ramet.kernel.core import Message
 
 CHAIN_MAX = 100         # calls and requests that wait for one another, as far as they are believed
+LOOK_S = 1.0            # how often it is looked whether the event loop of a coroutine is still there
 FLOW = 1 << 16          # added to a request's number in a chain: no lane's flow is so large
 
 
@@ -153,6 +154,10 @@ class Request(ThreadJob):
         self.enders.append(future.cancel)
         if self.cancelled:
             future.cancel()
+        while not concurrent.futures.wait([future], LOOK_S).done:
+            if loop.is_closed():    # and what it hadn't begun is dropped
+                coroutine.close()
+                raise RuntimeError("the event loop of this service is closed")
         try:
             return future.result()
         except concurrent.futures.CancelledError:

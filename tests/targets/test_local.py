@@ -263,12 +263,12 @@ def test_map_over_a_node_that_is_gone_fails_at_once(tree: ramet.Tree) -> None:
     node.kill()
     until(lambda: node.error is not None, "it isn't gone")
     depths = []
-    start = node.start
+    start = tree._caller.start
 
-    def watched(fn: Any, *args: Any) -> Any:
+    def watched(*args: Any) -> Any:
         depths.append(len(traceback.extract_stack(limit=150)))
-        return start(fn, *args)
-    node.start = watched  # type: ignore[method-assign]
+        return start(*args)
+    tree._caller.start = watched  # type: ignore[method-assign]
     with pytest.raises((ramet.ClosedError, ramet.NodeLostError)):
         list(tree.map(remote.add, range(500), [node]))
     assert len(depths) == 500 and max(depths) == min(depths)

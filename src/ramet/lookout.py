@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ramet import codec
 from ramet.kernel import keepalive
 from ramet.kernel.core import KEEPALIVE, Message
 from ramet.kernel.errors import ProtocolError
+from ramet.kernel.refusing import overran
 from ramet.node import Node
 from ramet.parts import KEEPING
 
@@ -58,6 +60,8 @@ class Lookout:
         self.tree = tree
         self.settings = settings
         self.on_unresponsive = on_unresponsive
+        self.lock = threading.Lock()
+        self.said: dict[int, bool | None] = {}  # of whom something was taken just now: what came since; None: nothing
         if settings:
             self.watch = keepalive.Watch(tree._core, *settings, self._neighbours, self.silent)
 
@@ -82,10 +86,28 @@ class Lookout:
         if not isinstance(told, list) or len(told) != 2 or not isinstance(told[0], int) or not isinstance(told[1], bool):
             raise ProtocolError("malformed SILENT")
         node = self.tree._nodes.get(told[0])
-        if node is None or node.parent is None or node.parent.id != message.src:
+        if self.settings is None or node is None or node.parent is None or node.parent.id != message.src:
             self.tree._core.refused += 1
+            return
+        with self.lock:
+            rests = node.id in self.said
+            self.said[node.id] = told[1]
+        if rests:
+            overran(message)
         else:
-            self.tree._core.loop.call_soon(self.silent, *told)
+            self.tree._core.loop.call_soon(self._take, node.id)
+
+    def _take(self, id: int) -> None:
+        """Take what was said last of a node. An honest parent says something new of it once in ``keepalive_s`` at most: what
+        comes within half of that waits, and only the last of it counts.
+        """
+        with self.lock:
+            silent = self.said.pop(id)
+            if silent is None:
+                return
+            self.said[id] = None
+        self.silent(id, silent)
+        self.tree._core.loop.call_later(self.watch.keepalive_s / 2, self._take, id)
 
     def silent(self, id: int, silent: bool) -> None:
         """One is silent, or no longer."""

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet.kernel import compat, keepalive, start
+from ramet.kernel import compat, keepalive, start, values
 from ramet.kernel.core import KEEPALIVE, Message
+from ramet.kernel.handles import SILENT
 from ramet.kernel.keepalive import Watch
-from ramet.lookout import NEVER_S, checked
+from ramet.lookout import NEVER_S, Lookout, checked
 
 
 class Peer:
@@ -191,3 +192,57 @@ def test_settings_fit_together() -> None:
     assert checked(10, 20) == (10, 20)
     assert checked(10, None) == (10, NEVER_S)
     assert checked(None, 1) is None
+
+
+class Told:
+    """A lookout, as far as it is told of a node 2 by that one's parent 1: what is to be done soon or later is done by hand."""
+
+    def __init__(self, settings: tuple[float, float] | None) -> None:
+        self.todo: list[tuple[float, Callable[..., Any], Any]] = []
+        loop = SimpleNamespace(call_soon=lambda fn, *args: self.todo.append((0, fn, args)),
+                               call_later=lambda seconds, fn, *args: self.todo.append((seconds, fn, args)))
+        self.core = SimpleNamespace(loop=loop, refused=0)
+        state = SimpleNamespace(up=True, ended="", silent=False)
+        self.node = SimpleNamespace(id=2, name="x", parent=SimpleNamespace(id=1), _state=state)
+        self.blamed: list[int] = []
+        self.link = SimpleNamespace(watcher=SimpleNamespace(blame=lambda *blamed: self.blamed.append(blamed[1])))
+        self.heard: list[bool] = []
+        tree: Any = SimpleNamespace(_core=self.core, _nodes={2: self.node})
+        self.lookout = Lookout(tree, settings, lambda _node, silent: self.heard.append(silent))
+
+    def say(self, silent: bool) -> None:
+        body = b"".join(values.encode([2, silent]))
+        self.lookout.on_message(Message(1, 1, SILENT, 0, 0, self.link, body))
+
+    def work(self) -> list[float]:
+        """Do all that is to be done by now. Returns when."""
+        todo, self.todo = self.todo, []
+        for _, fn, args in todo:
+            fn(*args)
+        return [seconds for seconds, _, _ in todo]
+
+
+def test_a_node_that_tells_of_its_child_without_end_is_heard_twice_in_a_period() -> None:
+    told = Told((30, 600))
+    told.todo.clear()       # its own look at the neighbours
+    for _ in range(2000):
+        told.say(True)
+        told.say(False)
+    assert told.work() == [0] and told.heard == []      # the last one says nothing new
+    assert told.blamed == [1] * 3999
+    told.say(True)
+    told.say(False)
+    told.say(True)
+    assert told.heard == []
+    assert told.work() == [15] and told.heard == [True]
+    told.say(False)
+    assert told.work() == [15] and told.heard == [True, False], "it isn't forgotten"
+    assert told.work() == [15] and told.todo == [] and told.lookout.said == {}
+    told.say(True)
+    assert told.work() == [0] and told.heard == [True, False, True]
+
+
+def test_without_keepalive_nobody_is_silent() -> None:
+    told = Told(None)
+    told.say(True)
+    assert told.core.refused == 1 and told.todo == [] and told.heard == []

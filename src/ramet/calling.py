@@ -30,6 +30,7 @@ from ramet.parts import CANCELLING, KERNEL, LANES, OWN, RARE, STREAMS
 from ramet.service import RequestCall, Service, ends_with, within
 from ramet.shelter import sheltered
 from ramet.stream import Stream
+from ramet.told import reason_in
 
 if TYPE_CHECKING:
     from ramet.tree import Tree
@@ -332,7 +333,7 @@ class Caller:
             return
         try:
             if flags & DEAD:
-                reason = bytes(body).decode("utf-8", "replace")
+                reason = reason_in(body)
                 if body == NONE:
                     raise ServiceError(f"node {node.name} serves nothing")
                 if reason.startswith("refused: "):      # the node lives, but doesn't take this

@@ -18,17 +18,16 @@ from ramet.backlog import HELD_BYTES
 from ramet.bootstrap import packing
 from ramet.gates import Gates
 from ramet.hosts import Hosts
-from ramet.kernel import remote_errors, values
 from ramet.kernel.core import END, GROW, ROUTE
 from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.errors import ClosedError, ConnectError
-from ramet.kernel.frames import CONTROL, DEAD, ERROR
+from ramet.kernel.frames import CONTROL
 from ramet.naming import Names
 from ramet.node import Node
 from ramet.parts import COMING_BACK, FOLLOWING, GROWING
 from ramet.retrying import Retry, may_pass
 from ramet.shelter import sheltered
-from ramet.told import steps_in
+from ramet.told import answer_of, steps_in
 
 if TYPE_CHECKING:
     from ramet.connecting import Spread
@@ -172,16 +171,11 @@ class Gardener:
         parent._state.payloads.update(payloads)
 
         def answered(flags: int, body: Any) -> None:
-            error: Any = None
-            if flags & DEAD:
-                error = connect_error(plan, {"text": f"can't be started: node {parent.name} was lost: "
-                                      + bytes(body).decode("utf-8", "replace")})
-            elif flags & ERROR:
-                error = remote_errors.unpack(values.decode(body), parent.name)
-                if not isinstance(error, ConnectError):
-                    error = connect_error(plan, {"text": f"can't be started: {error}"})
-            else:
-                node._state.steps = steps_in(values.decode(body))
+            error, told = answer_of(parent, plan, flags, body)
+            if error is None:
+                node._state.steps = steps_in(told)
+            elif not isinstance(error, ConnectError):
+                error = connect_error(plan, {"text": f"can't be started: {error}"})
             self.grown(node, plan, error)
             if error is None:
                 known()

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ramet import codec
 from ramet.bootstrap import first_stage
 from ramet.connectors import Plan, texts
-from ramet.kernel import dialogue, remote_errors, values
+from ramet.kernel import dialogue
 from ramet.kernel.core import END, GROW
 from ramet.kernel.diagnosis import connect_error
-from ramet.kernel.errors import CallCancelled, ClosedError, Error, ProtocolError
-from ramet.kernel.frames import CONTROL, DEAD, ERROR
+from ramet.kernel.errors import CallCancelled, ClosedError, ProtocolError
+from ramet.kernel.frames import CONTROL
 from ramet.kernel.settling import NAME_HERE
 from ramet.parts import FOLLOWING, GROWING
+from ramet.told import answer_of
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -171,16 +172,11 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
         done(connect_error(plan, {"text": f"can't be started: {why}"}), None)
 
     def answered(flags: int, body: Any) -> None:
-        if flags & DEAD:
-            lost(f"node {parent.name} was lost: " + bytes(body).decode("utf-8", "replace"))
-        elif flags & ERROR:
-            error = remote_errors.unpack(values.decode(body), parent.name)
-            done(error if isinstance(error, Error) else connect_error(plan, {"text": str(error)}), None)
-        else:
-            try:
-                done(None, values.decode(body))
-            except (TypeError, ValueError):
-                done(ProtocolError(f"node {parent.name} sent a command's result that can't be read"), None)
+        error, result = answer_of(parent, plan, flags, body)
+        try:
+            done(error, result)
+        except (TypeError, ValueError, OverflowError):
+            done(ProtocolError(f"node {parent.name} sent a command's result that can't be read"), None)
 
     def send() -> None:
         tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING, "raw"))

@@ -1,4 +1,5 @@
-"""What nodes tell of themselves and wish for: HELLO, INSTALLED, WISH. All of it is checked: a node may be hostile.
+"""What nodes tell of themselves and wish for: HELLO, INSTALLED, WISH; what they answer to GROW, and why they refuse something.
+All of it is checked: a node may be hostile.
 
 Must not know how nodes are grown. It runs on whichever thread reads a link.
 """
@@ -9,13 +10,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ramet import codec, hosts
-from ramet.connectors import check_plan, registry
+from ramet.connectors import Plan, check_plan, registry
 from ramet.display import harmless
 from ramet.hosts import Hosts
-from ramet.kernel import failures
+from ramet.kernel import failures, limits, remote_errors, values
 from ramet.kernel.core import Message
-from ramet.kernel.errors import ClosedError, Error, ProtocolError
-from ramet.kernel.frames import ERROR
+from ramet.kernel.diagnosis import connect_error
+from ramet.kernel.errors import ClosedError, ConnectError, Error, ProtocolError
+from ramet.kernel.frames import DEAD, ERROR
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -32,6 +34,9 @@ FACTS_BYTES_MAX = 65_536
 # What a list of what is installed may weigh at most, and how long news of hosts are gathered before they are written down.
 INSTALLED_BYTES_MAX = 200_000
 SAVE_AFTER_S = 1.0
+
+# What growing a node doesn't take: what is said to have taken longer isn't believed.
+STEP_MAX_S = 1e9
 
 
 class Told:
@@ -117,9 +122,33 @@ class Told:
             self.core.reply(message, failures.pack(error), ERROR)
 
 
+def reason_in(body: Any) -> str:
+    """What a DEAD says: a node may say it of itself, any text of any length."""
+    text = body[0] if isinstance(body, list) else body
+    return harmless(bytes(text[:limits.reason_chars_max]).decode("utf-8", "replace"), "\t\n")
+
+
+def answer_of(parent: Node, plan: Plan, flags: int, body: Any) -> tuple[Error | None, Any]:
+    """What a node answered to GROW: why it couldn't do it, if so, and what it tells of it."""
+    if flags & DEAD:
+        return connect_error(plan, {"text": f"can't be started: node {parent.name} was lost: {reason_in(body)}"}), None
+    error: Error | None = None
+    try:
+        said = values.decode(body)
+    except Error as why:
+        return ProtocolError(f"node {parent.name} sent an answer that can't be read: {harmless(str(why))}"), None
+    if flags & ERROR:
+        error = remote_errors.unpack(said, parent.name)
+    if isinstance(error, ConnectError):     # its last lines are as they were seen, all else is a text like a reason
+        vars(error).update({key: harmless(value, "\t\n") for key, value in vars(error).items()
+                            if key != "seen" and type(value) is str})  # fmt: skip
+        error.args = (harmless(str(error), "\t\n"),)
+    return error, said
+
+
 def steps_in(told: Any) -> dict[str, float]:
     """What a node tells of how it grew another one; it may be anything."""
     if not isinstance(told, dict):
         return {}
-    steps = ("start", "answer", "python", "kernel")
-    return {step: float(told[step]) for step in steps if isinstance(told.get(step), int | float)}
+    steps = {step: told.get(step) for step in ("start", "answer", "python", "kernel")}
+    return {step: float(took) for step, took in steps.items() if isinstance(took, int | float) and 0 <= took < STEP_MAX_S}

@@ -7,7 +7,7 @@ subclasses of ``Exception``, and never StopIteration, which would end somebody's
 import sys
 from types import MemberDescriptorType
 
-from ramet.kernel import compat, errors
+from ramet.kernel import compat, errors, limits
 from ramet.kernel.errors import Error, ProtocolError, RemoteError
 
 MYPY = False
@@ -18,6 +18,7 @@ BUILTINS = sys.modules[Exception.__module__]
 NEVER = ("StopIteration", "StopAsyncIteration", "Exception", "BaseException", "Warning")
 CLASSES = {}  # type: Dict[str, type]
 DEPTH_MAX = 12
+FRAMES_MAX = 100    # of a traceback: ``failures`` sends no more
 STAGE_IT = ("It is a package's file, opened by its path; but what was sent is in memory only. importlib.resources and "
             "pkgutil.get_data find it; or tree.modules.stage(NAME) has all of the package written to a private folder there")
 
@@ -96,7 +97,7 @@ def _say_of_itself(error, attributes):
     for key, value in attributes.items():
         kind = (bool, int, type(None)) if key in ("status", "again") else (str, compat.text)
         if key in _OWN and isinstance(value, kind):
-            setattr(error, key, value)
+            setattr(error, key, value[:limits.reason_chars_max] if isinstance(value, (str, compat.text)) else value)
 
 
 def _made(cls, text, group):
@@ -152,7 +153,7 @@ def unpack(description, node_name, source_line=None, find_class=None, depth=0):
     """
     try:
         return _unpack(description, node_name, source_line, find_class, depth)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
         return ProtocolError("node %s sent a failure that can't be read: %.200r" % (node_name, description))
 
 
@@ -210,7 +211,7 @@ def traceback_text(description, source_line=None):
     # type: (Any, Optional[Callable[[str, int], str]]) -> str
     """The remote traceback in Python's own layout."""
     lines = ["Traceback (most recent call last):"]
-    for file, line, function in description["frames"]:
+    for file, line, function in description["frames"][-FRAMES_MAX:]:
         lines.append('  File "%s", line %d, in %s' % (file, line, function))
         source = source_line(file, line).strip() if source_line else ""
         if source:

@@ -194,6 +194,24 @@ def test_a_chain_that_comes_before_a_thread_looks_at_the_request_is_heard(core: 
     assert sorted(chains) == [[], [], [[4, 0, ""]]] and not ours.told
 
 
+@pytest.mark.parametrize(
+    "chain", ["x" * 1000, [[1, 2, "l"]] * 101, [[1, 1 << 40, "l"]], [[-1, 1, "l"]], [[1, 2, "l" * 2000]]], ids=range(5))
+def test_a_chain_that_is_none_isnt_kept_until_a_thread_looks_at_the_request(
+        ours: services.Services, chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "_work", lambda: None)
+    ours.add("t", Thing(), "anyone")
+    ask(ours, 1, "t", "run", 1)
+    for said, kept in (chain, []), ([[1, 2, "l"]], [[1, 2, "l"]]):
+        ours.on_cancel(Message(0, 0, CANCEL, 0, 0, None, b"".join(values.encode([1, said]))))
+        assert ours.told == {(0, 1): kept}
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300, 10 ** 400, 0, -1, True, "5"], ids=range(8))
+def test_no_time_that_no_timer_takes(seconds: Any) -> None:
+    assert requests.checked({"timeout": seconds}) == {}
+    assert requests.checked({"timeout": 5}) == {"timeout": 5}
+
+
 def test_a_stream_that_isnt_begun_takes_no_place(core: Core, ours: services.Services) -> None:
     """Each such request took one of 256 for good."""
     thing = Thing()

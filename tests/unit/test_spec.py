@@ -59,7 +59,11 @@ def test_what_is_wrong_is_said(text: str, says: str) -> None:
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["ssh:user:hunter2@web1", "ssh://user:hunter2@web1/local:", "ssh:h?password=hunter2"])
+@pytest.mark.parametrize("text", [
+    "ssh:user:hunter2@web1", "ssh://user:hunter2@web1/local:", "ssh:user%3Ahunter2@web1", "ssh:h?password=hunter2",
+    "foo:x/ssh:user:hunter2@web1", "ssh:h?retry=x&password=hunter2", "ssh:h?password=x&hunter2",
+    "ssh:h?port=x/ssh:a:hunter2@web1",
+])  # fmt: skip
 def test_a_password_in_a_spec_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="doesn't belong in a spec") as caught:
         parse(text)

@@ -34,7 +34,18 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
     if not isinstance(text, str) or not text.strip():
         raise ValueError("a spec is a text such as 'ssh:web1' or 'ssh:web1/local:'; this one is empty")
     steps = _SCHEME.sub(r"\1:", text.strip()).removesuffix("/").split("/")
+    for step in steps:      # first: no error of another step or option may repeat a password
+        _check_secrets(step)
     return [_step(step, text) for step in steps]
+
+
+def _check_secrets(step: str) -> None:
+    head, _, query = step.partition("?")
+    connector, _, target = head.partition(":")
+    if connector == "ssh" and ":" in unquote(target.rpartition("@")[0]):
+        raise ValueError("a password doesn't belong in a spec, where shells and ps show it: give it with password=")
+    for key in SECRETS.intersection(pair.partition("=")[0] for pair in query.split("&")):
+        raise ValueError(f"{key} doesn't belong in a spec, where shells and ps show it: give it as {key}=")
 
 
 def _step(step: str, spec: str) -> tuple[str, dict[str, Any]]:
@@ -74,9 +85,6 @@ def _ssh_target(target: str, spec: str) -> dict[str, str]:
     if not match:
         raise _error(spec, f"{target!r} is no [user@]host[:port]")
     found = {key: unquote(value) for key, value in match.groupdict().items() if value is not None}
-    if ":" in found.get("username", ""):
-        # what is behind the colon would be a password: it isn't repeated here
-        raise ValueError("a password doesn't belong in a spec, where shells and ps show it: give it with password=")
     if ":" in found.get("port", ""):
         raise _error(spec, f"{target!r} has several colons: write an IPv6 address in brackets, 'ssh:[::1]'")
     found["host"] = found["host"].removeprefix("[").removesuffix("]")
@@ -87,8 +95,6 @@ def _ssh_target(target: str, spec: str) -> dict[str, str]:
 
 def _value(key: str, value: str, kind: str, spec: str) -> Any:
     """An option's value in its own type, which ``kind`` says in Python's words; a text if it may be one."""
-    if key in SECRETS:
-        raise ValueError(f"{key} doesn't belong in a spec, where shells and ps show it: give it as {key}=")
     alternatives = set(re.sub(r"\[.*?\]", "", kind).replace(" ", "").removesuffix("=").split("|"))
     if "bool" in alternatives and (value in _FLAGS or "Sequence" not in alternatives):
         if value not in _FLAGS:

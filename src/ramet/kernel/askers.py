@@ -150,7 +150,8 @@ class Askers(object):
             with self.changed:
                 found = self.asked.get(key)
                 if found is not None and not isinstance(found, requests.Request):
-                    self.told[key] = said[1]    # it is a request in a moment, and hears of it then
+                    # It is a request in a moment, and hears of it then. Kept until then is what is believed of it, no more.
+                    self.told[key] = requests.checked({"chain": said[1]}).get("chain", [])
             if isinstance(found, requests.Request):
                 compat.start_thread(found.heard, (said[1],))
             elif found is None and self.other_cancels:

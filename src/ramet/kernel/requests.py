@@ -26,6 +26,7 @@ if MYPY:
 
 CHAIN_MAX = 100         # calls and requests that wait for one another, as far as they are believed
 LOOK_S = 1.0            # how often it is looked whether the event loop of a coroutine is still there
+TIMEOUT_MAX_S = 1e9     # a longer time is none: no timer takes an infinite one
 FLOW = 1 << 16          # added to a request's number in a chain: no lane's flow is so large
 
 
@@ -58,7 +59,7 @@ class Request(ThreadJob):
         self.args = args
         self.kwargs = kwargs
         self.key = key
-        self.options = _checked(options)
+        self.options = checked(options)
         if key:     # others may ask for the same, who have more time: it ends with the last one's
             self.options.pop("timeout", None)
         self.askers = [message]  # type: List[Message]
@@ -83,7 +84,7 @@ class Request(ThreadJob):
     def heard(self, chain):
         # type: (Any) -> None
         """Who asks for it waits since now, or is itself waited for. Not on a thread that reads a link."""
-        told = _checked({"chain": chain})
+        told = checked({"chain": chain})
         if len(told.get("chain", ())) > len(self.options.get("chain", ())):
             self.options.update(told)
         circles.pass_on(self)
@@ -261,14 +262,14 @@ def is_asynchronous(found):
     return hasattr(type(found), "__anext__") and not hasattr(type(found), "__next__")
 
 
-def _checked(options):
+def checked(options):
     # type: (Any) -> Dict[str, Any]
     """What is believed of what a request says of its caller. A lie harms the liar only."""
     found = {}  # type: Dict[str, Any]
     if type(options) is not dict:
         return found
     seconds, chain = options.get("timeout"), options.get("chain")  # type: Any, Any
-    if type(seconds) in compat.integers + (float,) and seconds > 0:
+    if type(seconds) in compat.integers + (float,) and 0 < seconds < TIMEOUT_MAX_S:
         found["timeout"] = seconds
     if type(chain) is list and len(chain) <= CHAIN_MAX and all(_is_link(one) for one in chain):
         found["chain"] = chain
@@ -277,7 +278,7 @@ def _checked(options):
 
 def _is_link(one):
     # type: (Any) -> bool
-    return (type(one) is list and len(one) == 3 and type(one[0]) in compat.integers and type(one[1]) in compat.integers
+    return (type(one) is list and len(one) == 3 and all([type(n) in compat.integers and 0 <= n < 1 << 32 for n in one[:2]])
             and isinstance(one[2], (str, compat.text)) and len(one[2]) <= 1000)
 
 

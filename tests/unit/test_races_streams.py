@@ -11,8 +11,8 @@ import pytest
 
 from ramet.kernel import channels, compat_late, feeds, loop_late, peers, readers, streams, values
 from ramet.kernel.core import Core, Message
-from ramet.kernel.ends import BACK, CHANNEL
-from ramet.kernel.errors import CallCancelled, CallTimeout
+from ramet.kernel.ends import BACK, CHANNEL, RECEIVE, SEND
+from ramet.kernel.errors import CallCancelled, CallTimeout, ProtocolError
 from ramet.kernel.holding import Held
 from ramet.kernel.loop import Loop
 from support.eventually import HANGS_S, until
@@ -247,3 +247,46 @@ def test_who_leaves_a_channel_that_is_over_isnt_refused(core: Core) -> None:
     channel.close()
     assert not ours.held
     ours.on_channel(Message(5, 5, CHANNEL, 0, 1, None, b"".join(values.encode([BACK, channel.number, channel.token, 2]))))
+
+
+def begin(ours: channels.Channels, channel: channels.Channel, what: int, stream: int, src: int = 5) -> None:
+    body = b"".join(values.encode([what, channel.number, channel.token, stream]))
+    ours.on_channel(Message(src, src, CHANNEL, 1001, 1, None, body))
+
+
+@pytest.mark.parametrize("what", [SEND, RECEIVE])
+def test_a_node_has_a_bounded_number_of_ends_of_a_channel_and_others_have_theirs(
+        core: Core, monkeypatch: pytest.MonkeyPatch, what: int) -> None:
+    """Each took memory, and each item that anybody sent or received moved past all of them."""
+    monkeypatch.setattr(channels, "ENDS_MAX", 50)
+    monkeypatch.setattr(channels, "ENDED_MAX", 80)
+    core.descendants = True
+    ours = channels.of(core)
+    channel = ours.open(10)
+    held = ours.held[channel.number]
+    held.watches = dict.fromkeys((5, 6), 1000)      # nobody is asked for its loss here
+    for n in range(50):
+        begin(ours, channel, what, 2 * n + (what == SEND))
+    for n in range(50, 60):
+        with pytest.raises(ProtocolError, match="too many ends"):
+            begin(ours, channel, what, 2 * n + (what == SEND))
+    assert len(held.senders) + len(held.receivers) == 50
+    begin(ours, channel, SEND, 1, src=6)
+    begin(ours, channel, RECEIVE, 2, src=6)
+
+
+def test_ends_that_wait_for_room_in_a_full_channel_arent_refused_so_soon(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many calls of a function that sends one item: each is an end of its own, which is over before there is room."""
+    monkeypatch.setattr(channels, "ENDS_MAX", 50)
+    monkeypatch.setattr(channels, "ENDED_MAX", 80)
+    core.descendants = True
+    ours = channels.of(core)
+    channel = ours.open(1)
+    held = ours.held[channel.number]
+    held.watches = {5: 1000}
+    held.offer(b"x")
+    for n in range(80):
+        begin(ours, channel, SEND, 2 * n + 1)
+        held.senders[-1].ended = True
+    with pytest.raises(ProtocolError, match="too many ends"):
+        begin(ours, channel, SEND, 161)

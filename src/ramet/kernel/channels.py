@@ -25,6 +25,8 @@ if MYPY:
 
 SIZE_MAX = 1 << 24
 OVER_MAX = 10000    # channels that are over, and are known as such to who hasn't heard of it
+ENDS_MAX = 4096     # of one channel in one node: sixteen guests of a door have 256 streams each. An honest node has two
+ENDED_MAX = 16384   # with those that it has ended while the channel is full: functions that send one item, one after the other
 SHORT_BYTES = 512   # of an item that is looked through for what takes more to read it than is here
 
 _making = compat.new_lock()
@@ -140,6 +142,10 @@ class Channels(object):
         if number in self.elsewhere:
             held.begin(message, what, stream)
             return
+        if len(held.senders) + len(held.receivers) >= ENDS_MAX:     # each item moves past all of them
+            ends = [end for end in list(held.senders) + list(held.receivers) if end.peer == message.src]
+            if len(ends) >= ENDED_MAX or len([end for end in ends if not getattr(end, "ended", False)]) >= ENDS_MAX:
+                raise ProtocolError("node %d has too many ends of this channel" % message.src)
         if what == SEND:
             held.add_sender(streams.Intake(self.streams, message.src, stream, None, window(held.size)), message)
         else:

@@ -161,6 +161,26 @@ def test_a_large_request_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> No
     assert hop.refused == len(hop.replies) == 1 and not hop.asked
 
 
+def test_what_waits_has_a_bound_in_bytes_however_much_of_it_is_alike() -> None:
+    """There were one for the number of different requests, and one for that of each: a million together, of 32 KB."""
+    hop = Hop()
+    for _ in range(200):
+        for key in range(20):
+            hop.request(2, ["cp311", [f"m{key}" + "x" * 30_000], 2])
+    relay = hop.nursery.modules
+    waiting = [message for messages in relay.asked.values() for message in messages]
+    assert len(waiting) >= 20 and sum(len(message.body) for message in waiting) <= relaying.WAITING_BYTES_MAX
+    assert hop.refused == len(hop.replies) == 4000 - len(waiting)
+    for _ in waiting:    # nil: each is asked for by itself
+        assert relay.waiting_bytes > 0 and sum(len(asked[1][0]) for asked, _ in hop.asked) <= relaying.WAITING_BYTES_MAX
+        hop.answer(None)
+    assert not hop.asked and len(hop.replies) == 4000 and relay.waiting_bytes == 0
+    hop.request(2, ["cp311", ["big"], 2])
+    hop.request(3, ["cp311", ["big"], 3])
+    hop.answer([CLOSURE, {}])
+    assert relay.waiting_bytes == 0
+
+
 def test_a_flood_is_answered_at_bounded_cost() -> None:
     hop = Hop()
     for n in range(relaying.WAITING_MAX + 500):

@@ -13,9 +13,12 @@ if MYPY:
 
     from ramet.kernel.core import Core, Message
 
-# What a request for modules may weigh; how many may wait for answers; and how many answers are kept for others who ask.
+# What a request for modules may weigh; how many different ones may wait for answers, and how many for the same; what all that
+# wait may weigh, with what an object takes; and how many answers are kept for others who ask.
 REQUEST_BYTES_MAX = 32768
 WAITING_MAX = 1000
+WAITING_BYTES_MAX = 16 << 20
+OBJECT_BYTES = 500
 ANSWERS_MAX = 1000
 
 
@@ -33,6 +36,7 @@ class ModuleRelay(object):
         self.children = children
         self.passing = compat.new_lock()    # held while modules are passed on: links are read by several threads
         self.asked = {}  # type: Dict[str, List[Message]]   # form/name -> requests that wait for the parent's answer
+        self.waiting_bytes = 0      # what these weigh, and those that were asked by themselves behind them
         self.answers = {}  # type: Dict[str, Any]   # form/name -> the names that came for it, and why others didn't
 
     def pass_on(self, target, form, names, absent):
@@ -68,9 +72,11 @@ class ModuleRelay(object):
                 if answer and not self._has_all(key, answer):
                     answer = None
                 waiting = self.asked.get(key, [])
-                room = max(len(waiting), len(self.asked)) < WAITING_MAX
+                weight = _weight(message)
+                room = max(len(waiting), len(self.asked)) < WAITING_MAX and self.waiting_bytes + weight <= WAITING_BYTES_MAX
                 if room and not answer:
                     self.asked[key] = waiting
+                    self.waiting_bytes += weight
                     waiting.append(message)
             if answer:
                 self._answer(message, answer)
@@ -98,12 +104,15 @@ class ModuleRelay(object):
             answer = None if flags & DEAD else values.decode(body)
             with self.passing:
                 waiting = self.asked.pop(key, [])
+                self.waiting_bytes -= _weight(message)
                 if key and answer and len(self.answers) < ANSWERS_MAX:
                     self.answers[key] = answer
             self.core.reply(message, [body], CONTROL | flags & DEAD)
             for other in waiting:
                 if other is not message:
                     if answer and self._has_all(key, answer):
+                        with self.passing:
+                            self.waiting_bytes -= _weight(other)
                         self._answer(other, answer)
                     else:       # the answer depends on who asks; or the modules were for one that was lost meanwhile
                         self._ask(other, None)
@@ -116,3 +125,8 @@ class ModuleRelay(object):
         self.pass_on(target, form, answer[0], answer[1])
         self.core.reply(message, values.encode(answer), CONTROL)
         self.core.send(self.core.routes.ancestors[0], MODULE_REQUEST, [message.body], 0, CONTROL)
+
+
+def _weight(message):
+    # type: (Message) -> int
+    return len(message.body) + OBJECT_BYTES

@@ -288,6 +288,45 @@ def test_buffers_are_cut_like_bytes(buffers: list[bytes], count: int) -> None:
     assert bool(left) == bool(whole_[count:]) or not any(left.buffers)
 
 
+def test_control_without_end_keeps_nobody_waiting_for_ever(far: Far) -> None:
+    """Whoever is below a slow link could send it: replies, items and output of all others never came."""
+    size = limits_late.control_bytes_ahead
+    far.plain(bytes(size), dst=5, flags=CONTROL)
+    for dst in range(1, 4):
+        far.plain(b"reply", dst=dst)
+        far.plain(b"another", dst=dst)
+    for _ in range(20):
+        far.plain(bytes(size), dst=5, flags=CONTROL)
+        far.plain(bytes(size), dst=5, flags=CONTROL)
+        far.read(size)
+    assert all(far.got[0, dst, 0][0] == b"reply" for dst in range(1, 4))
+    while far.read():
+        pass
+    assert all(far.got[0, dst, 0] == [b"reply", b"another"] for dst in range(1, 4))
+
+
+def test_nothing_overtakes_the_control_that_was_there_before(far: Far) -> None:
+    """A ROUTE, say, without which a message for a new node goes astray."""
+    old = FairQueue()
+    for _ in range(10):
+        old.push((0, 5, 0), CONTROL, whole(CONTROL, 0, 5, 0, 0, 3, 0, [bytes(limits_late.control_bytes_ahead)]))
+    for dst in range(1, 3):
+        old.push((0, dst, 0), 0, whole(0, 0, dst, 0, 0, 3, 0, [b"behind ten"]))
+    far.queue = CreditQueue(old, far.now, bool)  # type: ignore[arg-type]
+    seen = {1: 10, 2: 10}
+    for n in range(10, 200):
+        far.plain(bytes(limits_late.control_bytes_ahead), dst=5, flags=CONTROL)
+        for dst in (1, 2):
+            far.plain(b"%d" % n, dst=dst)
+        far.read(1)
+        gone = len(far.got[0, 5, 0])
+        for dst in (1, 2):
+            for body in far.got.get((0, dst, 0), [])[seen[dst] - 10:]:
+                assert gone >= (10 if body == b"behind ten" else int(body)), "it has overtaken control"
+                seen[dst] += 1
+    assert seen[1] > 10 and seen[2] > 10
+
+
 class AnyMix(RuleBasedStateMachine):
     """Messages of all kinds, acknowledged in any order, some nodes lost: bounds hold, and all arrives at the end."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -9,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import descent, nursery, refusing, values
+from ramet.kernel import descent, limits, limits_late, nursery, refusing, values
 from ramet.kernel.core import CALL, LOG, Core, Message
 from ramet.kernel.fragments import whole
-from ramet.kernel.frames import CONTROL, HEADER_BYTES
+from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, HEADER_BYTES, MORE
 from ramet.kernel.handles import REFUSED
-from ramet.kernel.links import Waiter
+from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import IN, Loop
 
 CHILD, BELOW, SIBLING, NOBODY = 8, 9, 10, 11
@@ -355,3 +357,104 @@ def test_who_has_borrowed_it_does_not_wait_longer_than_it_wanted_to(flood: Flood
     assert sum(waiter.rested) == pytest.approx(0.5 - 0.102) and flood.core.refused == 102
     flood.link.give_back(waiter)
     waiter.close()
+
+
+# ---------------------------------------------------------------------- what goes through
+
+class Through:
+    """A child that sends as much as is read of it, to another one whose link takes nothing: it isn't open yet."""
+
+    def __init__(self, core: Core, loop: Clock) -> None:
+        self.loop = loop
+        self.lost: list[str] = []
+        self.data = b""         # of a frame that was written in part
+        self.link = refusing.ChildLink(core, CHILD, lambda link, reason: self.lost.append(reason))
+        self.out = Link(loop, core.on_frame, lambda link, reason: None)
+        for id, link, parent in ((CHILD, self.link, 7), (BELOW, self.link, CHILD), (SIBLING, self.out, 7)):
+            core.descendants.add(id, link, parent)
+        ends = os.pipe(), os.pipe()
+        for fd in ends[0] + ends[1]:
+            os.set_blocking(fd, False)
+        (fd_in, self.write_fd), (self.answers, fd_out) = ends
+        self.link.open(fd_in, fd_out)
+
+    def pour(self, frames: Iterator[bytes], most: int) -> int:
+        """Send until nothing is read any more, or so much was. Returns how much was read."""
+        while self.link.bytes_in < most and not self.link.watcher.slow and not self.link.dead:
+            self.data = self.data or next(frames)
+            self.data = self.data[os.write(self.write_fd, self.data[:65536]):]
+            self.loop.turn()
+        return self.link.bytes_in
+
+    def end(self) -> None:
+        self.link.close("over")
+        self.out.close("over")
+        self.loop.turn()
+        os.close(self.write_fd)
+        os.close(self.answers)
+
+
+@pytest.fixture
+def through(core: Core, loop: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Through]:
+    monkeypatch.setattr(refusing, "held_bytes_max", 4 << 20)
+    monkeypatch.setattr(limits_late, "window_bytes_max", 1 << 20)
+    found = Through(core, loop)
+    yield found
+    found.end()
+
+
+FLOODS: dict[str, Callable[[int], tuple[int, int, int, bytes]]] = {   # flags, flow, handle and body of each frame
+    "control": lambda n: (CONTROL, 0, 5000, bytes(100_000)),
+    "small control": lambda n: (CONTROL, 0, 5000, b""),
+    "fragments": lambda n: (COUNTED | MORE | CONTINUES * (n > 0), 1, 5000, bytes(limits.fragment_bytes_max)),
+    "flows": lambda n: (0, n & 0xffff, CALL, bytes(limits.frame_bytes_max)),
+    "small flows": lambda n: (0, n & 0xffff, CALL, b""),
+}
+
+
+def flood_of(kind: str, src: int = CHILD) -> Iterator[bytes]:
+    for n in itertools.count():
+        flags, flow, handle, body = FLOODS[kind](n)
+        yield whole(flags, flow, SIBLING, src, src, handle, 0, [body])
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_who_sends_others_more_than_they_take_is_hardly_read_until_that_has_gone(through: Through, kind: str) -> None:
+    """Credit and stopping bind only who cares for them, and then all that isn't control, flow by flow."""
+    bound = limits_late.window_bytes_max + refusing.held_bytes_max + (1 << 20)
+    assert through.pour(flood_of(kind), 3 * bound) <= bound, "it grows without end"
+    before = through.link.bytes_in
+    for part in range(1, 20):
+        through.loop.pass_time(refusing.rest_s_max)
+        through.loop.turn()
+        through.loop.turn()
+        assert through.link.bytes_in - before <= part * refusing.slow_bytes
+    assert not through.lost and not through.link.dead, "it may be honest, and another one below it isn't"
+    with through.out.writing:       # all goes, and nothing was lost
+        while through.out.queue.take(1 << 20):
+            pass
+        if kind == "fragments":     # these need credit; they are dropped as those of a node that is gone
+            through.out.queue.forget([CHILD])  # type: ignore[attr-defined]
+    assert not through.link.watcher.full() and not through.link.watcher.again() and not through.lost
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_of_a_node_below_its_parent_is_told_before(through: Through, kind: str) -> None:
+    """So the child, which lets it through, and all others below it go on as before."""
+    frames = flood_of(kind, BELOW)
+    told = whole(CONTROL, 0, CHILD, 7, 7, REFUSED, 0, values.encode([BELOW]))
+    answers = b""
+    while told not in answers:
+        assert not through.link.watcher.slow and not through.link.dead, "all below the child are slowed down"
+        assert through.link.bytes_in < refusing.held_bytes_max * 2, "it grows without end"
+        through.pour(frames, through.link.bytes_in + 1)
+        with contextlib.suppress(BlockingIOError):
+            answers += os.read(through.answers, 65536)
+
+
+def test_a_few_small_ones_are_not_counted_nor_copied(core: Core) -> None:
+    watcher = Family(core).watcher
+    frame = whole(0, 0, SIBLING, CHILD, CHILD, CALL, 0, [b"x"])
+    for _ in range(100):
+        assert watcher.passing(None, (0, 0, 0, SIBLING, CHILD, CHILD, CALL, 0, 1), frame) is frame
+    assert watcher.held == 0

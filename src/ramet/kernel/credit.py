@@ -15,6 +15,8 @@ holds little. The round trip is the shortest that was seen, so that what waits i
 
 Frames that aren't fragments need no credit. A node that has too many of them to pass on stops their flow at the neighbour
 that they come from, and lets it go on when they are gone: ``stop``.
+
+Control goes first. Where it doesn't end, a flow has a turn now and then, with what was there before all control that is left.
 """
 from ramet.kernel import compat, limits
 from ramet.kernel import limits_late as late
@@ -101,10 +103,12 @@ class Waiting(object):
         plain: bytes of frames that aren't fragments.
         stopped: the neighbour wants no more of it for now.
         source: the link on which it was stopped by us, since too much waits here.
+        after: how many frames of control must have gone before its first one may overtake others.
         probe: of a fragment whose acknowledgement is timed: what must have arrived with it, and when it went.
     """
 
-    __slots__ = ("key", "frames", "window", "turn", "short", "open", "plain", "stopped", "source", "sent", "arrived", "probe")
+    __slots__ = ("key", "frames", "window", "turn", "short", "open", "plain", "stopped", "source", "sent", "arrived", "probe",
+                 "after")
 
     def __init__(self, key):
         # type: (Flow) -> None
@@ -112,7 +116,7 @@ class Waiting(object):
         self.frames = compat.deque()  # type: Any
         self.window = Window()
         self.turn = self.short = self.open = self.stopped = False
-        self.plain = self.sent = self.arrived = 0
+        self.plain = self.sent = self.arrived = self.after = 0
         self.source = None  # type: Any
         self.probe = None  # type: Any
 
@@ -162,15 +166,16 @@ class CreditQueue(FairQueue):
         FairQueue.__init__(self)
         self.now = now
         self.on_relieved = on_relieved
-        self.under_way = 0
+        self.under_way = self.stops = 0
         self.trip_s = late.trip_s_max
         self.rate = Window()    # of all flows
         self.crowd = compat.deque()  # type: Any        # flows that had their turn, and the link's bound was reached ...
         self.unbegun = compat.deque()  # type: Any      # ... or that of messages that have begun
         self.open = {}  # type: Dict[Any, int]          # (source, destination) -> messages that have begun ...
         self.begun = 0                                  # ... and all of them
-        self.stops = 0
         self.control = old.control
+        self.came = len(old.control)    # frames of control, so far; what has gone of them; bytes of these since a flow's turn
+        self.went = self.ahead = 0
         self.size = sum(map(len, old.control))
         for flow in old.turns:
             for frame in old.flows[flow]:
@@ -182,8 +187,11 @@ class CreditQueue(FairQueue):
         self.size += len(frame)
         if flags & CONTROL:
             self.control.append(frame)
+            self.came += 1
             return
         waiting = self.flow(flow)
+        if not waiting.frames:
+            waiting.after = self.came
         waiting.frames.append(frame)
         if isinstance(frame, bytes):
             waiting.plain += len(frame)
@@ -205,11 +213,14 @@ class CreditQueue(FairQueue):
         found = []  # type: List[Any]
         small = []  # type: List[bytes]     # these are joined: a system call takes 1,024 buffers
         while self.size and most > 0:
-            if self.control:
+            if self.control and not (self.ahead > late.control_bytes_ahead and self.turns and self.turns[0].after <= self.went):
                 small.append(self.control.popleft())
+                self.went += 1
                 self.size -= len(small[-1])
                 most -= len(small[-1])
+                self.ahead += len(small[-1])
             elif self.turns:
+                self.ahead = 0
                 for buffer in self._next(self.turns.popleft()):
                     most -= len(buffer)
                     if isinstance(buffer, bytes):
@@ -250,16 +261,14 @@ class CreditQueue(FairQueue):
             now = self.now()
             waiting.window.send(count, now)
             self.rate.send(count, now)
-            self.under_way += count
-            waiting.sent += count
+            self.under_way, waiting.sent = self.under_way + count, waiting.sent + count
             if not waiting.probe:
                 waiting.probe = waiting.sent, now
+        self.size -= before if ended else before - len(frame)
         if ended:
             waiting.frames.popleft()
-            self.size -= before
-        else:
-            self.size -= before - len(frame)
         if waiting.frames:
+            waiting.after = self.came
             self.turns.append(waiting)
         else:
             waiting.turn = False
@@ -320,8 +329,7 @@ class CreditQueue(FairQueue):
         # type: (Waiting) -> None
         """Put a flow in line again, if it waited for credit of its own."""
         if waiting.short:
-            waiting.short = False
-            waiting.turn = True
+            waiting.short, waiting.turn = False, True
             self.turns.append(waiting)
 
     def _again(self, flows):
@@ -361,8 +369,7 @@ class CreditQueue(FairQueue):
         elif key in self.flows and self.flows[key].stopped:
             waiting = self.flows[key]
             waiting.stopped = False
-            self.stops -= 1
-            self.size -= 1
+            self.stops, self.size = self.stops - 1, self.size - 1
             if waiting.frames and not waiting.turn and not waiting.short:
                 waiting.turn = True
                 self.turns.append(waiting)

@@ -28,6 +28,9 @@ begun_by_pair_max = 32
 begun_max = 512
 begun_small = 64
 
+# How much control may go before one flow has a turn: a quarter of what is written at once.
+control_bytes_ahead = 65536
+
 # How many flows a neighbour may have stopped at a time: more than a node has lanes.
 stopped_flows_max = 4096
 

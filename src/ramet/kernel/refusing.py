@@ -1,5 +1,5 @@
 """What comes over a child's link, beside ``Core.on_frame``: what is refused is told; who doesn't read isn't answered for ever;
-who goes on and on with what is refused is read slowly.
+who goes on and on with what is refused, or sends others more than they take, is read slowly.
 
 Late part of the kernel; in the controller, too. What a node refuses of its children, and of those below them, it tells the
 controller, at a bounded rate, since who is refused chooses how often: of each child the first time, and whenever its count has
@@ -11,13 +11,18 @@ Honest nodes send nothing that is refused, but what crosses with the news of a l
 to blame may lie below an honest child. Then it isn't that child that is slowed down: the parent of who is to blame is told, and
 does it.
 
+What goes through this node waits here where its way on is slow, or stuck. Credit bounds it, and ``longs.Long.crowded`` stops a
+flow that has too much of it; but neither binds who doesn't care for credit, sends control, or has any number of flows. So of
+each child it is counted what waits here, and beyond a bound the child's link is hardly read until that is less: nothing is
+lost, and what the child still has to send waits there, where the same holds for its own children.
+
 Must not know why something is refused: whoever refuses counts it in ``Core.refused``. Runs on whichever thread reads
 a child's link.
 """
-import os
-
 from ramet.kernel import compat, limits
+from ramet.kernel import limits_late as late
 from ramet.kernel.faults import ProtocolError
+from ramet.kernel.frames import CONTROL
 from ramet.kernel.handles import ITSELF, REFUSED
 from ramet.kernel.links import Link
 
@@ -43,6 +48,14 @@ crossing_per_s = 10000
 
 # Of how many nodes below a child it is counted at a time.
 counted_max = 1000
+
+# How much of what comes from a child, and from all below it, may wait here for others: then its link is hardly read. From half
+# of that on the parent of who sends it, if that is below the child, is told, as for what is refused: so many bytes are one.
+# A frame counts for more than its bytes: it is an object, in a queue. And control for much more: others wait for all of it.
+held_bytes_max = 128 << 20
+held_bytes_blamed = 256
+held_frame_bytes = 400
+held_control_factor = 16
 
 # How a link is read slowly: so many bytes at a time, then a rest; so long by itself, or longer where these took long.
 slow_bytes = 4096
@@ -82,6 +95,17 @@ class Patience(object):
         self.at = now
 
 
+class Counted(bytes):
+    """A frame that waits here to go on. When it has gone, or was dropped, wherever that happens, it leaves the account."""
+
+    gone = None  # type: Any
+    weight = 0
+
+    def __del__(self):
+        # type: () -> None
+        self.gone.append(self.weight)
+
+
 class Watcher(object):
     """Takes the frames of one child. The controller says itself what it refuses.
 
@@ -90,6 +114,7 @@ class Watcher(object):
 
     Attributes:
         slow: is its link to be read slowly?
+        held: what of its frames waits here, but for what has gone since: that is in ``gone``, by whichever thread wrote it.
     """
 
     def __init__(self, core, child):
@@ -98,7 +123,8 @@ class Watcher(object):
         self.child = child
         self.lock = compat.new_lock()
         self.refused = 0
-        self.owed = self.written = 0
+        self.owed = self.written = self.held = 0
+        self.gone = compat.deque()  # type: Any
         self.slow = False
         self.own = Patience(forgiven_max, forgiven_per_s)
         self.crossing = Patience(crossing_max, crossing_per_s)
@@ -108,6 +134,8 @@ class Watcher(object):
         # type: (Any, Any, bytes) -> None
         """See ``Link``."""
         core = self.core
+        if header[3] != core.id:
+            frame = self.passing(link, header, frame)
         refused, waiting = core.refused, link.queue.size
         core.on_frame(link, header, frame)
         count = core.refused - refused
@@ -119,6 +147,32 @@ class Watcher(object):
         more = link.queue.size - waiting
         if more > 0:
             self.answered(link, more)
+
+    def passing(self, link, header, frame):
+        # type: (Any, Any, bytes) -> bytes
+        """A frame for another node. Where much waits on the way to that one already, it is counted as long as it waits."""
+        _, flags, _, dst, src, authority, _, _, _ = header
+        out = self.core.routes.link_to(dst)
+        if out is None or out.queue.size <= (limits.passing_bytes_max if flags & CONTROL else late.window_bytes_max):
+            return frame
+        held = Counted(frame)
+        held.gone = self.gone
+        held.weight = held_frame_bytes + len(frame) * (held_control_factor if flags & CONTROL else 1)
+        self.held += held.weight
+        if self.full(held_bytes_max // 2):
+            id = self.culprit(link, src, authority)
+            if id not in (None, self.child):
+                self.blame_below(id, held.weight // held_bytes_blamed)
+            if self.full():
+                self.slow = True
+        return held
+
+    def full(self, most=None):
+        # type: (Optional[int]) -> bool
+        """Does more of the child's frames wait here than may? By who reads its link."""
+        while self.gone:
+            self.held -= self.gone.popleft()
+        return self.held > (most or held_bytes_max)
 
     def answered(self, link, count):
         # type: (Any, int) -> None
@@ -154,15 +208,20 @@ class Watcher(object):
         else:
             end = self.crossing.take(count, now)
             if id is not None:
-                if id not in self.below and len(self.below) >= counted_max:
-                    self.below.clear()
-                if self.below.setdefault(id, Patience(forgiven_max, forgiven_per_s)).take(count, now):
-                    del self.below[id]
-                    parent = self.core.descendants.parents.get(id)
-                    if parent is not None:
-                        self.core.tell(parent, REFUSED, [id])
+                self.blame_below(id, count)
         if end:
             self.slow_down()
+
+    def blame_below(self, id, count):
+        # type: (int, int) -> None
+        """It costs so much of the patience with a node below the child. At its end that one's parent is told."""
+        if id not in self.below and len(self.below) >= counted_max:
+            self.below.clear()
+        if self.below.setdefault(id, Patience(forgiven_max, forgiven_per_s)).take(count, self.core.loop.now()):
+            del self.below[id]
+            parent = self.core.descendants.parents.get(id)
+            if parent is not None:
+                self.core.tell(parent, REFUSED, [id])
 
     def culprit(self, link, src, authority):
         # type: (Any, int, int) -> Optional[int]
@@ -182,7 +241,7 @@ class Watcher(object):
     def again(self):
         # type: () -> bool
         """Whether it is still to be read slowly."""
-        self.slow = not self.own.renew(self.core.loop.now())
+        self.slow = self.full() or not self.own.renew(self.core.loop.now())
         return self.slow
 
 
@@ -192,12 +251,6 @@ def overran(message):
     watcher = getattr(message.link, "watcher", None)    # this node's link to itself has none
     if watcher:
         watcher.blame(message.link, message.src, message.authority, len(message.body))
-
-
-def read_little(fd, most):
-    # type: (int, int) -> bytes
-    """Like ``os.read``, of a link that is read slowly."""
-    return os.read(fd, min(most, slow_bytes))
 
 
 class ChildLink(Link):
@@ -225,13 +278,16 @@ class ChildLink(Link):
         if began < self.until:
             return
         self.until = 0.0
-        if self.read is os.read:    # else it is read into place: see ``inlets``
-            self.read = read_little
+        read = self.read
+
+        def read_little(fd, most):
+            # type: (int, int) -> Any
+            return read(fd, min(most, slow_bytes))
+        self.read = read_little     # what is read into place still is: see ``inlets``
         Link._read(self)
-        if self.read is read_little:
-            self.read = os.read
+        self.read = read
         now = self.loop.now()
-        self.until = now + min(max(rest_s_min, (now - began) * rest_share), rest_s_max)
+        self.until = now + (rest_s_max if self.watcher.full() else min(max(rest_s_min, (now - began) * rest_share), rest_s_max))
         if self.borrower is None:
             self._rest()
 

@@ -27,6 +27,10 @@ from targets.containers import busybox_root, gone, nodes_in, run
 from targets.ending import check_ending
 from targets.kinds import PYTHON, TARGETS, Kind, ordinary
 
+# Of a program: its node is in C code, with the GIL.
+HANG = ("import re\ncall = node.start(re.match, '(a+)+$', 'a' * 100 + 'b')\n"
+        "while not node.stats()['unresponsive']: time.sleep(0.01)\n")
+
 
 @pytest.fixture(scope="module")
 def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
@@ -211,12 +215,15 @@ def test_a_container_of_its_own(tree: Tree, kind: Kind) -> None:
 
 
 @with_images
-def test_the_controller_of_a_container_is_killed(kind: Kind) -> None:
+@pytest.mark.parametrize("hangs", [False, True], ids=["sleeping", "hanging in C"])
+def test_the_controller_of_a_container_is_killed(kind: Kind, hangs: bool) -> None:
     """With SIGKILL, so that it can do nothing for it."""
     before = kind.all()
-    options = {"python": PYTHON, **({"host": kind.target.host} if kind.name == "docker" else {}), **kind.own()}
-    program = (f"import ramet, time\ntree = ramet.Tree()\nnode = tree.{kind.name}(**{options!r})\nnode.wait(60)\n"
-               "call = node.start(time.sleep, 1000)\nprint('ready', flush=True)\ntime.sleep(1000)\n")
+    host = {"host": kind.target.host} if kind.name == "docker" else {}
+    options = {"python": None if hangs else PYTHON, **host, **kind.own()}
+    program = (f"import ramet, time\ntree = ramet.Tree(keepalive_s=0.2)\nnode = tree.{kind.name}(**{options!r})\n"
+               "node.wait(60)\n" + (HANG if hangs else "call = node.start(time.sleep, 1000)\n")
+               + "print('ready', flush=True)\ntime.sleep(1000)\n")
     controller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, **kind.env})
     assert controller.stdout
     with controller.stdout:
@@ -305,11 +312,10 @@ def test_a_node_that_hangs_in_process_ids_of_its_own_ends_with_its_program() -> 
     """Where it was process 1 there, its guardian couldn't kill it."""
     needs.root()
     needs.program("unshare")
-    program = (f"import ramet, os, re, time\ntree = ramet.Tree()\nnode = tree.unshare(['mount', 'pid'], python={PYTHON!r})\n"
+    program = ("import ramet, os, time\ntree = ramet.Tree(keepalive_s=0.2)\n"
+               f"node = tree.unshare(['mount', 'pid'], python={PYTHON!r})\n"
                "print(node.call(os.readlink, '/proc/self/ns/pid'), flush=True)\n"
-               "call = node.start(re.match, '(a+)+$', 'a' * 100 + 'b')\n"        # in C code, with the GIL
-               "while not node.stats()['unresponsive']: time.sleep(0.01)\nprint('hangs', flush=True)\ntime.sleep(1000)\n")
-    program = program.replace("ramet.Tree()", "ramet.Tree(keepalive_s=0.2)")
+               f"{HANG}print('hangs', flush=True)\ntime.sleep(1000)\n")
     controller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert controller.stdout
     with controller.stdout:

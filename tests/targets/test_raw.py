@@ -14,6 +14,7 @@ import pytest
 import ramet
 from ramet import AuthenticationError, CallCancelled, CallTimeout, ConnectError, PythonNotFoundError, Secret, Tree
 from ramet.connectors import docker, ssh, su
+from ramet.connectors.rules import OWN_PROCESS_1
 from ramet.kernel import spawn
 from ramet.raw import raw_plan, script
 from support import needs, remote
@@ -178,7 +179,8 @@ def test_plans_of_other_connectors() -> None:
     plan = raw_plan(docker.plan("app", user="u"), ["apk", "add", "python3"])
     assert plan["argv"] == ["docker", "exec", "-i", "--user", "u", "app", "sh", "-c", script(["apk", "add", "python3"])]
     plan = raw_plan(docker.plan(image="alpine"), ["apk"])
-    assert plan["argv"] == ["docker", "run", "--rm", "-i", "--entrypoint", "sh", "alpine", "-c", script(["apk"])]
+    shell = ["docker", "run", "--rm", "-i", "--entrypoint", "sh", "alpine", *OWN_PROCESS_1[1:]]
+    assert plan["argv"] == [*shell, "sh", "-c", script(["apk"])]
     assert raw_plan(su.plan("u", python=">=3.8"), ["a b"])["argv"][:3] == ["su", "u", "-c"]
     plan = raw_plan(ssh.plan("h", python="/srv/venv"), ["it's"])
     assert plan["argv"][-1].startswith("exec sh -c 'printf ") and plan["command"].endswith("h 'it'\"'\"'s'")

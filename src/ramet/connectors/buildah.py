@@ -4,9 +4,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, argument, behind, options, temporary, texts, variables
+from ramet.bootstrap import first_stage
+from ramet.connectors import (
+    CONNECT_TIMEOUT_S,
+    Plan,
+    Python,
+    argument,
+    behind,
+    options,
+    python_words,
+    temporary,
+    texts,
+    variables,
+)
 from ramet.connectors.oci import EACH_ITS_OWN, NOT_YOURS
-from ramet.connectors.rules import exits
+from ramet.connectors.rules import OWN_PROCESS_1, exits
 
 
 def plan(
@@ -48,11 +60,12 @@ def plan(
     program = os.fspath(buildah_path)
     own = options({"--user": user, "--workingdir": workdir, "--isolation": isolation})
     use = [program, "run", *own, *variables(env), *texts("buildah_args", buildah_args), "--"]
+    first = OWN_PROCESS_1 if first_stage.command(python_words(python), "")[0] == "sh" else []     # else it may have no shell
     if image is not None:
         make = [program, "from", "--quiet", "--name", "NAME", *texts("from_args", from_args), argument("image", image)]
-        return temporary.one_of_its_own("buildah", image, make, [*use, "NAME"], [program, "rm", "NAME"], name, python,
+        return temporary.one_of_its_own("buildah", image, make, [*use, "NAME", *first], [program, "rm", "NAME"], name, python,
                                         connect_timeout_s, _EXITS)  # fmt: skip
-    head = [*use, argument("container", container)]
+    head = [*use, argument("container", container), *first]
     return behind(f"buildah {container}", head, str(container), name, python, connect_timeout_s, rules=_EXITS)
 
 

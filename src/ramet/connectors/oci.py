@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ramet.bootstrap import first_stage
 from ramet.connectors import Plan, Python, argument, behind, python_words
-from ramet.connectors.rules import Rule, exits
+from ramet.connectors.rules import OWN_PROCESS_1, Rule, exits
 
 #: Programs without a daemon: whoever runs them has containers of his own, and sees no others.
 EACH_ITS_OWN = {
@@ -45,8 +45,11 @@ def inside(
     # What the image runs by itself isn't wanted: the first word of ours takes its place.
     first = first_stage.command(python_words(python), "")[0]
     words = [*head, "run", "--rm", "-i", *more, "--entrypoint", first, argument("image", str(image))]
+    if first == "sh":       # see OWN_PROCESS_1; without it, the image may have no shell
+        words += OWN_PROCESS_1[1:]
     made = behind(f"{program} image {image}", words, str(image), name, python, connect_timeout_s, rules=rules(program))
-    del made["argv"][len(words)]
+    if first != "sh":
+        del made["argv"][len(words)]
     return made
 
 

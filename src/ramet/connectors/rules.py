@@ -37,6 +37,10 @@ EXPIRED = (
 #: names, stays as it is.
 NO_LANGUAGE = {"LANGUAGE": "C"}
 
+#: In process ids of its own: a shell is process 1, which nobody inside can kill, and ends with the interpreter behind it. Else
+#: an interpreter that hangs in C code would outlive a program that was killed: its guardian couldn't end it.
+OWN_PROCESS_1 = ["sh", "-c", '"$@"; exit $?', "sh"]
+
 
 def password_rules(
     source: str, given: bool, who: str, stage: str, second_factor: bool = False, alike: bool = False,

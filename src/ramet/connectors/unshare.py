@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, Python, behind, options, texts
-from ramet.connectors.rules import exits
+from ramet.connectors.rules import OWN_PROCESS_1, exits
 
 NAMESPACES = ("mount", "uts", "ipc", "net", "pid", "user", "cgroup", "time")
 
@@ -42,8 +42,8 @@ def plan(
         flags |= {"--fork": True, "--kill-child": True} | ({"--mount-proc": True} if "mount" in namespaces else {})
     flags["--map-root-user"] = "user" in namespaces if map_root is None else map_root
     head = [os.fspath(unshare_path), *options(flags), *texts("unshare_args", unshare_args), "--"]
-    if "pid" in namespaces:     # its process 1, which can't be killed from inside, is a shell that ends with the interpreter
-        head += ["sh", "-c", '"$@"; exit $?', "sh"]
+    if "pid" in namespaces:
+        head += OWN_PROCESS_1
     return behind("unshare " + " ".join(namespaces), head, "unshare", name, python, connect_timeout_s, rules=_EXITS)
 
 

@@ -22,7 +22,7 @@ class Refuses:
     def __init__(self) -> None:
         self.id, self.refused = 7, 0
         self.told: list[Any] = []
-        self.routes = SimpleNamespace(id=7, ancestors=(0,), down={}, behind=lambda id, link: id == 8)
+        self.routes = SimpleNamespace(id=7, ancestors=(0,), down={}, behind=lambda id, link: id == 8, link_to=lambda id: None)
         self.loop = SimpleNamespace(now=lambda: 0.0)
         self.others = 0     # frames that another thread refuses while one is taken
 

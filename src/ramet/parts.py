@@ -46,7 +46,7 @@ NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.
 RARE = ("portable", "instances")
 # What makes functions and classes of what came by value.
-BY_VALUE = (*RARE, "compat_late", "limits_late", "by_value", "classes")
+BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
 # What follows behind the first call, without a request; and what is sent before it if its module imports one of these.
 FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "main_thread", "spinning", "later", "logs", "failures")
 # What a node needs to outlive its program; its parent, to come back to it; a door. What the user's methods call of the kernel.

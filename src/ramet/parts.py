@@ -1,4 +1,8 @@
-"""Which late parts of the kernel go together, and what needs which. Tables only: who sends them is ``shipping``."""
+"""Which late parts of the kernel go together, and what needs which. Tables only: who sends them is ``shipping``.
+
+What a part imports stands before it (``tests/unit/test_parts.py``): a thread that imports one as soon as it is there need ask
+for nothing, while the one that would have to read the answer may wait for that import.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from ramet.bootstrap import packing
 MOST = ("errors",)
 # What long messages and credit need; and what of the kernel an import needs that nobody foresaw: on 2.7, where ours are asked
 # first, each import does.
-LONG = ("compat_late", "limits_late", "credit", "fragments", "inlets", "longs")
+LONG = ("limits_late", "compat_late", "credit", "fragments", "inlets", "longs")
 UNFORESEEN = (*LONG, "installed", "unforeseen")
 # What a node needs to grow children. The reader of its link imports it, which can't ask for anything: all must be there.
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
            "spawn", "questions", "grow", "handles", "refusing", "main_thread", "relaying", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
-CANCELLING = (*UNFORESEEN, "failures", "handles", "jobs", "swallowed", "offspring", "awaiting", "circles", "cancelling")
+CANCELLING = (*UNFORESEEN, "failures", "handles", "swallowed", "offspring", "jobs", "awaiting", "circles", "cancelling")
 LANES = (*CANCELLING, "lines", "main_thread", "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "spinning", "later", "logs", "portable", "instances", "forked",
@@ -28,7 +32,7 @@ STREAMS = (*UNFORESEEN, *CANCELLING, "streams", "feeds", "producing", "producing
 KEEPING = ("handles", "keepalive")
 # What serves objects to other nodes; and what asks services, from a node.
 SERVICES = (*STREAMS, *LANES, "descent", "proxies", "served", "requests", "askers", "services")
-ASKING = (*LANES, "peers", "peer_calls", "descent", "remote_errors", "proxies")
+ASKING = (*LANES, "descent", "remote_errors", "proxies", "peer_calls", "peers")
 # What the reader of its link needs when it is told what of its output was shown.
 SHOWN = (*LONG, "shown")
 # What runs programs.
@@ -46,11 +50,11 @@ NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.
 RARE = ("portable", "instances")
 # What makes functions and classes of what came by value.
-BY_VALUE = (*RARE, "compat_late", "by_value", "classes")
+BY_VALUE = (*RARE, "limits_late", "compat_late", "by_value", "classes")
 # What follows behind the first call, without a request; and what is sent before it if its module imports one of these.
 FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "main_thread", "spinning", "later", "logs", "failures")
 # What a node needs to outlive its program; its parent, to come back to it; a door. What the user's methods call of the kernel.
-HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "held")
+HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "parting", "held")
 COMING_BACK = ("meeting", "coming_back")
 OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE, "held": HOLDING,
        "doors": (*FOLLOWING, *STREAMS, "text27", "descent", "proxies", "meeting", "portable", "holding", "ends",

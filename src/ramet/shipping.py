@@ -237,7 +237,7 @@ class Shipper:
                 needed[name] = None
                 if not given:
                     parts = [KERNEL + part for part in (*MOST, *TOGETHER.get(name[len(KERNEL):], ()))]
-                    parts = [name, *(part for part in parts if part != name and (form, part) not in node._state.has)]
+                    parts = [*(part for part in parts if part != name and (form, part) not in node._state.has), name]
                     self._send(node, form, {part: packing.late_records([part], form)[0] for part in parts}, {})
                 continue
             # What it was called for says more of what is imported next; it was sent when the node had told.

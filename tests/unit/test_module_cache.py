@@ -1,7 +1,14 @@
-"""What a node keeps of modules: which record answers for which form."""
+"""What a node keeps of modules: which record answers for which form; and what the import system asks finders with."""
 from __future__ import annotations
 
-from ramet.kernel.importer import NATIVE, ModuleCache
+import _imp  # type: ignore[import-not-found]
+import importlib
+import sys
+from typing import Any
+
+import pytest
+
+from ramet.kernel.importer import NATIVE, Finder, ModuleCache
 
 
 def test_source_does_for_bytecode_and_for_nothing_else() -> None:
@@ -13,3 +20,40 @@ def test_source_does_for_bytecode_and_for_nothing_else() -> None:
     native = ["pkg._fast", NATIVE, "ramet:/pkg/_fast.so", b"\x7fELF"]
     cache.add("native", [native], {})
     assert cache.get("native", "pkg._fast") == native
+
+
+def holds_the_import_lock() -> bool:
+    """Whether this thread does; ``_imp.lock_held`` tells of any."""
+    try:
+        _imp.release_lock()
+    except RuntimeError:
+        return False
+    _imp.acquire_lock()
+    return True
+
+
+class Foreign:
+    """Another's finder, which imports while it looks: the lock is held twice then."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "wanted_by_the_program":
+            assert holds_the_import_lock()
+            with pytest.raises(ImportError):
+                importlib.import_module("wanted_by_a_finder")
+            assert holds_the_import_lock()
+
+
+@pytest.mark.parametrize("front", [True, False])
+def test_a_finder_holds_no_lock_that_other_imports_need(monkeypatch: pytest.MonkeyPatch, front: bool) -> None:
+    """It imports parts of the kernel itself. Another thread that was importing one, which imports another, waited for the lock
+    of all imports; the finder, which held that, for the part: first calls in two lanes of a new node hung."""
+    seen = []
+
+    def find(self: Finder, name: str, path: Any) -> None:
+        seen.append((name, holds_the_import_lock()))
+    monkeypatch.setattr(Finder, "_find", find)
+    monkeypatch.setattr(sys, "meta_path", [Foreign(), Finder(ModuleCache(), pytest.fail, front)])  # type: ignore[arg-type]
+    with pytest.raises(ImportError):
+        importlib.import_module("wanted_by_the_program")
+    assert seen == [("wanted_by_a_finder", False), ("wanted_by_the_program", False)]
+    assert not holds_the_import_lock()

@@ -193,24 +193,27 @@ else:
     ModuleMissing = ModuleNotFoundError
 
 
-def without_import_lock(fn, *args):
-    # type: (Any, *Any) -> Any
-    """Call a function that may block, without the one lock that the import system holds while it asks finders.
+def unlocked(fn):
+    # type: (Any) -> Any
+    """Make a function that finds modules give up, while it does, the one lock that the import system of 3.x asks finders with.
 
-    Otherwise no other thread could import anything meanwhile. The lock of the module itself is kept, so this is safe; not
-    so in 2.7, where the one lock is all there is: it stays held there.
+    Otherwise no other thread could import anything meanwhile; and one that imports a module which ``fn`` imports, too, would
+    wait for that lock, and ``fn`` for the module. The lock of the module that is looked for is kept, so this is safe. Not for
+    2.7, where the one lock is all there is: it stays held there.
     """
-    held = 0
-    if not PY2:
+    def unlocked(*args):
+        # type: (*Any) -> Any
         import _imp
+        held = 0
         try:
             while True:
                 _imp.release_lock()
                 held += 1
         except RuntimeError:
             pass    # it isn't held any longer
-    try:
-        return fn(*args)
-    finally:
-        for _ in range(held):
-            _imp.acquire_lock()
+        try:
+            return fn(*args)
+        finally:
+            for _ in range(held):
+                _imp.acquire_lock()
+    return unlocked

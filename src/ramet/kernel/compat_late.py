@@ -5,7 +5,7 @@ Belongs to ``compat``; a late part itself. Any thread may call it.
 import os
 import sys
 
-from ramet.kernel import compat, importer
+from ramet.kernel import compat, importer, limits_late
 
 MYPY = False
 if MYPY:
@@ -35,17 +35,13 @@ LOCAL = set((
 _context = BaseException.__dict__.get("__context__")  # type: Any     # 2.7 has none
 
 
-# As ``limits_late.wait_s_max``. With an import of that part here, first calls in two lanes could hang on 3.6.
-WAIT_S_MAX = 86400.0
-
-
 def wait(core, ready, link, seconds):
     # type: (Any, Callable[[], Any], Any, Optional[float]) -> Any
     """As ``core.wait``, also for longer than the system waits at once."""
-    while seconds is not None and seconds > WAIT_S_MAX:
-        if core.wait(ready, link, WAIT_S_MAX):
+    while seconds is not None and seconds > limits_late.wait_s_max:
+        if core.wait(ready, link, limits_late.wait_s_max):
             return ready()
-        seconds -= WAIT_S_MAX
+        seconds -= limits_late.wait_s_max
     return core.wait(ready, link, seconds)
 
 

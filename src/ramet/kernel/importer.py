@@ -89,6 +89,7 @@ class Finder(object):
 
     # ------------------------------------------------------------------ finding
 
+    @compat.unlocked
     def find_spec(self, name, path=None, target=None):
         # type: (str, Any, Any) -> Any
         """The import system asks for a module: its spec, or None."""
@@ -136,10 +137,10 @@ class Finder(object):
                 return None
             from ramet.kernel import unforeseen
             return unforeseen.find(self, record, name, path)  # type: ignore[no-any-return]
-        record = record or compat.without_import_lock(self.obtain, name, self.form)
+        record = record or self.obtain(name, self.form)
         if not record:      # else a copy that is installed here would be found
             raise ImportError("%s: %s" % (name, self.cache.reasons.get(name)))
-        return record  # type: ignore[no-any-return]
+        return record
 
     def _get(self, name):
         # type: (str) -> Any

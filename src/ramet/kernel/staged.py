@@ -42,7 +42,7 @@ def put(name, wins, bytes_max):
     record = None  # type: Any
     if name not in _folders:
         finder = [finder for finder in sys.meta_path if isinstance(finder, Finder)][-1]
-        record = compat.without_import_lock(finder.obtain, STAGED + name, native.NATIVE_FORM)
+        record = finder.obtain(STAGED + name, native.NATIVE_FORM)
         if not record:
             raise ModuleNotShippedError("%s is to be written to a folder here, but the controller sends no files of it: %s" % (
                 name, finder.cache.reasons.get(STAGED + name + "/" + native.NATIVE_FORM)))

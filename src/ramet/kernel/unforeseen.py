@@ -33,7 +33,7 @@ def find(finder, record, name, path):
         asker = compat_late.asker(name)
         if not asker:
             return None
-        record = compat.without_import_lock(_ask, finder, name, compat_late.whole(name))
+        record = _ask(finder, name, compat_late.whole(name))
         if not record and asker > 1:
             raise error(finder, name)
     return record

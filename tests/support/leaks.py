@@ -8,6 +8,7 @@ configuration.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import signal
@@ -24,6 +25,9 @@ SETTLE_S = 20.0
 
 #: The thread that each open tree has, and those of which it starts one each when there is something for them to do.
 TREE, LATER = "ramet-keeper", ("ramet-display",)
+
+#: Among a process's flags: a thread of the system's own (PF_KTHREAD).
+KERNEL_THREAD = 0x200000
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,23 @@ def _all_processes() -> dict[int, Process]:
             continue
         short = stat[stat.index(b"(") + 1 : stat.rindex(b")")].decode("utf-8", "replace")
         fields = stat[stat.rindex(b")") + 2 :].split()
-        line = _read(f"/proc/{name}/cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
-        found[int(name)] = Process(int(name), int(fields[19]), int(fields[1]), fields[0].decode(), line or f"[{short}]")
+        if not int(fields[6]) & KERNEL_THREAD:
+            found[int(name)] = Process(int(name), int(fields[19]), int(fields[1]), fields[0].decode(), f"[{short}]")
+    return found
+
+
+#: Whose mark a process bears: ours, another run's, none. Each is read once: that is the most of what a snapshot costs.
+_MARKS: dict[Process, bytes] = {}
+
+
+def _mark_of(process: Process) -> bytes:
+    """The mark's line in a process's environment; empty if there is none, or it can't be read."""
+    found = _MARKS.get(process)
+    if found is None:
+        environ = _read(f"/proc/{process.pid}/environ").split(b"\0")
+        found = next((entry for entry in environ if entry.startswith(MARK_NAME.encode() + b"=")), b"")
+        if found:       # else it may get one: it is just being started, or is ending
+            _MARKS[process] = found
     return found
 
 
@@ -133,13 +152,10 @@ def _is_ours(process: Process, everything: dict[int, Process], here: int, markin
         ancestor = everything.get(ancestor.parent)
     if ancestor is not None:
         return process.pid != here
-    environ = _read(f"/proc/{process.pid}/environ").split(b"\0")
-    if marking in environ:
-        return True
-    foreign = any(entry.startswith(MARK_NAME.encode() + b"=") for entry in environ)
-    if foreign or process.parent != 1 or "(ramet:" not in process.command:
-        return False
-    return b"(ramet:" in _read(f"/proc/{process.pid}/cmdline")    # else it has just ended, and its environment told nothing
+    found = _mark_of(process)
+    if found or process.parent != 1:
+        return found == marking
+    return b"(ramet:" in _read(f"/proc/{process.pid}/cmdline")      # now, so it hadn't ended when its environment told nothing
 
 
 def processes() -> frozenset[Process]:
@@ -147,7 +163,14 @@ def processes() -> frozenset[Process]:
     marking = f"{MARK_NAME}={mark()}".encode()
     everything = _all_processes()
     here = os.getpid()
-    return frozenset(p for p in everything.values() if _is_ours(p, everything, here, marking))
+    for process in _MARKS.keys() - everything.values():
+        del _MARKS[process]
+    return frozenset(_with_command(p) for p in everything.values() if _is_ours(p, everything, here, marking))
+
+
+def _with_command(process: Process) -> Process:
+    line = _read(f"/proc/{process.pid}/cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    return dataclasses.replace(process, command=line) if line else process
 
 
 def snapshot() -> Snapshot:

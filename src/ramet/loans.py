@@ -39,7 +39,7 @@ class Loan:
         self.resting = resting
         self._lock = threading.Lock()
         self._lent = False      # is it kept when the thread doesn't wait?
-        self._waits = 0         # how often
+        self._waits = False     # does the thread wait? A wait in a signal's handler, inside of that one, borrows nothing
         self._much = False      # did much come last time?
         self._armed = False     # will the keeper look whether it is used?
         self._waited = -1.0     # until when the thread has waited
@@ -54,11 +54,9 @@ class Loan:
             now = self.loop.now()
             self._much = self.link.bytes_in - before >= MUCH_BYTES
             with self._lock:
-                self._waits -= 1
+                self._waits = False
                 self._waited = now
-                if self._waits:
-                    pass
-                elif lent and self.link.dead:     # its end is told when nobody reads it
+                if lent and self.link.dead:     # its end is told when nobody reads it
                     self._give_back()
                 elif lent and not self._armed:
                     self._armed = True
@@ -87,7 +85,7 @@ class Loan:
     def _begin(self) -> bool:
         """Go on to have the link, or begin if the thread has just waited for it."""
         with self._lock:
-            self._waits += 1
+            self._waits = True
             if self._lent:
                 return True
         other = self.resting.get(self.link)

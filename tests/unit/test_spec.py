@@ -62,12 +62,20 @@ def test_what_is_wrong_is_said(text: str, says: str) -> None:
 @pytest.mark.parametrize("text", [
     "ssh:user:hunter2@web1", "ssh://user:hunter2@web1/local:", "ssh:user%3Ahunter2@web1", "ssh:h?password=hunter2",
     "foo:x/ssh:user:hunter2@web1", "ssh:h?retry=x&password=hunter2", "ssh:h?password=x&hunter2",
-    "ssh:h?port=x/ssh:a:hunter2@web1",
+    "ssh:h?port=x/ssh:a:hunter2@web1", "ssh:user:hunter2/x@web1", "ssh:user:x/hunter2@web1", "ssh://user:12/3/hunter2@web1",
 ])  # fmt: skip
 def test_a_password_in_a_spec_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="doesn't belong in a spec") as caught:
         parse(text)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_port_before_another_step_is_no_password() -> None:
+    assert [name for name, _ in parse("ssh:web1:2222/ssh:ann@web2/sudo:root")] == ["ssh", "ssh", "sudo"]
+    with pytest.raises(ValueError, match="ann@web2"):
+        parse("ssh:[::1]/ann@web2")
+    with pytest.raises(ValueError, match="each further host is a step of its own"):
+        parse("ssh:web1:2222/ann@web2")
 
 
 def test_not_a_text() -> None:

@@ -34,16 +34,21 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
     if not isinstance(text, str) or not text.strip():
         raise ValueError("a spec is a text such as 'ssh:web1' or 'ssh:web1/local:'; this one is empty")
     steps = _SCHEME.sub(r"\1:", text.strip()).removesuffix("/").split("/")
-    for step in steps:      # first: no error of another step or option may repeat a password
-        _check_secrets(step)
+    for at, step in enumerate(steps):   # first: no error of another step or option may repeat a password
+        _check_secrets(step, steps[at + 1:])
     return [_step(step, text) for step in steps]
 
 
-def _check_secrets(step: str) -> None:
+def _check_secrets(step: str, behind: list[str]) -> None:
     head, _, query = step.partition("?")
     connector, _, target = head.partition(":")
+    apart = "a password doesn't belong in a spec, where shells and ps show it: give it with password="
     if connector == "ssh" and ":" in unquote(target.rpartition("@")[0]):
-        raise ValueError("a password doesn't belong in a spec, where shells and ps show it: give it with password=")
+        raise ValueError(apart)
+    # "ssh:ann:one/two@web1": a password may hold a "/". Behind a port there are other steps.
+    strange = any("@" in more and more.partition(":")[0] not in registry.names() for more in behind)
+    if connector == "ssh" and strange and ":" in unquote(target.rpartition("]")[2]):
+        raise ValueError(apart + "; and each further host is a step of its own, '/ssh:user@host'")
     for key in SECRETS.intersection(pair.partition("=")[0] for pair in query.split("&")):
         raise ValueError(f"{key} doesn't belong in a spec, where shells and ps show it: give it as {key}=")
 

@@ -128,8 +128,12 @@ def test_the_handler_of_a_signal_may_wait_for_the_same_call(nodes: list[ramet.No
     def handler(*_: object) -> None:
         node.options(lane="watch").call(remote_lanes.open_gate)
         said.append(calls[0].result())
+
+    def interrupt() -> None:
+        until(lambda: calls, "it isn't noted")
+        os.kill(os.getpid(), signal.SIGALRM)
     alarm(handler)
-    calls.append(waiting(node, lambda: os.kill(os.getpid(), signal.SIGALRM)))
+    calls.append(waiting(node, interrupt))
     assert calls[0].result() == said[0]
 
 

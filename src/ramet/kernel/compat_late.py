@@ -94,6 +94,11 @@ def found_elsewhere(finder, name, path):
         importer and importer.find_module(name) for importer in map(pkgutil.get_importer, path or sys.path)))
 
 
+# Where who asks a finder stands, above `asker` and `whole`: behind find, Finder._find and Finder.find_module, or find_spec and
+# what gives up the import lock around it.
+ASKING = 4 if compat.PY2 else 5
+
+
 def asker(name):
     # type: (str) -> int
     """Who is behind a finder's question: 2 an import, 1 somebody who only looks whether a module can be found.
@@ -101,7 +106,7 @@ def asker(name):
     0: an import in 2.7 that tries its own package first (``import json`` within ``app`` asks for ``app.json``), which is
     never worth a round trip: code that runs on 3 doesn't mean that. The instruction tells: its level is -1.
     """
-    frame = sys._getframe(4)    # behind this, find, Finder._find and Finder.find_module
+    frame = sys._getframe(ASKING)
     if not compat.PY2:
         above = frame.f_back    # the import system's own, _find_spec; behind it either import or importlib.util.find_spec
         return 2 if above and above.f_code.co_name == "_find_and_load_unlocked" else 1
@@ -145,7 +150,7 @@ def spec_in_portions(parent, name):
 def whole(name):
     # type: (str) -> str
     """What an import is after that begins with a parent: ``a.b.c``, where finders are asked for ``a`` first."""
-    frame = sys._getframe(4)    # as in asker
+    frame = sys._getframe(ASKING)
     if compat.PY2:
         code, at = frame.f_code, frame.f_lasti
         ops = bytearray(code.co_code)

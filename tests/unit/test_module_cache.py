@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ramet.kernel import compat, compat_late
 from ramet.kernel.importer import NATIVE, Finder, ModuleCache
 
 
@@ -57,3 +58,9 @@ def test_a_finder_holds_no_lock_that_other_imports_need(monkeypatch: pytest.Monk
         importlib.import_module("wanted_by_the_program")
     assert seen == [("wanted_by_a_finder", False), ("wanted_by_the_program", False)]
     assert not holds_the_import_lock()
+
+
+def test_nothing_is_raised_where_the_import_lock_is_given_up_and_taken_back() -> None:
+    """Who is cancelled just there would go on without the lock, or get the import system's RuntimeError for it."""
+    found = compat.unlocked(lambda: sys._getframe(1))()
+    assert compat_late.is_importing(found) and not compat_late.is_importing(sys._getframe())

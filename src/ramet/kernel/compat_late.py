@@ -294,7 +294,8 @@ def is_importing(frame):
     """
     code = frame.f_code
     ours = frame.f_globals is importer.__dict__ and code.co_name not in ("content", "get_code", "exec_module")
-    return (ours or code.co_filename[:13] == "<frozen impor"
+    # Of `compat`, what gives up the import lock and takes it back; all else there is over at once.
+    return (ours or frame.f_globals is compat.__dict__ or code.co_filename[:13] == "<frozen impor"
             or code.co_filename[:13] == "ramet/kernel/" and code.co_name == "<module>")
 
 

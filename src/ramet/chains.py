@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ramet.call import Call
 
 ASYNCIO = "asyncio"     # the lane of coroutines
-RESERVED = 14798, 40855     # flows of ANY and ASYNCIO: see ``kernel/lanes.py``
+RESERVED = [1 + crc32(lane.encode()) % 0xFFFE for lane in (ANY, ASYNCIO)]
 
 
 def options_for(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

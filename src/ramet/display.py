@@ -39,6 +39,9 @@ HELD_BYTES_MAX = 24 << 20
 # refused yet, but counted as if it were: in the end its link is read slowly.
 OVERRUN_BYTES = 2 << 20
 
+# When it is tried again to tell what was shown, where no descriptor was to be had for what that takes.
+AGAIN_S = 0.1
+
 # When a tree is closed, what has come is shown. It is given up when not one line is shown within so long.
 STALLED_S = 10.0
 
@@ -75,6 +78,7 @@ class Display:
         self.closing = False
         self.partial: dict[tuple[int, int], bytes] = {}
         self.shown: dict[int, list[int]] = {}   # by node: bytes of output and of log records that it wasn't told of
+        self.untold: dict[int, Node] = {}       # who couldn't be told, and is to be
         self.lines = 0                          # that were shown, records included
 
     # ------------------------------------------------------------------ from the reader of a link
@@ -104,7 +108,7 @@ class Display:
                 if held > HELD_BYTES_MAX:
                     raise ProtocolError("it sends more than it was told that it may")
                 self.held[node.id] = held
-            elif self.thread is None:
+            elif self.thread is None and not self.waiting:
                 return      # nothing of any node is left
             self.waiting.append((node, size, said))
             if self.thread is None:
@@ -119,23 +123,30 @@ class Display:
     def _run(self) -> None:
         while True:
             with self.some:
-                while not self.waiting:
-                    if self.closing:
-                        return
-                    self.some.wait()
-                node, size, said = self.waiting.popleft()
-            if said is None:
-                self._end(node)
-            elif isinstance(said, list):
-                self._output(node, *said)
-                self._was_shown(node, size, len(said[1]) + MESSAGE_BYTES, 0)
+                if not self.waiting and not self.closing:
+                    self.some.wait(AGAIN_S if self.untold else None)
+                found = self.waiting.popleft() if self.waiting else None
+                if found is None and self.closing:
+                    return
+            if found is not None:
+                self._handle(*found)
             else:
-                try:
-                    if said:
-                        self._record(node, said)
-                except BaseException as error:      # a filter of the program's
-                    self.on_error(error)
-                self._was_shown(node, size, 0, size)
+                for node in list(self.untold.values()):
+                    self._tell(node)
+
+    def _handle(self, node: Node, size: int, said: Any) -> None:
+        if said is None:
+            self._end(node)
+        elif isinstance(said, list):
+            self._output(node, *said)
+            self._was_shown(node, size, len(said[1]) + MESSAGE_BYTES, 0)
+        else:
+            try:
+                if said:
+                    self._record(node, said)
+            except BaseException as error:      # a filter of the program's
+                self.on_error(error)
+            self._was_shown(node, size, 0, size)
 
     def _was_shown(self, node: Node, size: int, output: int, records: int) -> None:
         with self.some:
@@ -147,9 +158,17 @@ class Display:
             shown[0] += output
             shown[1] += records
             if max(shown) >= TOLD_BYTES:
-                with contextlib.suppress(OSError, ImportError, MemoryError):    # no descriptor for what it takes: the next time
-                    self.tell(node, *shown)
-                    del self.shown[node.id]
+                self._tell(node)
+
+    def _tell(self, node: Node) -> None:
+        """Tell a node what was shown. If that can't be, it is tried again: it may have no more to send until it knows."""
+        try:
+            self.tell(node, *self.shown[node.id])
+        except (OSError, ImportError, MemoryError):     # no descriptor for what it takes
+            self.untold[node.id] = node
+        else:
+            del self.shown[node.id]
+            self.untold.pop(node.id, None)
 
     def _output(self, node: Node, stream: int, data: bytes) -> None:
         lines = (self.partial.pop((node.id, stream), b"") + data).split(b"\n")
@@ -172,6 +191,7 @@ class Display:
             if rest:
                 self._line(node, stream, rest)
         self.shown.pop(node.id, None)
+        self.untold.pop(node.id, None)
 
     def _record(self, node: Node, fields: dict[Any, Any]) -> None:
         """It goes to the logger ``ramet.node.NAME``; its own logger's name is in ``record.remote_name``.

@@ -106,8 +106,8 @@ class Lookout:
             if silent is None:
                 return
             self.said[id] = None
+        self.tree._core.loop.call_later(self.watch.keepalive_s / 2, self._take, id)     # first: a log handler may raise
         self.silent(id, silent)
-        self.tree._core.loop.call_later(self.watch.keepalive_s / 2, self._take, id)
 
     def silent(self, id: int, silent: bool) -> None:
         """One is silent, or no longer."""

@@ -92,6 +92,8 @@ class RawCall(concurrent.futures.Future[RawResult]):
         try:
             if error is None:
                 status, out, err, cut = result
+                if not isinstance(out, bytes | str) or not isinstance(err, bytes | str):    # bytes(2 ** 60) takes memory
+                    raise TypeError
                 # Bytes of a 2.7 node arrive as text.
                 self.set_result(RawResult(int(status), dialogue.to_bytes(out), dialogue.to_bytes(err), bool(cut)))
             else:
@@ -179,7 +181,11 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
             done(ProtocolError(f"node {parent.name} sent a command's result that can't be read"), None)
 
     def send() -> None:
-        tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING, "raw"))
+        try:
+            tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING, "raw"))
+        except (OSError, ImportError) as error:     # too many open files, to read these from
+            lost(str(error))
+            return
         job = [id, gardener.desk.open(id, by, plan), None, [data, timeout, keep_bytes]]
         core.ask(by, GROW, codec.encode(job), answered, CONTROL)
     gardener.when_known(parent, send, lambda: lost(str(parent._state.failure(parent.name))))

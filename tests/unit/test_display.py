@@ -13,6 +13,7 @@ from ramet import codec
 from ramet.display import MESSAGE_BYTES, TOLD_BYTES, Display, harmless, in_parts
 from ramet.kernel.core import LOG, OUTPUT, Message
 from ramet.kernel.errors import Error, ProtocolError
+from support.eventually import until
 
 
 def a_display(errors: list[BaseException], show: Any = None, tell: Any = lambda *_: None) -> Display:
@@ -84,6 +85,23 @@ def test_what_was_shown_is_told_again_when_it_could_not_be() -> None:
     display.finish()
     assert "".join(lines) == "x" * TOLD_BYTES + "two"
     assert told == [[TOLD_BYTES + 5 + 2 * MESSAGE_BYTES, 0]]
+
+
+def test_what_was_shown_is_told_though_nothing_more_comes() -> None:
+    """A node has no more under way than what it was told of: it had nothing more to send, and waited for ever."""
+    told: list[list[int]] = []
+    fails = [OSError("Too many open files")] * 3
+
+    def tell(node: Any, *shown: int) -> None:
+        if fails:
+            raise fails.pop()
+        told.append(list(shown))
+    nodes: Any = {7: SimpleNamespace(id=7, name="web")}
+    display = Display(nodes, lambda *_: None, pytest.fail, tell)
+    display.take(message(OUTPUT, [1, b"x" * TOLD_BYTES + b"\n"]))
+    until(lambda: told, "it isn't told")
+    display.finish()
+    assert told == [[TOLD_BYTES + 1 + MESSAGE_BYTES, 0]] and not display.untold
 
 
 def test_what_the_programs_own_function_raises_is_not_blamed_on_the_node() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -240,6 +241,25 @@ def test_a_node_that_tells_of_its_child_without_end_is_heard_twice_in_a_period()
     assert told.work() == [15] and told.todo == [] and told.lookout.said == {}
     told.say(True)
     assert told.work() == [0] and told.heard == [True, False, True]
+
+
+def test_a_log_filter_that_raises_is_not_the_last_that_is_heard() -> None:
+    """The news that came since was waited for by nobody: of that node nothing was heard ever after."""
+    told = Told((30, 600))
+    told.todo.clear()
+    logger = logging.getLogger("ramet.node.x")
+
+    def fails(_: object) -> bool:
+        raise ZeroDivisionError
+    logger.addFilter(fails)
+    try:
+        told.say(True)
+        with pytest.raises(ZeroDivisionError):
+            told.work()
+    finally:
+        logger.removeFilter(fails)
+    told.say(False)
+    assert told.work() == [15] and told.heard == [False]
 
 
 def test_without_keepalive_nobody_is_silent() -> None:

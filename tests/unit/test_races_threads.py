@@ -46,17 +46,19 @@ def test_output_is_shown_though_its_thread_could_not_be_started(monkeypatch: pyt
     lines: list[str] = []
     nodes: Any = {7: SimpleNamespace(id=7, name="web")}
     display = Display(nodes, lambda *line: lines.append(line[2]), raise_it, lambda *_: None)
-    one, two = (Message(7, 7, OUTPUT, 0, 0, None, b"".join(codec.encode([1, text]))) for text in (b"one\n", b"two\n"))
+    one, two = (Message(7, 7, OUTPUT, 0, 0, None, b"".join(codec.encode([1, text]))) for text in (b"one\n", b"two\nrest"))
     with monkeypatch.context() as patched:
         start_fails(patched)
         display.take(one)
         if at_the_end:      # as from Python 3.12.0 to 3.12.2, when a program's end has begun
             display.take(two)
+            display.flush(nodes[7])
             display.finish()
     if not at_the_end:
         display.take(two)
+        display.flush(nodes[7])
         display.finish()
-    assert lines == ["one", "two"]
+    assert lines == ["one", "two", "rest"]
 
 
 def test_a_node_that_has_asked_is_lost_when_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,21 @@ class Net:
 
 @pytest.mark.parametrize(("flags", "body"), [
     (0, b"\xc1"), (ERROR, b"\xc1"), (0, encoded([float("inf"), b"", b"", False])), (0, encoded(None)), (0, encoded([1])),
+    (0, encoded([0, 1 << 60, b"", False])), (0, encoded([0, b"", 5, False])),
 ])  # fmt: skip
 def test_a_commands_result_that_cant_be_read_is_an_error(flags: int, body: bytes) -> None:
     with pytest.raises(ProtocolError, match="can't be read"):
         Net(flags, body).run().result(0)
+
+
+def test_a_command_for_which_no_part_can_be_read_fails() -> None:
+    """Where its parent became known only later, the keeper got the error, and who waited for the command nothing."""
+    def fails(*_: Any) -> None:
+        raise OSError("Too many open files")
+    net = Net(0, b"")
+    net._shipper.kernel_parts = fails
+    with pytest.raises(ConnectError, match="Too many open files"):
+        net.run().result(0)
 
 
 def test_a_commands_result() -> None:

@@ -122,6 +122,25 @@ def test_a_coroutine_that_its_loop_never_began(tree: ramet.Tree) -> None:
     assert "the event loop of this service is closed" in call.result(HANGS_S)
 
 
+def test_a_cancelled_coroutine_whose_loop_does_not_run(tree: ramet.Tree) -> None:
+    """The thread that waited for it did so until the loop ran again: the service answered nobody when none was left."""
+    class Later:
+        async def find(self) -> int:
+            return 1
+
+    async def serve() -> None:
+        tree.serve("later", Later(), allow="subtree", threads=1)
+    loop: Any = asyncio.new_event_loop()
+    loop.run_until_complete(serve())
+    node = tree.local()
+    for count in 1, 2:
+        call = node.start(remote_services.try_asking_the_controller, "later", "find")
+        until(lambda count=count: len(loop._ready) == count, "it waits for the thread of the one before")
+        call.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
 def test_equal_requests_run_once(tree: ramet.Tree) -> None:
     node = tree.local()
     shelf = node.serve("shelf", Shelf, allow="anyone", shared=["slow"])

@@ -155,7 +155,9 @@ class Request(ThreadJob):
         self.enders.append(future.cancel)
         if self.cancelled:
             future.cancel()
-        while not concurrent.futures.wait([future], LOOK_S).done:
+        over = threading.Event()    # also when it was cancelled: the loop may not run, and never take notice
+        future.add_done_callback(lambda _: over.set())
+        while not over.wait(LOOK_S):
             if loop.is_closed():    # and what it hadn't begun is dropped
                 coroutine.close()
                 raise RuntimeError("the event loop of this service is closed")

@@ -283,6 +283,30 @@ def test_one_look_at_what_was_left_follows_however_many_programs_end(monkeypatch
     assert [timer.fn for timer in timers] == [None, None, running.look_after]
 
 
+def test_the_keeper_does_not_wait_for_a_program_that_could_not_be_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs in the system doesn't end by SIGKILL: the keeper stood still as long, and the node was taken for lost."""
+    calls: list[Any] = []
+
+    def call_later(seconds: float, fn: Any) -> Timer:
+        calls.append(fn)
+        return Timer(seconds, fn, ())
+    loop = SimpleNamespace(call_soon=calls.append, call_later=call_later)
+    monkeypatch.setattr(running, "_node", lambda: SimpleNamespace(loop=loop))
+    monkeypatch.setattr(running, "LEFT", set())
+    monkeypatch.setattr(running, "LOOKS", [])
+    run = running.Run(4711, ["cat"], None)
+    process = run.process
+    polled, process.poll = process.poll, lambda: None
+    del run
+    for _ in range(3):
+        calls.pop(0)()
+        assert calls, "it waited until it has ended"
+    process.wait()
+    process.poll = polled
+    calls.pop(0)()
+    assert not calls and process.stdout.closed and running._has_ended(4711)
+
+
 # ---------------------------------------------------------------------- a package couldn't be written
 
 def test_a_package_that_couldnt_be_written_spoils_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

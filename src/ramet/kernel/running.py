@@ -21,7 +21,7 @@ if MYPY:
 
 READ_BYTES = 65536
 KILL_AFTER_S = 2.0      # how long a program has to end after SIGTERM, before it gets SIGKILL
-LOOK_S = 0.05           # how often one is looked at that has closed its output and runs on
+LOOK_S = 0.05           # how often one is looked at that has closed its output and runs on, or couldn't be handed out
 
 LEFT_S = 1.0            # how often those are looked at that have left something running
 
@@ -285,7 +285,16 @@ class Run(object):
             self.close()
         else:
             self.signal(9)
-            node.loop.call_soon(self.close)
+            node.loop.call_soon(self._when_ended)
+
+    def _when_ended(self):
+        # type: () -> None
+        """Close it when SIGKILL has ended it; one that hangs in the system goes on. On the keeper, which mustn't wait."""
+        if self.process.poll() is None:
+            _node().loop.call_later(LOOK_S, self._when_ended)
+        else:
+            self._forget()
+            self.close()
 
 
 def is_there(group):

@@ -1,6 +1,11 @@
 """Requests for package data and metadata, whatever a node sends: an answer for each, and no exception."""
 from __future__ import annotations
 
+import builtins
+import errno
+import io
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +116,32 @@ def test_what_is_too_large_or_not_there(server: Any) -> None:
     assert server.data("data", "app:no.txt", 1) == ({}, {"app:no.txt/data": ABSENT})
     assert server.data("data", "app:a.txt/", 1) == ({}, {"app:a.txt//data": ABSENT})
     assert server.data("data", "app:a.txt", 2)[0] == {}, "another node wasn't granted it"
+
+
+@pytest.mark.parametrize("form, name, place", [
+    ("data", "app:a.txt", (os, "listdir")), ("data", "app:a.txt", (builtins, "open")), ("data", "app:", (os, "scandir")),
+    ("data", "zipped:in.txt", (io, "open")), ("dist", "pytest:", (Path, "open")),
+], ids=lambda value: value if isinstance(value, str) else value[1])  # fmt: skip
+def test_what_cannot_be_read_for_lack_of_a_descriptor_can_be_later(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                   form: str, name: str, place: Any) -> None:  # fmt: skip
+    """That there is none, or it can't be read, nodes remember."""
+    with zipfile.ZipFile(tmp_path / "packages.zip", "w") as archive:
+        archive.writestr("zipped/__init__.py", "")
+        archive.writestr("zipped/in.txt", "x")
+
+    def short(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+    with sources.on_path(*[tmp_path / "packages.zip"] * name.startswith("zipped")):    # importlib.metadata keeps zips open
+        server.grant(1, server.closure("zipped"))
+        server.grant(1, server.closure("pytest"))
+        expected = server.data(form, name, 1)
+        assert name in expected[0] and expected[1] == {}
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="Too many open files"):
+            patched.setattr(*place, short)
+            if place[0] is io:
+                patched.setattr(builtins, "open", short)
+            server.data(form, name, 1)
+        assert name in server.data(form, name, 1)[0]
 
 
 @pytest.mark.parametrize("name", ["app", "app:/a", "app:a//b", "app:..", "app:a/../b", "app:./a", "app:a//", "app:\0", 5])

@@ -1,8 +1,11 @@
 """Native modules as the server sees them: the ELF format read, what a module asks for, records, and who gets them."""
 from __future__ import annotations
 
+import builtins
+import errno
 import importlib
 import importlib.machinery
+import io
 import os
 import random
 import re
@@ -10,6 +13,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,10 @@ from typing import Any
 import pytest
 
 from ramet.kernel import native as kernel_native
+from ramet.kernel import values
 from ramet.kernel.errors import ModuleNotShippedError
 from ramet.kernel.importer import NATIVE, OWN, PACKAGE, ZIPPED, content
+from ramet.kernel.staged import STAGED
 from ramet.modules import elf, native
 from ramet.modules.find import find
 from ramet.modules.server import ModuleServer
@@ -289,6 +295,37 @@ def test_a_file_that_is_gone_is_refused(folder: Path) -> None:
     path.unlink()
     records, absent = server.native_answer("fleeting", 1)
     assert records == {} and "can't be read" in absent["fleeting/native"]
+
+
+def test_what_cannot_be_read_for_lack_of_a_descriptor_can_be_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused, here and over there for good; and a package was staged without what couldn't be listed."""
+    path = put(folder / f"scarce{SUFFIX}")
+    put(folder / f"rare{SUFFIX}")
+    sources.write(folder, {"whole/__init__.py": "", "whole/below/data.txt": "x"})
+    server = ModuleServer()
+    server.stage("whole")
+    server.grant(1, server.closure("whole"))
+
+    def short(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def now_and_then(place: Any, name: str, ask: Any) -> Any:
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="Too many open files"):
+            patched.setattr(place, name, short)
+            ask()
+        records, absent = ask()
+        assert absent == {}
+        return records
+    now_and_then(builtins, "open", lambda: server.records(["rare"], "source"))
+    now_and_then(native, "files", lambda: server.records(["scarce"], "source"))
+    now_and_then(io, "open", lambda: server.native_answer("scarce", 1))
+    now_and_then(os, "scandir", lambda: server.records(["whole"], "source"))
+    staged = now_and_then(builtins, "open", lambda: server.native_answer(STAGED + "whole", 1))[STAGED + "whole"]
+    assert sorted(file[0] for file in values.decode(content(staged))) == ["whole/__init__.py", "whole/below/data.txt"]
+    other = types.ModuleType("other")
+    other.__file__ = "other.so"
+    monkeypatch.setitem(sys.modules, "other", other)
+    now_and_then(io, "open", lambda: (list(native.imported_by("scarce", str(path))), {}))
 
 
 # ---------------------------------------------------------------------- the node's comparison

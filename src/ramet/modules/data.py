@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ramet.kernel.importer import ABSENT, ZIPPED
-from ramet.modules.find import Found, Kind
+from ramet.modules.find import Found, Kind, lacks_descriptor
 from ramet.modules.policy import Policy, module_of
 
 INSIDE_CHARS_MAX = 1000
@@ -106,7 +106,9 @@ class DiskFolder:
             try:
                 if part not in os.listdir(path):    # exactly: not as the file system compares names
                     return None
-            except OSError:
+            except OSError as error:
+                if lacks_descriptor(error):
+                    raise
                 return None
             path = os.path.join(path, part)
             if not self._leads_inside(path):
@@ -212,7 +214,15 @@ def _zip_folder(path: str) -> ZipFolder | None:
     file = path
     while file and not os.path.exists(file):
         file, _, _ = file.rpartition(os.sep)
-    if not file or not os.path.isfile(file) or not zipfile.is_zipfile(file):
+    if not file or not os.path.isfile(file):
+        return None
+    try:
+        with open(file, "rb") as opened:    # by its name, ``is_zipfile`` would hide why it can't be
+            if not zipfile.is_zipfile(opened):
+                return None
+    except OSError as error:
+        if lacks_descriptor(error):
+            raise
         return None
     return ZipFolder(file, path[len(file) + 1:].replace(os.sep, "/") + "/")
 
@@ -268,6 +278,8 @@ class PackageData:
         except RefusedDataError as error:
             return {}, {key: f"refused: {error}"}
         except UNREADABLE as error:
+            if lacks_descriptor(error):
+                raise   # nodes remember the reason
             return {}, {key: f"refused: it can't be read: {type(error).__name__}: {error}"}
 
     def _key(self, parts: tuple[str, ...], listed: bool) -> str:

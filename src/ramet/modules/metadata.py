@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from ramet.kernel import values
 from ramet.kernel.importer import OWN, SCHEME
 from ramet.modules.data import CODE, Records, record
+from ramet.modules.find import lacks_descriptor
 
 DISTRIBUTION_CHARS_MAX = 200
 #: The texts of a distribution that travel with its name. Not ``direct_url.json``: it may hold a path or a password.
@@ -38,7 +39,9 @@ def distribution_records(name: str, wins: bool, listed: str = "") -> Records:
             text = known.read_text(listed) if listed in LISTS else None
             return {} if text is None else {f"{name}:{listed}": record(f"{name}:{listed}", text.encode())}
         texts = {file: text for file in TEXTS if (text := known.read_text(file)) is not None}
-    except (importlib.metadata.PackageNotFoundError, OSError, ValueError):
+    except (importlib.metadata.PackageNotFoundError, OSError, ValueError) as error:
+        if lacks_descriptor(error):
+            raise   # nodes remember that there is none
         return {}
     if not texts.keys() & {"METADATA", "PKG-INFO"}:
         text = known.read_text("")      # of old setuptools, the whole of it is one file

@@ -26,7 +26,7 @@ from ramet.kernel.errors import ModuleNotShippedError
 from ramet.kernel.importer import NATIVE, SCHEME, ZIPPED
 from ramet.kernel.native import LIBRARY, libc
 from ramet.modules import elf
-from ramet.modules.find import Found, Kind, kind_of_path, namespace_of
+from ramet.modules.find import Found, Kind, kind_of_path, lacks_descriptor, namespace_of
 from ramet.modules.policy import distributions_of
 
 Record = list[Any]
@@ -97,6 +97,8 @@ def _read(path: str) -> elf.Elf:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return elf.read(data)
     except (OSError, ValueError) as error:
+        if lacks_descriptor(error):
+            raise   # what is said now is remembered, here and over there; so everywhere below
         raise ModuleNotShippedError(f"{os.path.basename(path)} isn't a shared library that can be read: {error}") from None
 
 
@@ -193,6 +195,8 @@ def file_record(name: str, path: str) -> Record:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
+        if lacks_descriptor(error):
+            raise
         raise ModuleNotShippedError(f"{path} can't be read: {error}") from None
     return [name, NATIVE | ZIPPED, SCHEME + path, zlib.compress(data, _LEVEL)]
 
@@ -239,6 +243,8 @@ def imported_by(name: str, path: str) -> Iterator[str]:
                 alone.append(other)
     try:
         data = Path(path).read_bytes() if alone else b""    # in a memory map, `find` takes twenty times as long
-    except OSError:
+    except OSError as error:
+        if lacks_descriptor(error):
+            raise
         return
     yield from (other for other in alone if other.encode() in data)

@@ -260,17 +260,17 @@ class ModuleServer:
 
     def _record(self, name: str, form: str) -> pack.Record:
         found = self._finder.find(name)
-        if form != pack.BYTECODE_FORM:
-            form = "source"
+        form = form if form == pack.BYTECODE_FORM else "source"
         key = name, form, self._wins(found)
         record = self._records.get(key)
         if record is None:
-            record = self._records[key] = pack.record(found, *self._packed(found, form, key[2]), key[2])
+            record = pack.record(found, *self._packed(found, form, key[2]), key[2])
             self._shipped[name] = self._files[record[2]] = found
             if self.policy.stages(name):
                 self._native[STAGED + name] = found, ""
             elif found.native:
                 self._native.update((file, (found, path)) for file, path in native.files(found))
+            self._records[key] = record     # not before all is known that belongs to it
         return record
 
     def _packed(self, found: Found, form: str, wins: bool) -> tuple[int, bytes]:

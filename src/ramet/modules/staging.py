@@ -18,7 +18,7 @@ from ramet.kernel.errors import ModuleNotShippedError
 from ramet.kernel.importer import NATIVE, SCHEME, ZIPPED
 from ramet.kernel.staged import STAGED
 from ramet.modules import native
-from ramet.modules.find import Found
+from ramet.modules.find import Found, lacks_descriptor
 from ramet.modules.policy import Policy, distributions_of, module_of
 
 #: (wire) Of a record's flags, besides NATIVE: its package is written to a folder.
@@ -66,6 +66,8 @@ def _record(found: Found, allowed: tuple[tuple[str, str], ...]) -> list[Any]:
             with open(path, "rb") as file:
                 files.append([inside, file.read(), *_needs(inside, path)])
         except OSError as error:
+            if lacks_descriptor(error):
+                raise
             raise ModuleNotShippedError(f"{path} can't be read: {error}") from None
     # Those of pure Python come first: over there they stand in for native ones that don't fit.
     files.sort(key=lambda file: (file[2] is not None, file[0]))
@@ -97,8 +99,13 @@ def _files(name: str, path: str, folders: tuple[str, ...] | None) -> dict[str, s
 def _beside(name: str, path: str, folders: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
     if folders is None:
         yield os.path.basename(path), path
+
+    def fail(error: OSError) -> None:
+        """What is found now is remembered; a folder that may not be read isn't missed."""
+        if lacks_descriptor(error):
+            raise error
     for folder in folders or ():
-        for place, below, names in os.walk(folder):
+        for place, below, names in os.walk(folder, onerror=fail):
             below[:] = [each for each in below if each != "__pycache__" and not each.startswith(".")]
             for file in names:
                 if not file.endswith(_SKIPPED) and not file.startswith("."):

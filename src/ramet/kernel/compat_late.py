@@ -76,6 +76,14 @@ def settle_collections():
             collections.abc = sys.modules.setdefault("collections.abc", _collections_abc)
 
 
+def collect():
+    # type: () -> None
+    """Have destructors run of what nobody holds any more, where that isn't counted: PyPy collects when enough new is made."""
+    if compat.PYPY:
+        import gc
+        gc.collect()
+
+
 def found_elsewhere(finder, name, path):
     # type: (Any, str, Any) -> Any
     """Whether a module is somebody else's: of the finders behind this one on ``sys.meta_path``, which programs append to.

@@ -19,7 +19,7 @@ lost, and what the child still has to send waits there, where the same holds for
 Must not know why something is refused: whoever refuses counts it in ``Core.refused``. Runs on whichever thread reads
 a child's link.
 """
-from ramet.kernel import compat, limits
+from ramet.kernel import compat, compat_late, limits
 from ramet.kernel import limits_late as late
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTROL
@@ -56,6 +56,9 @@ held_bytes_max = 128 << 20
 held_bytes_blamed = 256
 held_frame_bytes = 400
 held_control_factor = 16
+
+# How often at most it is made sure that what is counted is held still, in seconds.
+collect_s = 1.0
 
 # How a link is read slowly: so many bytes at a time, then a rest; so long by itself, or longer where these took long.
 slow_bytes = 4096
@@ -124,6 +127,7 @@ class Watcher(object):
         self.lock = compat.new_lock()
         self.refused = 0
         self.owed = self.written = self.held = 0
+        self.collected = 0.0    # when that was
         self.gone = compat.deque()  # type: Any
         self.slow = False
         self.own = Patience(forgiven_max, forgiven_per_s)
@@ -170,9 +174,14 @@ class Watcher(object):
     def full(self, most=None):
         # type: (Optional[int]) -> bool
         """Does more of the child's frames wait here than may? By who reads its link."""
+        bound = most or held_bytes_max
+        now = self.core.loop.now() if self.held > bound else 0.0
+        if now > self.collected + collect_s:
+            self.collected = now    # before it is believed: a slow link makes little that would have garbage collected
+            compat_late.collect()
         while self.gone:
             self.held -= self.gone.popleft()
-        return self.held > (most or held_bytes_max)
+        return self.held > bound
 
     def answered(self, link, count):
         # type: (Any, int) -> None

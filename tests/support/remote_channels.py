@@ -23,8 +23,13 @@ def send_range(channel, first, count):
         channel.send(n)
 
 
-def receive(channel, many):
-    return [channel.receive(timeout=60) for _ in range(many)]
+def arrived(channel):
+    """How many items have come from other nodes, into the channel or before it."""
+    return sum(intake.items for intake in channel._use().senders)
+
+
+def receive(channel, many, seconds=60):
+    return [channel.receive(timeout=seconds) for _ in range(many)]
 
 
 def receive_all(channel):

@@ -134,6 +134,25 @@ def test_who_sends_behind_another_thread_waits_no_longer_than_it_says(nodes: dic
     assert [n for n in got if n != "x"] == list(range(300)) and not threads[0].is_alive()
 
 
+def test_a_large_item_gets_its_turn_beside_small_ones(nodes: dict[str, ramet.Node]) -> None:
+    """It goes when nothing else is under way. That it waits was taken back by the next small one: both sides waited."""
+    channel: Any = owned_by(nodes, "child", 1000)
+    channel.send(b"x" * 2_000_000)
+    channel.send("s1")
+    feed = channel._end.feed
+    threads = [threading.Thread(target=channel.send, args=(item,), daemon=True) for item in (b"y" * 2_000_000, "s2")]
+    threads[0].start()
+    until(lambda: feed.waiting, "it doesn't wait")
+    threads[1].start()
+    until(lambda: feed.items == 3 or len(feed.waiting) == 2, "it does nothing")
+    until(lambda: nodes["child"].call(remote_channels.arrived, channel) == feed.items, "it doesn't arrive")
+    got = nodes["child"].call(remote_channels.receive, channel, 4)
+    assert sorted(map(len, got)) == [2, 2, 2_000_000, 2_000_000]
+    for thread in threads:
+        thread.join(HANGS_S)
+        assert not thread.is_alive()
+
+
 def test_through_third_nodes_and_back(nodes: dict[str, ramet.Node]) -> None:
     channel: Any = tree_of(nodes).channel()
     for name in ("grandchild", "sibling", "child"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import ramet
-from support import remote_lanes
+from support import remote_channels, remote_lanes
 from support.eventually import HANGS_S, until
 
 
@@ -100,6 +100,8 @@ def test_no_number_is_no_time(nodes: list[ramet.Node]) -> None:
                  lambda timeout: nodes[0].start(remote_lanes.hold).exception(timeout), nodes[0]._tree.channel().receive):
         with pytest.raises(ValueError, match="nan"):
             wait(timeout=float("nan"))
+    with pytest.raises(ValueError, match="nan"):
+        nodes[1].options(timeout=HANGS_S).call(remote_channels.receive, nodes[0]._tree.channel(), 1, float("nan"))
 
 
 @pytest.mark.parametrize("lent", [False, True])

@@ -9,10 +9,23 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import channels, compat_late, feeds, loop_late, peers, readers, streams, values
+from ramet.kernel import (
+    channels,
+    compat_late,
+    ends,
+    feeds,
+    limits,
+    limits_late,
+    loop_late,
+    peers,
+    readers,
+    streams,
+    values,
+)
 from ramet.kernel.core import Core, Message
 from ramet.kernel.ends import BACK, CHANNEL, RECEIVE, SEND
 from ramet.kernel.errors import CallCancelled, CallTimeout, ProtocolError
+from ramet.kernel.frames import DEAD
 from ramet.kernel.holding import Held
 from ramet.kernel.loop import Loop
 from support.eventually import HANGS_S, until
@@ -88,6 +101,48 @@ def test_who_sends_while_others_are_quicker_waits_no_longer_for_that(core: Core,
     with pytest.raises(CallTimeout):
         channel.send("no room", timeout=5)
     assert len(waits) == 5
+
+
+def test_who_waits_for_room_is_not_forgotten_for_what_others_send(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small item took back that a large one waits for credit, so none came; and as long as others sent, it had no turn."""
+    said: list[int] = []
+    monkeypatch.setattr(core, "ask", lambda *_: 1000)
+    monkeypatch.setattr(core, "send", lambda *what: said.append(streams.HEAD.unpack_from(what[2][0])[4]) or True)
+    core.descendants = True
+    end = ends.End(channels.of(core), SimpleNamespace(owner=5, number=1000, token="", size=1000))
+    assert end.offer(b"small")
+    end.feed.put([b"gathered"], 8)
+    assert not end.offer(bytes(streams.WINDOW_BYTES)) and said[-1] == streams.WANTS
+    woken: list[int] = []
+    end.feed.put([b"of another thread"], 17)
+    end.feed.flush()
+    end.on_room(lambda: woken.append(1))
+    assert said[-1] == streams.WANTS
+    end.feed.put([b"of one that has just looked"], 27)
+    end.feed.flush()
+    assert said[-1] == streams.WANTS and not end.offer(b"later")
+    sent = len(said)
+    end.feed.want()
+    assert len(said) == sent, "it is known there"
+    end.feed.granted(end.feed.bytes, end.feed.items, streams.WINDOW_BYTES, streams.WINDOW_ITEMS)
+    assert woken and end.offer(bytes(streams.WINDOW_BYTES))
+    end.feed.granted(end.feed.bytes, end.feed.items, streams.WINDOW_BYTES, streams.WINDOW_ITEMS)
+    end.on_room(lambda: woken.append(2))
+    assert woken[-1] == 2, "a door passes on no credit that says nothing new"
+
+
+def test_who_waits_for_room_hears_that_there_is_nobody_any_more(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread had found out when it sent, so the loss that was told afterwards woke nobody."""
+    monkeypatch.setattr(core, "ask", lambda *_: 1000)
+    core.descendants = True
+    end = ends.End(channels.of(core), SimpleNamespace(owner=5, number=1000, token="", size=1000))
+    end._begin()
+    woken: list[int] = []
+    end.feed.waiting.append(lambda: woken.append(1))
+    end.feed.put([b"no route"], 8)
+    assert end.feed.stopped and not woken
+    end.ended(DEAD, b"lost")
+    assert woken
 
 
 def test_who_stops_a_stream_that_ends_is_content(ours: streams.Streams) -> None:
@@ -172,6 +227,16 @@ def test_a_stream_that_ends_with_its_reader_doesnt_end_as_if_it_were_whole(core:
     compat_late.call_each(job.enders)
     with pytest.raises(CallCancelled):
         next(stream)
+
+
+def test_what_is_late_of_a_stream_may_be_long(ours: streams.Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is dropped, not refused: an honest node was warned of, and in the end read slowly."""
+    monkeypatch.setattr(ours.core, "tell", lambda *_: None)
+    intake = streams.Intake(ours, 5, 2, None)
+    assert ours.long_max(5, streams.ITEMS) == limits.message_bytes_max
+    intake.stop()
+    assert [ours.long_max(src, streams.ITEMS) for src in (5, 6)] == [limits_late.untold_bytes_max, 0]
+    assert not ours.long_max(5, streams.CREDIT)
 
 
 # ---------------------------------------------------------------------- a channel at its holder

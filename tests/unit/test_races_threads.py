@@ -79,6 +79,25 @@ def test_a_node_that_has_asked_is_lost_when_no_thread_can_be_started(monkeypatch
     assert done.wait(HANGS_S) and given_up == [(7, 1)]
 
 
+def test_who_answers_without_memory_for_it_goes_on_meanwhile() -> None:
+    """It may be the thread that reads a link, and writes: it waited for memory that only itself could have freed."""
+    tries: list[Any] = []
+    later: list[Any] = []
+
+    def reply(*said: Any) -> None:
+        tries.append(said)
+        if len(tries) < 3:
+            raise MemoryError("for now")
+    asked: Any = askers.Askers.__new__(askers.Askers)
+    asked.core = SimpleNamespace(reply=reply, loop=SimpleNamespace(call_later=lambda _, fn, *args: later.append((fn, args))))
+    asked._fail(None, MemoryError())
+    while later:
+        assert len(later) == 1
+        fn, args = later.pop()
+        fn(*args)
+    assert len(tries) == 3
+
+
 def test_secrets_are_got_though_threads_could_not_be_started_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """After eight such failures nobody was asked any more."""
     desk, asked = Desk(SimpleNamespace()), threading.Event()  # type: ignore[arg-type]

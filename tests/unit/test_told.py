@@ -1,6 +1,7 @@
 """What nodes say of themselves in answers: why they can't, and how far they came. It may be anything."""
 from __future__ import annotations
 
+from collections import OrderedDict
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -113,6 +114,14 @@ def test_a_commands_result() -> None:
 def description(**odd: Any) -> dict[str, Any]:
     said: dict[str, Any] = values.decode(b"".join(failures.pack(ValueError("x"))))
     return {**said, **odd}
+
+
+def test_of_a_value_that_can_be_read_there_is_little_text() -> None:
+    """It travels beside the value, in case that can't be had: all of it was as much once more."""
+    value = OrderedDict.fromkeys(range(100_000))
+    said = len(b"".join(map(bytes, failures.pack(KeyError(value)))))
+    text = len(str(KeyError(value)))
+    assert said - text < len(encoded(value)) + 2 * failures.TEXT_MAX
 
 
 def test_a_traceback_without_end_is_cut() -> None:

@@ -6,7 +6,6 @@ the asker is lost. Late part of the kernel, and the controller's.
 import itertools
 import sys
 import threading
-import time
 
 from ramet.kernel import cancelling, compat, failures, requests, values
 from ramet.kernel.errors import ProtocolError, ServiceError
@@ -240,13 +239,14 @@ class Askers(object):
 
     def _fail(self, message, error):
         # type: (Message, Any) -> None
-        """Answer by what kept the answer from being sent, when there is memory for that much: who asks waits for it."""
-        while True:
-            try:
-                self.core.reply(message, failures.pack(error), ERROR)
-                return
-            except MemoryError:
-                time.sleep(0.001)
+        """Answer by what kept the answer from being sent, when there is memory for that much: who asks waits for it.
+
+        Not in a loop: this may be the thread that would free some, by writing what waits for a link.
+        """
+        try:
+            self.core.reply(message, failures.pack(error), ERROR)
+        except MemoryError:
+            self.core.loop.call_later(0.001, self._fail, message, error)
 
     def unwatch(self, src):
         # type: (int) -> None

@@ -309,7 +309,7 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
             left = None if until is None else until - now()
             if left is not None and left <= 0:
                 raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
-            end.wait_for_room(data, left)
+            end.wait_for_room(left)
 
     def _take(self, timeout):
         # type: (Optional[float]) -> Any
@@ -374,7 +374,7 @@ class Offer(object):
     def on_ready(self, call):
         # type: (Callable[[], Any]) -> None
         """Call that once when there may be room."""
-        self.channel._use().on_room(call, self.data)
+        self.channel._use().on_room(call)
 
 
 def unpack(items, ctx):

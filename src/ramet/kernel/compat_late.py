@@ -38,6 +38,8 @@ _context = BaseException.__dict__.get("__context__")  # type: Any     # 2.7 has 
 def wait(core, ready, link, seconds):
     # type: (Any, Callable[[], Any], Any, Optional[float]) -> Any
     """As ``core.wait``, also for longer than the system waits at once."""
+    if seconds != seconds:
+        raise ValueError("timeout must be a number of seconds, not nan")
     while seconds is not None and seconds > limits_late.wait_s_max:
         if core.wait(ready, link, limits_late.wait_s_max):
             return ready()

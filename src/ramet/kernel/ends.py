@@ -56,14 +56,14 @@ class End(object):
 
     def offer(self, data):
         # type: (Any) -> bool
-        """Send an item if there is room."""
+        """Send an item if there is room, and nobody waits for some: a large one waits until nothing is under way."""
         self._begin()
         chunks = feeds.packed(data)
         size = sum(map(len, chunks))
         room = False
         if not self.error:
             with self.sending:
-                room = bool(self.feed.room(size))
+                room = not self.feed.waiting and bool(self.feed.room(size))
                 if room:
                     self.feed.put(chunks, size)
                 else:
@@ -72,35 +72,28 @@ class End(object):
             raise self._why()
         return room
 
-    def wait_for_room(self, data, seconds):
-        # type: (Any, Optional[float]) -> None
+    def wait_for_room(self, seconds):
+        # type: (Optional[float]) -> None
         """Block until there may be room for an item."""
         wake = self.core.waiter().wake
-
-        def ready():
-            # type: () -> Any
-            with self.lock:
-                if wake not in self.feed.waiting:   # each is called once, and another thread may have been quicker then
-                    self.feed.waiting.append(wake)
-            return self._has_room(data)
+        self.on_room(wake)
         try:
-            jobs.wait(self.core, ready, self.core.routes.link_to(self.owner), seconds)
+            jobs.wait(self.core, lambda: wake not in self.feed.waiting, self.core.routes.link_to(self.owner), seconds)
         finally:
             with self.lock:
                 if wake in self.feed.waiting:
                     self.feed.waiting.remove(wake)
 
-    def on_room(self, call, data):
-        # type: (Callable[[], Any], Any) -> None
-        """Call that once when there may be room for an item; at once if there is."""
+    def on_room(self, call):
+        # type: (Callable[[], Any]) -> None
+        """Call that once when there may be room for an item: with the next credit, which is asked for until it comes; at once
+        if none may come, since all was taken.
+        """
         with self.lock:
             compat_late.add_call(self.feed.waiting, call)
-        if self._has_room(data):
+        self.feed.want()
+        if self.error or self.feed.stopped or self.feed.items == self.feed.taken_items:
             self.feed.wake()
-
-    def _has_room(self, data):
-        # type: (Any) -> Any
-        return self.error or self.feed.room(sum(map(len, feeds.packed(data))))
 
     def _why(self):
         # type: () -> Error
@@ -162,8 +155,9 @@ class End(object):
             else:
                 error = NodeLostError("node %d, which held the channel, is gone: %s" % (self.owner, reason))
         self.error = self.error or error
-        if self.feed and not self.feed.stopped:
-            self.feed.end(streams.ENDS, values.encode(None))
+        if self.feed:
+            if not self.feed.stopped:
+                self.feed.end(streams.ENDS, values.encode(None))
             self.feed.wake()
         if self.reader and error:
             self.reader.intake.end()

@@ -16,6 +16,7 @@ if MYPY:
 CHAIN_MAX = 10      # causes of causes
 FRAMES_MAX = 100    # of a traceback, the innermost
 GROUP_MAX = 100     # members of an exception group
+TEXT_MAX = 10000    # of what travels beside the value itself
 FIELDS_MAX = 100    # of what an exception of one's own class holds
 OURS = ("ramet.kernel.errors", "ramet.kernel.faults")      # where ramet's own are made; ``errors`` moves them to "ramet"
 ATTRIBUTES = ("errno", "filename", "filename2", "strerror", "name", "stage", "seen", "command", "status", "cause",
@@ -170,7 +171,7 @@ def _plain(value):
     if not ctx.rare or values.MARK + b"K" in packed:    # a channel can be read everywhere, and must be seen at a door
         return value
     from ramet.kernel import portable
-    return portable.OrText(packed, _text(value))
+    return portable.OrText(packed, _text(value)[:TEXT_MAX])
 
 
 def _frames(error):

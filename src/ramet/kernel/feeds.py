@@ -58,6 +58,7 @@ class Feed(object):
         self.count = self.size = 0      # of these
         self.last = -1.0    # when something was sent
         self.armed = False  # will the keeper send what is gathered?
+        self.wants = False  # did the last message say so, and no credit has come since then?
         self.lock = compat.new_lock()
         self.stopped = False
         self.waiting = []   # type: List[Callable[[], Any]]
@@ -108,7 +109,8 @@ class Feed(object):
         # type: () -> None
         """Say that there is no credit for the next item, and send what was gathered."""
         with self.lock:
-            self._flush(WANTS)
+            if self.count or not self.wants:
+                self._flush(WANTS)
 
     def flush(self):
         # type: () -> None
@@ -141,6 +143,7 @@ class Feed(object):
         self.taken_items = max(self.taken_items, taken_items)
         self.window_bytes = min(max(self.window_bytes, window_bytes), WINDOW_BYTES_MAX)
         self.window_items = min(max(self.window_items, window_items), WINDOW_ITEMS_MAX)
+        self.wants = False      # before they are told: who comes too late for that asks for more
         self.wake()
 
     def wake(self):
@@ -168,6 +171,9 @@ class Feed(object):
     def _flush(self, flags=0):
         # type: (int) -> None
         parts, self.parts = self.parts, []
+        if not flags and self.waiting:
+            flags = WANTS   # the last message's word counts there, and somebody waits still
+        self.wants = flags == WANTS
         head = HEAD.pack(0xdd, self.count + 2, 0xce, self.number, flags)
         self.count = self.size = 0
         self.last = self.core.loop.now()

@@ -56,13 +56,13 @@ class Held(object):
         self.pump()
         return True
 
-    def wait_for_room(self, data, seconds):
-        # type: (Any, Optional[float]) -> None
+    def wait_for_room(self, seconds):
+        # type: (Optional[float]) -> None
         """Block until there may be room for an item."""
         self._wait(lambda: self.closed or not self._full(), seconds)
 
-    def on_room(self, call, data):
-        # type: (Callable[[], Any], Any) -> None
+    def on_room(self, call):
+        # type: (Callable[[], Any]) -> None
         """Call that once when there may be room for an item; at once if there is."""
         with self.lock:
             compat_late.add_call(self.offering, call)

@@ -81,8 +81,10 @@ class Streams(object):
 
     def long_max(self, src, handle):
         # type: (int, int) -> int
-        """How long messages of that node may be, as what a stream here has asked for. 0: as any other."""
-        return limits.message_bytes_max * (handle == ITEMS and any([key[0] == src for key in list(self.intakes)]))
+        """How long messages of that node may be, as what a stream here asks for, or has asked for. 0: as any other."""
+        if handle == ITEMS and any([key[0] == src for key in list(self.intakes)]):
+            return limits.message_bytes_max
+        return limits_late.untold_bytes_max * (handle == ITEMS and any([key[0] == src for key in list(self.gone)]))
 
     def flush(self):
         # type: () -> None
@@ -195,7 +197,7 @@ class Intake(object):
         with self.lock:
             if self.ended:
                 return
-            under_way = self.items - self.taken_items
+            under_way, credit = self.items - self.taken_items, None
             # What ends it isn't under credit: an item larger than the window may be under way before it.
             fits = count <= last or not under_way and count == 1 or (
                 self.bytes - self.taken_bytes + size <= self.window_bytes and under_way + count - last <= self.window_items)
@@ -207,8 +209,6 @@ class Intake(object):
                 self.wanted = bool(flags & WANTS)
                 self.ended = last
                 credit = self._due()
-            else:
-                credit = None
         if not fits:
             error = ProtocolError("node %d sent more than it had credit for" % self.peer)
             self.stop(error)
@@ -256,8 +256,8 @@ class Intake(object):
         with self.lock:
             self.waiting.append(wake)
         try:
-            link = self.core.routes.link_to(self.peer)
-            return jobs.wait(self.core, lambda: taken or self.bodies or self.ended, link, seconds)
+            core = self.core
+            return jobs.wait(core, lambda: taken or self.bodies or self.ended, core.routes.link_to(self.peer), seconds)
         finally:
             with self.lock:
                 self.waiting.remove(wake)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ramet import chains, functions
 from ramet.kernel.errors import CallCancelled, CallTimeout, DeadlockError
 from ramet.shelter import sheltered
+from ramet.waiting import awaited, waitable
 
 if TYPE_CHECKING:
     from ramet.node import Node
@@ -115,6 +116,8 @@ class Call(concurrent.futures.Future[T]):
             TimeoutError: (``concurrent.futures.TimeoutError``) the wait took too long; the work goes on.
             DeadlockError: in a method of a service of this program: the call's lane waits for that method.
         """
+        if timeout is not None:
+            timeout = waitable(timeout)
         bounded = False     # by `timeout`, from here on
         try:
             if not self._answered:
@@ -131,6 +134,7 @@ class Call(concurrent.futures.Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Like ``result``, but return what it would raise, or None."""
+        timeout = waitable(timeout)
         bounded = False
         try:
             timeout = self._wait(timeout)
@@ -155,11 +159,9 @@ class Call(concurrent.futures.Future[T]):
         return Outcome(error=error) if error is not None else Outcome(value=super().result(0))
 
     def __await__(self) -> Generator[Any, None, T]:
-        import asyncio  # who awaits has loaded it; the others needn't wait for it
-
         if not self._answered:
             chains.check_await(self)
-        return asyncio.wrap_future(self).__await__()
+        return awaited(self, self.node._tree._core)
 
     def __repr__(self) -> str:
         state = "running" if not self._answered else "failed" if self._exception else "done"

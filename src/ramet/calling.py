@@ -287,6 +287,8 @@ class Caller:
     @sheltered
     def stop(self, call: Call[Any]) -> None:
         """A call was cancelled or timed out here: end the work over there. It counts until the node says that it has ended."""
+        if self.core.forgotten:     # it is the parent's, and a thread that isn't here may hold the tree's locks
+            return
         node = call.node
         if call._handle in self.core.pending:
             node._state.ending[call._handle] = call

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramet.call import Outcome
 from ramet.kernel.errors import ConnectError, Error
+from ramet.waiting import waitable
 
 if TYPE_CHECKING:
     from ramet.connectors import Plan
@@ -79,6 +80,7 @@ class Connecting:
             TimeoutError: (``concurrent.futures.TimeoutError``) the wait took too long.
         """
         self._check()
+        timeout = waitable(timeout)
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while len(self._settled) < self.total:
@@ -113,6 +115,8 @@ class Connecting:
                 ready.put_nowait(settled)
             self._watchers.append(tell)
         try:
+            if len(self._settled) < self.total:
+                self._tree._core.check_here()
             for _ in range(self.total):
                 yield await ready.get()
         finally:

@@ -26,6 +26,7 @@ from ramet.process import RemoteProcess, checked
 from ramet.retrying import Retry
 from ramet.service import Service
 from ramet.shelter import sheltered
+from ramet.waiting import awaited, waitable
 
 if TYPE_CHECKING:
     from ramet.kernel.core import Message
@@ -267,12 +268,11 @@ class Node(Lasting, Grower):
         """
         if not self._state.connected.done():
             self._tree._core.may_wait(None)
-        self._state.connected.result(timeout)
+        self._state.connected.result(waitable(timeout))
         return self
 
     def __await__(self) -> Generator[Any, None, Node]:
-        import asyncio
-        yield from asyncio.wrap_future(self._state.connected).__await__()
+        yield from awaited(self._state.connected, self._tree._core)
         return self
 
     @property

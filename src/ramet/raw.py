@@ -22,9 +22,11 @@ from ramet.kernel.frames import CONTROL
 from ramet.kernel.settling import NAME_HERE
 from ramet.parts import FOLLOWING, GROWING
 from ramet.told import answer_of
+from ramet.waiting import awaited, waitable
 
 if TYPE_CHECKING:
     from ramet.node import Node
+    from ramet.shelter import ShelteredCore
     from ramet.tree import Tree
 
 #: What may be kept of each output, and is unless it is told otherwise.
@@ -56,24 +58,24 @@ class RawResult:
 class RawCall(concurrent.futures.Future[RawResult]):
     """A command under way: wait with ``result()``, or await it; ``cancel()`` ends it. All methods are thread-safe."""
 
-    def __init__(self, end: Callable[[], Any], may_wait: Callable[[None], None]) -> None:
+    def __init__(self, end: Callable[[], Any], core: ShelteredCore) -> None:
         super().__init__()
         self._end = end
-        self._may_wait = may_wait
+        self._core = core
 
     def result(self, timeout: float | None = None) -> RawResult:
         """Wait for what came of it. Raises DeadlockError in a done callback of a call: see ``Call``."""
         self._check(timeout)
-        return super().result(timeout)
+        return super().result(waitable(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Like ``result``, but return what it would raise, or None."""
         self._check(timeout)
-        return super().exception(timeout)
+        return super().exception(waitable(timeout))
 
     def _check(self, timeout: float | None) -> None:
         if timeout != 0 and not self.done():
-            self._may_wait(None)
+            self._core.may_wait(None)
 
     def cancel(self) -> bool:
         """End it: ``result`` raises ``CallCancelled``. The connector's program is killed here; what it has started on another
@@ -84,9 +86,7 @@ class RawCall(concurrent.futures.Future[RawResult]):
         return True
 
     def __await__(self) -> Generator[Any, None, RawResult]:
-        import asyncio
-
-        return asyncio.wrap_future(self).__await__()
+        return awaited(self, self._core)
 
     def _settle(self, error: BaseException | None = None, result: Sequence[Any] = ()) -> bool:
         try:
@@ -158,7 +158,7 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
     gardener, core, parent = tree._gardener, tree._core, node.parent
     id = next(gardener.ids)
     by = 0 if parent is None else parent.id
-    call = RawCall(lambda: core.tell(by, END, [id]) if by else tree._nursery.end(id), core.may_wait)
+    call = RawCall(lambda: core.tell(by, END, [id]) if by else tree._nursery.end(id), core)
 
     def done(error: Any, result: Any) -> None:
         gardener.desk.settle(id, error)

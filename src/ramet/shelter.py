@@ -112,21 +112,25 @@ class ShelteredWaiter(PatientWaiter):
     gave = 0
 
     def wait(self, seconds: float | None) -> list[int]:
-        """As ever, behind the program's handlers of signals that were held back. From here on one is handled at once.
+        """As ever, behind the program's handlers of signals that were held back.
 
         Raises SteppedBack: a link that is in the poller may be another thread's by now.
         """
-        gave = self.gave
+        gave = self.gave    # here no signal is handled at once, even at the first instruction: none is missed
+        ready = self._wait(seconds)
+        if gave != self.gave:
+            raise SteppedBack
+        return ready
+
+    def _wait(self, seconds: float | None) -> list[int]:
+        """From here on a signal is handled at once."""
         while _held and get_ident() == _main:
             number, _ = _held.popitem()
             _theirs[number](number, sys._getframe(1))
         try:
-            ready = PatientWaiter.wait(self, seconds)
+            return PatientWaiter.wait(self, seconds)
         except BlockingIOError:
-            ready = []      # a handler has waited, too, and read what this wait was woken by
-        if gave != self.gave:
-            raise SteppedBack
-        return ready
+            return []       # a handler has waited, too, and read what this wait was woken by
 
     @contextlib.contextmanager
     def nested(self) -> Iterator[None]:
@@ -149,7 +153,7 @@ class ShelteredWaiter(PatientWaiter):
 
 # Where the main thread waits for messages: there a signal is handled at once.
 _WAITS = {fn.__code__ for fn in (
-    ShelteredWaiter.wait, PatientWaiter.wait, Waiter.wait, Spinner.poll, Spinner.spin, Spinner.sleep)}
+    ShelteredWaiter._wait, PatientWaiter.wait, Waiter.wait, Spinner.poll, Spinner.spin, Spinner.sleep)}
 
 
 def _again(number: int) -> None:
@@ -289,7 +293,8 @@ class ShelteredCore(Core):
                 loan = self.lent.get(link)
                 if loan is not None:
                     loan.end(True)
-                link.give_back(waiter)
+                else:
+                    link.give_back(waiter)
 
     def _wait(self, ready: Callable[[], Any], link: Link | None, seconds: float | None) -> Any:
         if not isinstance(link, Link):
@@ -347,6 +352,22 @@ class ShelteredChannel(Channel):
     close = sheltered(Channel.close)
     look = sheltered(Channel.look)
     offer = sheltered(Channel.offer)
+
+    def __next__(self) -> Any:
+        """The next item."""
+        try:
+            return Channel.__next__(self)
+        except StopIteration:
+            self._check_here()      # a process that only has a copy doesn't know whether it is the end
+            raise
+
+    def _use(self) -> Any:
+        self._check_here()
+        return Channel._use(self)
+
+    def _check_here(self) -> None:
+        core: Any = self._channels.core
+        core.check_here()
 
 
 def _hold(number: int, frame: FrameType | None) -> Any:

@@ -109,6 +109,7 @@ class Stream(Generic[T]):
             if found:
                 await asyncio.sleep(0)      # others get their turn once a message, though this needn't wait
             else:
+                self.node._tree._core.check_here()
                 await readers.ready(self._intake)
 
     @sheltered

@@ -6,7 +6,10 @@ Must not know what is waited for. One for each thread, which alone calls ``wait`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from ramet.kernel import compat
 from ramet.kernel.limits_late import wait_s_max
@@ -18,6 +21,29 @@ from ramet.kernel.spinning import Spinner
 LOOK_S = 0.05
 
 NO_PIPE = (-1, -1)
+
+T = TypeVar("T")
+
+
+def waitable(seconds: float | None) -> float | None:
+    """A timeout as Python's own waits take it: the longest ones, ``inf`` too, are none.
+
+    Raises ValueError: it is no number. Before the wait, so that nothing is ended for it.
+    """
+    if seconds is None or seconds > threading.TIMEOUT_MAX:
+        return None
+    if seconds != seconds:
+        raise ValueError(f"that is no number of seconds: {seconds}")
+    return seconds
+
+
+def awaited(future: Future[T], core: Any) -> Generator[Any, None, T]:
+    """``await`` of what is completed by who reads a link. Raises ClosedError: nobody does in this process."""
+    import asyncio  # who awaits has loaded it; the others needn't wait for it
+
+    if not future.done():
+        core.check_here()
+    return asyncio.wrap_future(future).__await__()
 
 
 class PatientWaiter(Waiter):

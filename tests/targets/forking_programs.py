@@ -2,6 +2,7 @@
 
 argv: the way. What it prints is what came of it. Each is a function, and runs in a process of its own.
 """
+import asyncio
 import itertools
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ import time
 import ramet
 from ramet import call, shelter, terminal
 from ramet.kernel import channels, services, streams
-from support import remote
+from support import remote, remote_channels
 
 LONG_S = 60
 
@@ -203,16 +204,72 @@ def beside_a_wait(tree, nodes):
 def waits_from_before(tree, nodes):
     """Nothing comes to the child: it waited for ever, and read what was to wake the parent's thread."""
     pending, channel = nodes[0].start(remote.sleep, 1), tree.channel()
+    print(in_child(lambda: all_refused(channel.receive, pending.result)), pending.result())
 
-    def child():
-        said = []
-        for way in channel.receive, pending.result:
-            try:
-                said.append(way())
-            except ramet.ClosedError as error:
-                said.append("forked" in str(error))
-        return said
-    print(in_child(child), pending.result())
+
+def all_refused(*ways):
+    """Those that aren't refused; each as what came of it."""
+    signal.alarm(LONG_S)    # what hangs ends
+    wrong = []
+    for way in ways:
+        try:
+            wrong.append(way())
+        except ramet.ClosedError as error:
+            if "forked" not in str(error):
+                wrong.append(str(error))
+    return wrong
+
+
+def waits_while_the_tree_is_locked(tree, nodes):
+    """By a thread that isn't in the child."""
+    pending, held, done = nodes[0].start(remote.sleep, 1), threading.Event(), threading.Event()
+
+    def hold():
+        with tree._shipper.lock:
+            held.set()
+            done.wait(LONG_S)
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(LONG_S)
+    print(in_child(lambda: all_refused(pending.result)))
+    done.set()
+    thread.join()
+    print(pending.result())
+
+
+def channels_from_before(tree, nodes):
+    """The child's items were put into its copy, and it took those that the parent gives."""
+    ours, theirs = tree.channel(), nodes[0].call(remote_channels.make, 10)
+    for channel in ours, theirs:
+        channel.send(1)
+    ways = [way for one in (ours, theirs) for way in (
+        lambda one=one: one.send(2), one.receive, one.close, lambda one=one: list(one),
+        lambda one=one: asyncio.run(all_items(one)))]
+    print(in_child(lambda: all_refused(*ways)))
+    for channel in ours, theirs:
+        channel.send(3)
+        print(channel.receive(), channel.receive())
+
+
+async def all_items(source):
+    return [item async for item in source]
+
+
+async def result(source):
+    return await source
+
+
+def awaits_from_before(tree, nodes):
+    growing = tree.command(["sh", "-c", "sleep 1000"], python=["python3"], name="never-up")
+    many = tree.connect_all([["sh", "-c", "sleep 1000"]], "command", python=["python3"])
+    waits = [nodes[0].start(remote.sleep, 1), growing, nodes[0].raw(["sleep", "1000"]), many]
+    stream = nodes[0].stream(range, 10 ** 9)
+    ways = [lambda one=one: asyncio.run(result(one)) for one in waits]
+    print(in_child(lambda: all_refused(*ways, lambda: asyncio.run(all_items(stream)))), waits[0].result(), next(stream))
+    stream.close()
+    waits[2].cancel()
+    for node in (growing, *many.nodes):
+        node.kill()
 
 
 def while_it_is_closed(tree, nodes):

@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 
 import ramet
+from ramet import shelter
+from ramet.kernel.links import Link, Waiter
+from ramet.kernel.spinning import Spinner
+from ramet.shelter import ShelteredWaiter
+from ramet.waiting import PatientWaiter
 from support import remote_channels, remote_lanes
 from support.eventually import HANGS_S, until
 
@@ -94,14 +99,79 @@ def test_the_handler_of_a_signal_may_wait_by_other_means(nodes: list[ramet.Node]
     assert node.call(abs, -5) == 5
 
 
+@pytest.mark.parametrize("fn", [ShelteredWaiter.wait, PatientWaiter.wait, Waiter.wait, Spinner.poll],
+                         ids=lambda fn: fn.__qualname__)
+def test_a_signal_at_the_first_instruction_of_what_waits(
+        nodes: list[ramet.Node], alarm: Any, monkeypatch: pytest.MonkeyPatch, fn: Any) -> None:
+    """What the thread reads is given back by the handler's wait. That was missed in one place: it read beside the keeper."""
+    node, stopped, go_on = nodes[0], threading.Event(), threading.Event()
+    waiter, loop = node._tree._core.waiter(), node._tree._loop
+    strays: list[Link] = []
+    handled: list[object] = []
+    read = Link._read
+
+    def handler(*_: object) -> None:
+        handled.append(node.options(lane="other").call(abs, -1))
+        loop.call_soon(lambda: (stopped.set(), go_on.wait(HANGS_S)))
+        stopped.wait(HANGS_S)       # so that the keeper reads nothing: the answer is left for this thread
+        node.options(lane="watch").start(remote_lanes.open_gate)
+
+    def at(frame: Any, event: str, _: object) -> None:
+        """The interpreter looks for signals where a function is entered, and calls the handler just so."""
+        if event == "call" and frame.f_code is fn.__code__ and waiter.waits:
+            sys.setprofile(None)
+            signal.getsignal(signal.SIGALRM)(signal.SIGALRM, frame)     # type: ignore[misc, operator]
+
+    def reads(link: Link) -> None:
+        if threading.get_ident() == waiter.thread and link.borrower is not waiter:
+            strays.append(link)
+        read(link)
+    alarm(handler)
+    monkeypatch.setattr(shelter, "PATIENCE_S", float("inf"))
+    monkeypatch.setattr(Link, "_read", reads)
+    node.options(lane="watch").call(remote_lanes.shut_gate)
+    call = node.start(remote_lanes.hold)
+    until(lambda: node.options(lane="watch").call(remote_lanes.held), "it doesn't begin")
+    try:
+        sys.setprofile(at)
+        assert call.result()
+    finally:
+        sys.setprofile(None)
+        go_on.set()
+    assert handled == [1] and not strays
+
+
 def test_no_number_is_no_time(nodes: list[ramet.Node]) -> None:
     """It was looked without a pause until the answer was there."""
     for wait in (lambda timeout: nodes[0].start(remote_lanes.hold).result(timeout),
                  lambda timeout: nodes[0].start(remote_lanes.hold).exception(timeout), nodes[0]._tree.channel().receive):
         with pytest.raises(ValueError, match="nan"):
             wait(timeout=float("nan"))
+    assert nodes[0].stats() | {"modules": 0} == {"calls": 2, "ending": 0, "stuck": 0, "modules": 0, "unresponsive": 0}
     with pytest.raises(ValueError, match="nan"):
         nodes[1].options(timeout=HANGS_S).call(remote_channels.receive, nodes[0]._tree.channel(), 1, float("nan"))
+
+
+def test_a_second_wait_for_a_call_may_last_for_ever(nodes: list[ramet.Node]) -> None:
+    """It failed with OverflowError, and the work was ended for both."""
+    call, found = waiting(nodes[0], lambda: None), list[object]()
+    threads = [threading.Thread(target=lambda seconds=seconds: found.append(call.result(seconds)))  # type: ignore[misc]
+               for seconds in (None, float("inf"))]
+    threads[0].start()
+    until(lambda: call._waiter, "nobody waits")
+    threads[1].start()
+    until(lambda: call._watched, "no second one waits")
+    nodes[0].options(lane="watch").call(remote_lanes.open_gate)
+    until(lambda: len(found) == 2, "one of them isn't told")
+    for thread in threads:
+        thread.join()
+
+
+def test_waits_of_all_kinds_may_last_for_ever(nodes: list[ramet.Node]) -> None:
+    tree, ever = nodes[0]._tree, float("inf")
+    assert tree.local().wait(ever).call(abs, -1) == 1
+    assert nodes[0].local().raw(["true"]).result(ever).ok and nodes[0].local().raw(["true"]).exception(ever) is None
+    assert len(tree.connect_all([sys.executable], "local").result(ever)) == 1
 
 
 @pytest.mark.parametrize("lent", [False, True])

@@ -100,7 +100,7 @@ def test_what_was_held_for_a_node_is_sent_in_order_whoever_else_learns_of_its_in
 
 def test_who_has_had_the_last_node_takes_away_nobody_elses_turn() -> None:
     """Who came next in the list was never told, and waited for ever."""
-    connecting = Connecting(SimpleNamespace(), 1, None, None)  # type: ignore[arg-type]
+    connecting = Connecting(SimpleNamespace(_core=SimpleNamespace(check_here=lambda: None)), 1, None, None)  # type: ignore[arg-type]
     first_is_done = threading.Event()
 
     async def take() -> list[Any]:

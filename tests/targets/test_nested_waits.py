@@ -154,7 +154,8 @@ def test_no_number_is_no_time(nodes: list[ramet.Node]) -> None:
 
 def test_a_second_wait_for_a_call_may_last_for_ever(nodes: list[ramet.Node]) -> None:
     """It failed with OverflowError, and the work was ended for both."""
-    call, found = waiting(nodes[0], lambda: None), list[object]()
+    nodes[0].options(lane="watch").call(remote_lanes.shut_gate)
+    call, found = nodes[0].start(remote_lanes.hold), list[object]()
     threads = [threading.Thread(target=lambda seconds=seconds: found.append(call.result(seconds)))  # type: ignore[misc]
                for seconds in (None, float("inf"))]
     threads[0].start()

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ class Display:
         self.partial: dict[tuple[int, int], bytes] = {}
         self.shown: dict[int, list[int]] = {}   # by node: bytes of output and of log records that it wasn't told of
         self.untold: dict[int, Node] = {}       # who couldn't be told, and is to be
+        self.again_at = 0.0
         self.lines = 0                          # that were shown, records included
 
     # ------------------------------------------------------------------ from the reader of a link
@@ -130,7 +132,7 @@ class Display:
                     return
             if found is not None:
                 self._handle(*found)
-            else:
+            if self.untold and time.monotonic() >= self.again_at:
                 for node in list(self.untold.values()):
                     self._tell(node)
 
@@ -166,6 +168,7 @@ class Display:
             self.tell(node, *self.shown[node.id])
         except (OSError, ImportError, MemoryError):     # no descriptor for what it takes
             self.untold[node.id] = node
+            self.again_at = time.monotonic() + AGAIN_S
         else:
             del self.shown[node.id]
             self.untold.pop(node.id, None)

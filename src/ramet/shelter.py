@@ -341,6 +341,7 @@ class ShelteredEnd(End):
     """The program's end of a channel that a node holds."""
 
     __del__ = sheltered(End.__del__, destructor=True)
+    on_room = sheltered(End.on_room)
 
 
 class ShelteredChannel(Channel):

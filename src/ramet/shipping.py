@@ -312,12 +312,16 @@ class Shipper:
 
     def _send_piece(self, node: Node | None, form: str, names: Sequence[str]) -> None:
         """Pack and send modules that are coming. Whatever happens, the node hears of each: it waits for them."""
-        try:
-            records, refused = self.server.records(names, form)
-        except Exception as error:
-            records, refused = {}, dict.fromkeys(names, f"{REFUSED}it can't be packed: {error!r}")
-        if node is not None:
-            self._send(node, form, records, refused)
+        with self.lock:
+            try:
+                records, refused = self.server.records(names, form)
+            except Exception as error:
+                if lacks_descriptor(error):     # what it hears, it remembers
+                    self.core.loop.call_later(AGAIN_S, self._send_piece, node, form, names)
+                    return
+                records, refused = {}, dict.fromkeys(names, f"{REFUSED}it can't be packed: {error!r}")
+            if node is not None:
+                self._send(node, form, records, refused)
 
     def _send_loaders(self, node: Node, records: dict[str, Any]) -> None:
         """Send the parts of the kernel that load what isn't plain code."""

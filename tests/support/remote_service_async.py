@@ -51,3 +51,29 @@ async def read(id, service, to):
     """A stream of a service, read by a coroutine of a node."""
     import ramet
     return [n async for n in ramet.here().peer(id).service(service).rows(to)]
+
+
+class OneByOne:
+    """Coroutines that take their time to clean up."""
+
+    def __init__(self):
+        self.begun = self.cleaning = self.inside = self.most = 0
+        self.rests = None
+
+    async def work(self):
+        self.rests = self.rests or asyncio.Semaphore(0)
+        self.begun += 1
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            await asyncio.sleep(600)
+        finally:
+            self.cleaning += 1
+            await self.rests.acquire()
+            self.inside -= 1
+
+    async def go_on(self):
+        self.rests.release()
+
+    def seen(self):
+        return self.begun, self.cleaning, self.most

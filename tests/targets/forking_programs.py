@@ -251,6 +251,18 @@ def channels_from_before(tree, nodes):
         print(channel.receive(), channel.receive())
 
 
+def channels_that_were_read(tree, nodes):
+    """What had come with the parent's items was given by the child, too."""
+    theirs = nodes[0].call(remote_channels.make, 10)
+    for number in range(6):
+        theirs.send(number)
+    while nodes[0].call(remote_channels.arrived, theirs) < 6:
+        pass
+    print(theirs.receive(), theirs.receive(), bool(theirs._end.reader.items))
+    print(in_child(lambda: all_refused(theirs.receive, lambda: list(theirs))))
+    print([theirs.receive() for _ in range(4)])
+
+
 async def all_items(source):
     return [item async for item in source]
 

@@ -4,6 +4,7 @@ The keeper's next piece is held back by the test, so that nothing here depends o
 """
 from __future__ import annotations
 
+import errno
 import hashlib
 import sys
 import threading
@@ -142,6 +143,23 @@ def test_what_can_not_be_packed_after_all_is_told(own: ModuleType, held: list[Ca
             run(held)
         with pytest.raises(ramet.RemoteError, match="can't be packed: OSError.*the disk is gone"):
             call.result(60)
+
+
+def test_what_can_not_be_packed_just_now_comes_later(own: ModuleType, held: list[Callable[[], Any]], asked: threading.Event,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node was told that it can't be had, and remembers that."""
+    real, fails = ModuleServer.records, [OSError(errno.EMFILE, "Too many open files")]
+
+    def fail_once(*args: Any) -> Any:
+        if fails:
+            raise fails.pop()
+        return real(*args)
+    with ramet.Tree() as tree:
+        call = tree.local(python=BARE).start(own.total)
+        assert asked.wait(60)
+        monkeypatch.setattr(ModuleServer, "records", fail_once)
+        run(held)
+        assert call.result(60) == PARTS and not fails
 
 
 def test_a_node_that_is_lost_gets_nothing_more(own: ModuleType, held: list[Callable[[], Any]], asked: threading.Event) -> None:

@@ -11,6 +11,7 @@ import pytest
 import ramet
 from support import needs, pythons, remote, remote_services
 from support.eventually import HANGS_S, until
+from support.remote_service_async import OneByOne
 from support.remote_services import Shelf
 
 
@@ -139,6 +140,22 @@ def test_a_cancelled_coroutine_whose_loop_does_not_run(tree: ramet.Tree) -> None
         call.cancel()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
+
+
+def test_a_lane_is_free_when_a_cancelled_coroutine_has_come_to_its_end(tree: ramet.Tree) -> None:
+    """While it cleaned up the next one of its lane ran beside it."""
+    node = tree.local()
+    shelf = node.serve("one", OneByOne, allow="anyone", lanes={"work": "one"})
+    first = shelf.work.start()
+    until(lambda: shelf.seen()[0], "it doesn't begin")
+    second = shelf.work.start()
+    first.cancel()
+    until(lambda: shelf.seen()[1], "it isn't cancelled")
+    shelf.go_on()
+    until(lambda: shelf.seen()[0] == 2, "the next one doesn't begin")
+    shelf.go_on()
+    second.cancel()
+    assert shelf.seen()[2] == 1
 
 
 def test_equal_requests_run_once(tree: ramet.Tree) -> None:

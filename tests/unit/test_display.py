@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from ramet import codec
 from ramet.display import MESSAGE_BYTES, TOLD_BYTES, Display, harmless, in_parts
 from ramet.kernel.core import LOG, OUTPUT, Message
 from ramet.kernel.errors import Error, ProtocolError
-from support.eventually import until
+from support.eventually import HANGS_S, until
 
 
 def a_display(errors: list[BaseException], show: Any = None, tell: Any = lambda *_: None) -> Display:
@@ -102,6 +103,29 @@ def test_what_was_shown_is_told_though_nothing_more_comes() -> None:
     until(lambda: told, "it isn't told")
     display.finish()
     assert told == [[TOLD_BYTES + 1 + MESSAGE_BYTES, 0]] and not display.untold
+
+
+def test_what_was_shown_is_told_though_others_print_without_end() -> None:
+    told: list[Any] = []
+    fails = [OSError("Too many open files")]
+    nodes: Any = {id: SimpleNamespace(id=id, name=str(id)) for id in (7, 8)}
+
+    def tell(node: Any, *_: int) -> None:
+        if fails:
+            raise fails.pop()
+        told.append(node.id)
+
+    def show(node: Any, *_: Any) -> None:
+        if node.id == 8 and 7 not in told and time.monotonic() < end:
+            display.take(more)
+    end = time.monotonic() + HANGS_S
+    display = Display(nodes, show, pytest.fail, tell)
+    lines = b"".join(codec.encode([1, b"x\n"])), b"".join(codec.encode([1, b"x" * TOLD_BYTES + b"\n"]))
+    more, much = Message(8, 8, OUTPUT, 0, 0, None, lines[0]), Message(7, 7, OUTPUT, 0, 0, None, lines[1])
+    display.take(much)
+    display.take(more)
+    until(lambda: 7 in told, "it isn't told", HANGS_S / 2)
+    display.finish()
 
 
 def test_what_the_programs_own_function_raises_is_not_blamed_on_the_node() -> None:

@@ -60,6 +60,12 @@ def test_a_finder_holds_no_lock_that_other_imports_need(monkeypatch: pytest.Monk
     assert not holds_the_import_lock()
 
 
+@pytest.mark.parametrize("front", [True, False])
+def test_other_hooks_ask_by_keywords_too(front: bool) -> None:
+    finder: Any = Finder(ModuleCache(), pytest.fail, front)  # type: ignore[arg-type]
+    assert finder.find_spec("__main__", None, target=None) is finder.find_spec("__main__", path=None, target=None) is None
+
+
 def test_nothing_is_raised_where_the_import_lock_is_given_up_and_taken_back() -> None:
     """Who is cancelled just there would go on without the lock, or get the import system's RuntimeError for it."""
     found = compat.unlocked(lambda: sys._getframe(1))()

@@ -131,6 +131,20 @@ def test_who_waits_for_room_is_not_forgotten_for_what_others_send(core: Core, mo
     assert woken[-1] == 2, "a door passes on no credit that says nothing new"
 
 
+def test_who_waits_for_room_is_told_in_turn(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one was told first, and filled the window; and who looked meanwhile found others waiting, who were just told."""
+    monkeypatch.setattr(core, "ask", lambda *_: 1000)
+    monkeypatch.setattr(core, "send", lambda *_: True)
+    core.descendants = True
+    end = ends.End(channels.of(core), SimpleNamespace(owner=5, number=1000, token="", size=1000))
+    assert end.offer(b"a") and end.offer(b"b")
+    order: list[object] = []
+    end.on_room(lambda: order.append(("first", bool(end.feed.waiting))))
+    end.on_room(lambda: order.append("second"))
+    end.feed.granted(end.feed.taken_bytes + 1, 1, streams.WINDOW_BYTES, streams.WINDOW_ITEMS)
+    assert order == [("first", False), "second"]
+
+
 def test_who_waits_for_room_hears_that_there_is_nobody_any_more(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread had found out when it sent, so the loss that was told afterwards woke nobody."""
     monkeypatch.setattr(core, "ask", lambda *_: 1000)

@@ -63,6 +63,7 @@ def test_what_is_wrong_is_said(text: str, says: str) -> None:
     "ssh:user:hunter2@web1", "ssh://user:hunter2@web1/local:", "ssh:user%3Ahunter2@web1", "ssh:h?password=hunter2",
     "foo:x/ssh:user:hunter2@web1", "ssh:h?retry=x&password=hunter2", "ssh:h?password=x&hunter2",
     "ssh:h?port=x/ssh:a:hunter2@web1", "ssh:user:hunter2/x@web1", "ssh:user:x/hunter2@web1", "ssh://user:12/3/hunter2@web1",
+    "ssh:user:hunter2?x@web1", "ssh:user:hunter2?x=y@web1",
 ])  # fmt: skip
 def test_a_password_in_a_spec_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="doesn't belong in a spec") as caught:
@@ -72,6 +73,8 @@ def test_a_password_in_a_spec_is_refused_and_not_repeated(text: str) -> None:
 
 def test_a_port_before_another_step_is_no_password() -> None:
     assert [name for name, _ in parse("ssh:web1:2222/ssh:ann@web2/sudo:root")] == ["ssh", "ssh", "sudo"]
+    assert parse("ssh:web1:2222/docker?image=python@sha256:ab")[1] == ("docker", {"image": "python@sha256:ab"})
+    assert parse("ssh:jump:2222/ssh?host=web1&username=ann@corp")[1][1]["username"] == "ann@corp"
     with pytest.raises(ValueError, match="ann@web2"):
         parse("ssh:[::1]/ann@web2")
     with pytest.raises(ValueError, match="each further host is a step of its own"):

@@ -46,7 +46,8 @@ def _check_secrets(step: str, behind: list[str]) -> None:
     if connector == "ssh" and ":" in unquote(target.rpartition("@")[0]):
         raise ValueError(apart)
     # "ssh:ann:one/two@web1": a password may hold a "/". Behind a port there are other steps.
-    strange = any("@" in more and more.partition(":")[0] not in registry.names() for more in behind)
+    strange = any("@" in more and re.split("[:?]", more)[0] not in registry.names() for more in behind)
+    strange = strange or ("@" in query and not target.rpartition(":")[2].isdigit())      # "ssh:ann:one?two@web1"
     if connector == "ssh" and strange and ":" in unquote(target.rpartition("]")[2]):
         raise ValueError(apart + "; and each further host is a step of its own, '/ssh:user@host'")
     for key in SECRETS.intersection(pair.partition("=")[0] for pair in query.split("&")):

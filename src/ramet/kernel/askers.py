@@ -6,6 +6,7 @@ the asker is lost. Late part of the kernel, and the controller's.
 import itertools
 import sys
 import threading
+import time
 
 from ramet.kernel import cancelling, compat, failures, requests, values
 from ramet.kernel.errors import ProtocolError, ServiceError
@@ -246,7 +247,12 @@ class Askers(object):
         try:
             self.core.reply(message, failures.pack(error), ERROR)
         except MemoryError:
-            self.core.loop.call_later(0.001, self._fail, message, error)
+            while True:
+                try:
+                    self.core.loop.call_later(0.001, self._fail, message, error)
+                    return
+                except MemoryError:     # not even for that
+                    time.sleep(0.001)
 
     def unwatch(self, src):
         # type: (int) -> None

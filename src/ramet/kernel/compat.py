@@ -201,8 +201,8 @@ def unlocked(fn):
     wait for that lock, and ``fn`` for the module. The lock of the module that is looked for is kept, so this is safe. Not for
     2.7, where the one lock is all there is: it stays held there.
     """
-    def unlocked(*args):
-        # type: (*Any) -> Any
+    def unlocked(*args, **named):
+        # type: (*Any, **Any) -> Any
         import _imp
         held = 0
         try:
@@ -212,7 +212,7 @@ def unlocked(fn):
         except RuntimeError:
             pass    # it isn't held any longer
         try:
-            return fn(*args)
+            return fn(*args, **named)
         finally:
             for _ in range(held):
                 _imp.acquire_lock()

@@ -81,8 +81,10 @@ class End(object):
             jobs.wait(self.core, lambda: wake not in self.feed.waiting, self.core.routes.link_to(self.owner), seconds)
         finally:
             with self.lock:
-                if wake in self.feed.waiting:
+                try:
                     self.feed.waiting.remove(wake)
+                except ValueError:
+                    pass    # it was called
 
     def on_room(self, call):
         # type: (Callable[[], Any]) -> None

@@ -152,7 +152,14 @@ class Feed(object):
         call = self.on_room
         if call:
             call()
-        compat_late.call_each(self.waiting)
+        calls = []
+        while self.waiting:     # all of them first, who came first before others: a large item gets its turn
+            try:
+                calls.append(self.waiting.pop(0))
+            except IndexError:
+                break       # another thread tells it
+        for one in calls:
+            one()
 
     def stop(self):
         # type: () -> None

@@ -155,12 +155,12 @@ class Request(ThreadJob):
         self.enders.append(future.cancel)
         if self.cancelled:
             future.cancel()
-        over = threading.Event()    # also when it was cancelled: the loop may not run, and never take notice
-        future.add_done_callback(lambda _: over.set())
-        while not over.wait(LOOK_S):
+        while not concurrent.futures.wait([future], LOOK_S).done:   # also when it was cancelled: until it has come to its end
             if loop.is_closed():    # and what it hadn't begun is dropped
                 coroutine.close()
                 raise RuntimeError("the event loop of this service is closed")
+            if self.cancelled and not loop.is_running():    # it may never take notice
+                raise Interrupt
         try:
             return future.result()
         except concurrent.futures.CancelledError:

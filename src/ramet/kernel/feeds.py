@@ -4,7 +4,7 @@ Whoever has items adds them, in a thread that may block. ``granted`` and ``stop`
 """
 import struct
 
-from ramet.kernel import compat, compat_late, jobs, values
+from ramet.kernel import compat, jobs, values
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.streams import (
     BATCH_BYTES,

@@ -88,9 +88,17 @@ def test_who_answers_without_memory_for_it_goes_on_meanwhile() -> None:
         tries.append(said)
         if len(tries) < 3:
             raise MemoryError("for now")
+
+    def call_later(_: float, fn: Any, *args: Any) -> None:
+        if not refused:
+            refused.append(True)
+            raise MemoryError("not even for that")
+        later.append((fn, args))
+    refused: list[bool] = []
     asked: Any = askers.Askers.__new__(askers.Askers)
-    asked.core = SimpleNamespace(reply=reply, loop=SimpleNamespace(call_later=lambda _, fn, *args: later.append((fn, args))))
+    asked.core = SimpleNamespace(reply=reply, loop=SimpleNamespace(call_later=call_later))
     asked._fail(None, MemoryError())
+    assert len(tries) == 1, "it tried again before others had their turn"
     while later:
         assert len(later) == 1
         fn, args = later.pop()

@@ -183,3 +183,72 @@ def test_links_come_and_go_while_those_of_lost_nodes_are_forgotten(link: Any) ->
     found.neighbours = {one: 5, link: 6}
     found.forget([5])
     assert one not in found.neighbours and found.neighbours[link] == 6
+
+
+# ---------------------------------------------------------------------- flows that are told to stop, and to go on
+
+class Between:
+    """A node in the middle: what comes from its parent of one flow waits for a child's link."""
+    KEY = (0, 2, 0)
+
+    def __init__(self, link: Any) -> None:
+        self.out, self.parent = link, SimpleNamespace(dead=False)
+        self.soon: list[Any] = []
+        self.told: list[int] = []
+        core: Any = SimpleNamespace(
+            handlers={}, send=self.on_send, routes=SimpleNamespace(parent=self.parent, ancestors=[0]),
+            loop=SimpleNamespace(now=float, call_soon=lambda *call: self.soon.append(call)))
+        self.long = longs.Long(core)
+        self.queue = self.long.queue(link)
+
+    def on_send(self, id: int, handle: int, chunks: list[bytes], *_: int) -> None:
+        assert (id, handle) == (0, longs.TAKEN)
+        self.told.append(longs.TOLD.unpack(chunks[0])[-1])
+
+    def crowd(self) -> None:
+        """As by who reads the parent's link: more comes than may wait."""
+        while self.queue.size <= limits_late.flow_bytes_max:
+            self.queue.push(self.KEY, 0, b"x" * 8000)
+        self.long.crowded(self.parent, self.out, self.KEY)  # type: ignore[arg-type]
+
+    def drain(self) -> None:
+        """As by who writes the child's link."""
+        with self.out.writing:
+            while self.queue.size:
+                self.queue.take(limits.write_bytes_max)
+
+    def keep(self) -> None:
+        """As the keeper: do what was to be done soon."""
+        while self.soon:
+            fn, *args = self.soon.pop(0)
+            fn(*args)
+
+
+def test_a_flow_that_goes_on_while_its_stop_is_told_is_told_so_after_it(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sender was told in the wrong order, and sent nothing more for ever."""
+    between = Between(link)
+
+    def keeper() -> None:
+        between.drain()
+        between.keep()
+    thread = threading.Thread(target=keeper)
+
+    def neighbour(_: Any) -> int:
+        if not thread.ident:
+            thread.start()
+            thread.join(0.3)    # it waits for its turn; if it doesn't, it is done by then, most likely
+        return 0
+    monkeypatch.setattr(between.long, "neighbour", neighbour)
+    between.crowd()
+    thread.join(HANGS_S)
+    assert between.told == [longs.STOP, longs.GO_ON]
+
+
+def test_a_flow_that_is_crowded_again_before_it_was_told_to_go_on_stops(link: Any) -> None:
+    """Its sender was told in the wrong order, sent on, and lost its link: it doesn't stop, it was said."""
+    between = Between(link)
+    between.crowd()
+    between.drain()
+    between.crowd()
+    between.keep()
+    assert between.told == [longs.STOP, longs.GO_ON, longs.STOP]

@@ -64,6 +64,8 @@ class Long(object):
         self.neighbours = {}  # type: Dict[Link, int]
         self.credited = {}  # type: Dict[Link, CreditQueue]     # queues that give credit; a link that is lost has forgotten its own
         self.for_guest = False      # those above this one are none: it is a door's
+        self.tells = compat.deque()  # type: Any        # what neighbours are to be told of flows that stop or go on, as decided
+        self.telling = compat.new_lock()
         core.handlers.setdefault(TAKEN, self.on_credit)
         core.handlers.setdefault(OUTPUT, _told)
         core.handlers.setdefault(LOG, _told)
@@ -222,16 +224,29 @@ class Long(object):
             plain = waiting.plain if waiting else 0
             if waiting and plain > late.flow_bytes_max and not waiting.source:
                 waiting.source = link
+                self.tells.append((link, key, STOP))
                 stop = True
         if stop:
-            self.took(link, key, STOP)
+            self._tell()
         if plain > late.unstopped_bytes_max and link is not self.core.routes.parent:
             self.core.refused += 1
             self.core.loop.call_soon(link.close, "it sends on what it was told to stop")
 
     def _relieved(self, link, key):
         # type: (Link, Flow) -> None
-        self.core.loop.call_soon(self.took, link, key, GO_ON)
+        """A flow that was stopped may go on. By who writes the link that it waits for, and has its lock."""
+        self.tells.append((link, key, GO_ON))
+        self.core.loop.call_soon(self._tell)
+
+    def _tell(self):
+        # type: () -> None
+        """Tell neighbours what was decided, in that order: one that heard "go on" before the "stop" would stop for ever.
+
+        Any thread: who reads tells it at once, and meanwhile who writes may have decided on the contrary.
+        """
+        with self.telling:
+            while self.tells:
+                self.took(*self.tells.popleft())
 
     def on_credit(self, message):
         # type: (Message) -> None

@@ -198,12 +198,16 @@ class Call(concurrent.futures.Future[T]):
         job = chains.request_that_waits(core)
         if job and timeout != 0:    # a method of a service of this program waits
             chains.check_wait(job, self, timeout is None)
-        waiter, before = core.waiter(), self._waiter
-        if before not in (None, waiter) or core.loop.thread == waiter.thread:
+        waiter = core.waiter()
+        with _MAKING:       # another thread may begin to wait just now
+            before = self._waiter
+            reads = before in (None, waiter) and core.loop.thread != waiter.thread
+            if reads:
+                self._waiter = waiter
+        if not reads:
             if timeout != 0:
                 core.may_wait(None)
             return timeout      # another thread has that place: wait on the future's condition
-        self._waiter = waiter
         try:
             if self._link is not None:      # borrowed for this call alone: it needs no loan
                 core.wait(lambda: self._answered, self._link, timeout, False)

@@ -6,6 +6,7 @@ Must not know how things are shown. Any thread.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 from ramet import codec
@@ -24,6 +25,7 @@ class Listening:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
+        self._telling = threading.RLock()     # a signal's handler may set one, too
 
     def shown(self, node: Node, output: int, records: int) -> None:
         """So many bytes more of a node's output and records were shown."""
@@ -43,14 +45,20 @@ class Listening:
             for node in nodes:
                 node._levels[logger] = number
         for node in nodes:
-            gardener.when_known(node, lambda node=node: self._tell(node, LOG, [number, logger]), bool)  # type: ignore[misc]
+            self._tell_level(node, logger)
 
     def begin(self, node: Node) -> None:
         """A new node: tell it of what its configuration doesn't hold, the levels of loggers by name."""
-        for logger, level in list(node._levels.items()):    # another thread may add one
+        for logger in list(node._levels):   # another thread may add one
             if logger:
-                self.tree._gardener.when_known(
-                    node, lambda logger=logger, level=level: self._tell(node, LOG, [level, logger]), bool)  # type: ignore[misc]
+                self._tell_level(node, logger)
+
+    def _tell_level(self, node: Node, logger: str) -> None:
+        """Tell a node a logger's level, when it is known, and as it is then: another thread may set it just now."""
+        def send() -> None:
+            with self._telling:     # so that the last word is the latest
+                self._tell(node, LOG, [node._levels[logger], logger])
+        self.tree._gardener.when_known(node, send, bool)
 
     def _tell(self, node: Node, handle: int, value: list[int | str]) -> None:
         """COUNTED makes the node load the part that knows of it."""

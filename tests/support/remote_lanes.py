@@ -66,6 +66,27 @@ def set_threads_max(count):
     return before
 
 
+def wait_for_gate():
+    """Whether it was opened meanwhile."""
+    return GATE.wait(20)
+
+
+def open_gate_when_woken(lane):
+    """Have that lane's thread called to its own lane when it has just been woken: for another one's call, perhaps."""
+    from ramet.kernel import lanes, start
+    ours = start.node.calls.lanes
+    bell = ours.named[lanes.flow_of(lane)].bell
+    wait = bell.wait
+
+    def wait_and_be_called():
+        wait()
+        del bell.wait
+        ours.lock.release()
+        ramet.here().itself.options(lane=lane).start(open_gate)
+        ours.lock.acquire()
+    bell.wait = wait_and_be_called
+
+
 def start_below(id, word):
     """Start a call in lane ANY of a child, and don't wait for it."""
     from support import remote

@@ -98,11 +98,18 @@ def leave_a_part():
 def leave_it(text):
     """Write what isn't a line yet."""
     sys.stdout.write(text)
+    HOLDS.set()
 
 
 def calls_wait():
     """Whether calls wait for the main lane."""
     return bool(_node().calls.waiting)
+
+
+def is_main_lane_at_an_end():
+    """Whether a call's function has come to its end there, and nothing waits."""
+    calls = _node().calls
+    return bool(not calls.running and not calls.waiting and HOLDS.is_set())
 
 
 class Own(logging.Logger):

@@ -106,6 +106,16 @@ def test_more_named_lanes_than_threads_take_turns(node: ramet.Node) -> None:
         assert [n for n in seen if n % 7 == lane] == list(range(lane, 70, 7)), "not in order"
 
 
+def test_a_lane_whose_thread_goes_over_to_another_one_has_that_of_a_third(node: ramet.Node) -> None:
+    """Its call came when its thread had been woken for the other lane's. No idle one was told: it waited for that one's end."""
+    node.call(remote_lanes.set_threads_max, 2)
+    one, two, three = (node.options(lane=name) for name in ("1", "2", "3"))
+    one.call(remote.pid)
+    one.call(remote_lanes.open_gate_when_woken, "1")
+    two.call(remote.pid)
+    assert three.call(remote_lanes.wait_for_gate)
+
+
 def test_a_queued_call_that_is_cancelled_never_begins(node: ramet.Node) -> None:
     lane = node.options(lane="work")
     busy, never = lane.start(remote_lanes.hold), lane.start(remote.append, "never")

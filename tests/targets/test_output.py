@@ -300,6 +300,22 @@ def test_calls_do_not_wait_for_a_lane_that_waits_to_print(gate: Gate, python: st
         assert call.result() == LINES
 
 
+@pytest.mark.parametrize("python", SOME)
+def test_a_call_whose_last_words_wait_for_room_does_not_keep_the_node_from_hearing_of_it(gate: Gate, python: str) -> None:
+    """The main lane borrowed the link, and then waited to write what isn't a line yet: for ever."""
+    with ramet.Tree(on_output=gate, close_grace_s=300) as tree:
+        node = tree.local(python=python)
+        other = node.options(lane="other")
+        flood = node.options(lane="flood").start(remote_output.print_lines, LINES)
+        until(lambda: other.call(remote_output.is_held_up))
+        call = node.start(remote_output.leave_it, "the last words")
+        until(lambda: other.call(remote_output.is_main_lane_at_an_end) or call.done())
+        assert not call.done()
+        gate.open.set()
+        assert call.result() is None and flood.result() == LINES
+    assert "".join(gate.lines["local", 1]).count("the last words") == 1
+
+
 def test_only_the_controller_says_what_was_shown() -> None:
     with ramet.Tree() as tree:
         one, other = tree.local(), tree.local()

@@ -200,7 +200,7 @@ def test_what_was_to_be_passed_on_to_the_dead_is_told_too(far: Far) -> None:
         far.through(100_000, 1, number == 0, number == 9)
     far.read()
     assert len(far.passed) < 10
-    far.queue.forget([1])
+    far.queue.forget({1})
     assert len(far.passed) == 10 and not far.queue.flows and not far.queue.size
 
 
@@ -208,9 +208,18 @@ def test_what_others_send_upwards_to_the_dead_goes_on(far: Far) -> None:
     """Found by the simulator: a node on the way heard of the loss first, and dropped a call that nobody answered then."""
     far.queue.push((9, 1, 0), 0, whole(0, 0, 1, 9, 9, 3, 7, [b"asked by node 9"]))
     far.plain(b"of its own", dst=1)
-    far.queue.forget([1], own=0)
+    far.queue.forget({1}, own=0)
     far.read()
     assert far.got == {(9, 1, 0): [b"asked by node 9"]} and not far.queue.size
+
+
+def test_a_flow_to_the_dead_that_was_stopped_where_it_comes_from_goes_on_there(far: Far) -> None:
+    """A neighbour that passes it on from below drops nothing of it: it kept it for ever."""
+    source = object()
+    far.queue.push((9, 1, 0), 0, whole(0, 0, 1, 9, 9, 3, 7, [b"waits"]))
+    far.queue.flow((9, 1, 0)).source = source
+    far.queue.forget({1})
+    assert far.relieved == [(source, (9, 1, 0))] and not far.queue.flows and not far.queue.size
 
 
 def test_the_dead_give_their_credit_back(far: Far) -> None:
@@ -220,7 +229,7 @@ def test_the_dead_give_their_credit_back(far: Far) -> None:
     far.read()
     assert far.queue.stop((0, 2, 99), True)
     far.plain(b"more", dst=2, flow=99)
-    far.queue.forget([1, 2])
+    far.queue.forget({1, 2})
     assert {key[1] for key in far.queue.flows} == {3} and far.queue.stops == 0
     while far.queue.size:
         for key in [key for key, held in far.holds.items() if held]:
@@ -368,7 +377,7 @@ class AnyMix(RuleBasedStateMachine):
     def lose(self, dst: int) -> None:
         if len(self.lost) < 2:
             self.lost.add(dst)
-            self.far.queue.forget([dst])
+            self.far.queue.forget({dst})
             for key in [key for key in self.far.holds if key[1] == dst]:
                 del self.far.holds[key]
             self.sent = {key: size for key, size in self.sent.items() if key[1] != dst}

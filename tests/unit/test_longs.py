@@ -108,7 +108,7 @@ def test_a_guest_is_held_to_that_though_it_is_above(monkeypatch: pytest.MonkeyPa
         taken(long, CANCEL, 262144, src, more=MORE)
     with pytest.raises(ProtocolError, match="larger"):
         taken(long, CANCEL, 262144, src=6)
-    long.forget([3, 4])
+    long.forget({3, 4})
     assert taken(long, CANCEL, 262144, src=6) == 262144
     with pytest.raises(ProtocolError, match="larger"):
         taken(long, CANCEL, 300_000, src=3)
@@ -181,7 +181,7 @@ def test_links_come_and_go_while_those_of_lost_nodes_are_forgotten(link: Any) ->
     found = longs.Long(core)
     one: Any = Lost()
     found.neighbours = {one: 5, link: 6}
-    found.forget([5])
+    found.forget({5})
     assert one not in found.neighbours and found.neighbours[link] == 6
 
 
@@ -252,3 +252,13 @@ def test_a_flow_that_is_crowded_again_before_it_was_told_to_go_on_stops(link: An
     between.crowd()
     between.keep()
     assert between.told == [longs.STOP, longs.GO_ON, longs.STOP]
+
+
+@pytest.mark.parametrize(("count", "refused"), [(longs.STOP, 1), (longs.GO_ON, 0)], ids=["stop", "go on"])
+def test_a_flow_to_a_lost_node_may_go_on_but_not_be_stopped(link: Any, count: int, refused: int) -> None:
+    between = Between(link)
+    core: Any = between.long.core
+    core.refused, core.routes.link_to = 0, lambda id: None
+    between.long.neighbours[link] = 2
+    between.long.on_credit(Message(2, 2, longs.TAKEN, 0, 0, link, values.encode([0, 3, 0, count])[0]))
+    assert core.refused == refused

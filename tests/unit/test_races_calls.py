@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import ramet
+from ramet.call import Call
 from ramet.connectors import local
 from ramet.kernel import (
     calls,
@@ -26,6 +27,7 @@ from ramet.kernel.core import CALL, CANCEL, Core, Message
 from ramet.kernel.errors import CallCancelled
 from ramet.kernel.frames import DEAD, MAGIC, pack_header
 from ramet.kernel.peer_calls import ITSELF, Loopback, PeerCall
+from support import remote_lanes
 from support.eventually import HANGS_S, until
 
 # ---------------------------------------------------------------------- attributes that are made on demand
@@ -120,6 +122,50 @@ def test_a_call_that_ends_behind_its_event_loop_says_nothing(caplog: pytest.LogC
         asyncio.run(take_one())
         each._calls[1]._settle(1)
     assert not caplog.records
+
+
+class Looked(Call[Any]):
+    """A call; ``between`` is called once, when somebody has just looked whether a thread waits for it."""
+
+    place: Any = None
+    between: Any = None
+
+    @property
+    def _waiter(self) -> Any:
+        place, between, self.between = self.place, self.between, None
+        if between:
+            between()
+        return place
+
+    @_waiter.setter
+    def _waiter(self, place: Any) -> None:
+        self.place = place
+
+
+def test_two_threads_that_begin_to_wait_for_a_call_at_once_are_both_woken() -> None:
+    """Both took the same place. The first one in it slept on, if a third one read the link."""
+    with ramet.Tree() as tree:
+        node = tree.local()
+        gate = node.options(lane="gate")
+        gate.call(abs, -1)
+        reads = threading.Thread(target=node.options(lane="long").start(remote_lanes.hold).result)
+        reads.start()
+        until(lambda: (link := node._tree._core.routes.link_to(node.id)) is not None and link.borrower, "nobody reads")
+        call = node.options(lane="short").start(remote_lanes.wait_for_gate)
+        call.__class__ = Looked
+        other = threading.Thread(target=call.result, daemon=True)
+
+        def begin() -> None:
+            other.start()
+            other.join(0.3)     # it has begun to wait, or waits until it may
+        call.between = begin  # type: ignore[attr-defined]
+        opening = threading.Timer(0.6, lambda: gate.start(remote_lanes.open_gate))
+        opening.start()
+        assert call.result()
+        other.join(HANGS_S)
+        assert not other.is_alive()
+        reads.join()
+        opening.join()
 
 
 # ---------------------------------------------------------------------- several threads wait for one call of a node's code
@@ -290,7 +336,8 @@ def test_a_node_that_ends_leaves_the_call_that_is_taken_just_then(monkeypatch: p
     ours = calls.Calls.__new__(calls.Calls)
     ours.lock = compat.new_lock()
     ours.lanes = ours.current = ours.interrupted = None
-    ours.running = ours.closing = ours.served = False
+    ours.running = ours.closing = False
+    ours.began = 0.0
     link = SimpleNamespace(give_back=lambda _: None, borrower=None, flush=lambda: None)
     ours.core = SimpleNamespace(routes=SimpleNamespace(parent=link))  # type: ignore[assignment]
     ours.waiter = SimpleNamespace(wake=lambda: None)  # type: ignore[assignment]

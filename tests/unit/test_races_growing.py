@@ -22,6 +22,7 @@ from ramet.kernel.core import HELLO, Message
 from ramet.kernel.errors import ClosedError, ConnectError, ModuleNotShippedError
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.loop import Loop
+from ramet.listening import Listening
 from ramet.shelter import ShelteredCore
 from support.eventually import HANGS_S, until
 
@@ -44,6 +45,26 @@ def test_a_node_begins_while_another_thread_sets_its_loggers_levels(monkeypatch:
 
 
 # ---------------------------------------------------------------------- a node is given up just as it says HELLO
+
+def test_who_sets_a_level_last_is_heard_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What two threads set at once came the other way round: the node kept the older level."""
+    node: Any = SimpleNamespace(_levels={"": 20})
+    tree: Any = SimpleNamespace(_levels={"": 20}, nodes=[node])
+    tree._gardener = SimpleNamespace(lock=threading.Lock(), when_known=lambda node, send, dead: send())
+    ours = Listening(tree)
+    other = threading.Thread(target=ours.set_level, args=(tree, "DEBUG", "x"))
+    told: list[int] = []
+
+    def tell(_: Any, handle: int, value: list[Any]) -> None:
+        if not other.ident:
+            other.start()
+            other.join(0.3)     # it waits for its turn; if it doesn't, it is done by then, most likely
+        told.append(value[0])
+    monkeypatch.setattr(ours, "_tell", tell)
+    ours.set_level(tree, "ERROR", "x")
+    other.join()
+    assert told[-1] == node._levels["x"] == 10
+
 
 def a_node_and_its_hello(tree: Any) -> tuple[Any, Message]:
     node = tree._gardener._new(None, local.plan())

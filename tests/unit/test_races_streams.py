@@ -309,6 +309,20 @@ def test_a_closed_channel_isnt_over_while_its_last_items_are_moved(held: Held, s
     assert said == [False] and held.look() == [b"x"]
 
 
+def test_a_sender_that_is_lost_while_it_is_looked_at_has_ended(held: Held, sender: Sender) -> None:
+    """It wasn't in the line just then, so nobody told it: a closed channel never came to its end."""
+    other = threading.Thread(target=held.lost, args=(5,))
+
+    def lose() -> None:
+        other.start()
+        other.join(0.3)     # it waits now, or has looked for it
+    sender.between = lose
+    held.pump()
+    other.join()
+    held.close()
+    assert sender.ended and held.over()
+
+
 def test_an_item_that_cant_be_read_doesnt_stop_who_reads_the_link(held: Held, sender: Sender) -> None:
     """In a closed channel: it waited for a lock that it had, for ever."""
     held.close()

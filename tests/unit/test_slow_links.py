@@ -360,6 +360,23 @@ def test_who_has_borrowed_it_does_not_wait_longer_than_it_wanted_to(flood: Flood
     waiter.close()
 
 
+def test_who_has_borrowed_it_reads_on_though_the_keeper_ends_the_rest_just_then(flood: Flood) -> None:
+    """It went away: nobody read the link any more, and a loss was never told."""
+    flood.slow_down()
+    waiter = Thread(flood.loop)
+    poller = waiter.poller
+
+    def end_the_rest(fd: int) -> None:
+        poller.unregister(fd)
+        flood.link._readable()
+    waiter.poller = SimpleNamespace(register=poller.register, unregister=end_the_rest, poll=poller.poll)
+    assert flood.link.borrow(waiter)
+    flood.link.read_until(lambda: flood.core.refused >= 350)
+    assert flood.core.refused >= 350
+    flood.link.give_back(waiter)
+    waiter.close()
+
+
 # ---------------------------------------------------------------------- what goes through
 
 class Through:

@@ -78,7 +78,7 @@ class Calls(object):
         self.options = {}  # type: Dict[str, Any]
         self.began = 0.0
         self.failed = {}  # type: Dict[Any, bool]
-        self.running = self.closing = self.served = False
+        self.running = self.closing = False
         self.pid = os.getpid()
         compat.signal.signal(SIGURG, self._on_signal)
         compat.signal.signal(compat.signal.SIGCHLD, 0)      # it may have been ignored: then no subprocess had a status
@@ -140,7 +140,7 @@ class Calls(object):
             if not self.waiting:
                 parent.borrow(self.waiter)      # unless it was, before the last reply
                 parent.flush()
-                if self.served:
+                if self.began:      # there was a call
                     self.on_idle(parent)
                 core.wait(lambda: self.waiting or self.closing, parent)
             parent.give_back(self.waiter)       # the keeper looks after it while the call runs
@@ -151,11 +151,8 @@ class Calls(object):
                 self.began = compat.monotonic()
             reply = self.run(message)
             self.current = None
-            self.served = True
             if reply:
-                if not self.waiting:
-                    parent.borrow(self.waiter)      # before the next call can come, so that it doesn't wake the keeper
-                self.finish(message, *reply)
+                self.finish(message, reply, parent)
             del message, reply      # what they hold may be large, and the next call far
         parent.give_back(self.waiter)
 
@@ -205,9 +202,9 @@ class Calls(object):
         from ramet.kernel import failures
         return failures.of_call(self, message, *how)
 
-    def finish(self, message, chunks, flags):
-        # type: (Message, List[Any], int) -> None
-        """Send a reply; output that was written before goes first."""
+    def finish(self, message, reply, link=None):
+        # type: (Message, Any, Any) -> None
+        """Send a reply; output that was written before goes first, and nobody borrows the link ahead of it: it brings room."""
         if not self.waiting:
             for stream in sys.stdout, sys.stderr:
                 try:
@@ -215,9 +212,11 @@ class Calls(object):
                 except Exception:
                     pass    # replaced or closed by the function: whatever it says, the reply must go
         if os.getpid() != self.pid:
-            os._exit(flags and 1)   # the function has forked, and this is the child: the link isn't its own
+            os._exit(reply[1] and 1)   # the function has forked, and this is the child: the link isn't its own
+        if link and not self.waiting:
+            link.borrow(self.waiter)    # before the next call can come, so that it doesn't wake the keeper
         try:
-            self.core.reply(message, chunks, flags, bool(self.waiting))
+            self.core.reply(message, reply[0], reply[1], bool(self.waiting))
         except Exception:       # too large, or no memory for it
             self.core.reply(message, self.failure(message), ERROR)
 

@@ -25,7 +25,7 @@ from ramet.kernel.frames import CONTROL
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+    from typing import Any, Callable, Collection, Dict, List, Optional, Tuple
 
     from ramet.kernel.flow import Flow
 
@@ -377,21 +377,21 @@ class CreditQueue(FairQueue):
         return True
 
     def forget(self, ids, own=None):
-        # type: (Iterable[int], Optional[int]) -> None
+        # type: (Collection[int], Optional[int]) -> None
         """Drop the flows from and to nodes that are gone, and take back their credit. What was to pass on counts as passed.
 
         Args:
             own: on the link upwards: this node's id. What others send there to such nodes goes on: who is above answers it.
         """
-        gone = set(ids)
-        for key in [key for key in self.flows if key[0] in gone or key[1] in gone and own in (None, key[0])]:
+        for key in [key for key in self.flows if key[0] in ids or key[1] in ids and own in (None, key[0])]:
             waiting = self.flows.pop(key)
+            if waiting.source:
+                self.on_relieved(waiting.source, key)
             for frame in waiting.frames:
                 if isinstance(frame, Passing):
                     frame.passed()
             self.size -= sum(map(len, waiting.frames)) + waiting.stopped
-            self.under_way -= waiting.window.under_way
-            self.stops -= waiting.stopped
+            self.under_way, self.stops = self.under_way - waiting.window.under_way, self.stops - waiting.stopped
             self.rate.under_way -= waiting.window.under_way
             self._close(waiting)
             for line in self.turns, self.crowd, self.unbegun:

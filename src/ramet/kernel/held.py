@@ -116,7 +116,7 @@ class HeldNode(object):
         node.core.routes.parent.on_lost = self.on_lost
         ending.tell_guardian(KEPT)
         calls.running, calls.current = False, None
-        calls.finish(message, values.encode(self.place.path), 0)
+        calls.finish(message, (values.encode(self.place.path), 0))
         later.live(node, self.serve_programs)
 
     def serve_programs(self):
@@ -272,7 +272,7 @@ class HeldNode(object):
         for queue in (calls.waiting, calls.aside, calls.cancels):
             queue.clear()
         calls.current = calls.interrupted = None
-        calls.failed, calls.early, calls.served = {}, (), False
+        calls.failed, calls.early, calls.began = {}, (), 0.0
         if calls.lanes:
             calls.lanes.end_all()
             with calls.lanes.lock:

@@ -166,12 +166,14 @@ class Held(object):
         self.peers.pop(peer, None)
         self.watches.pop(peer, None)
         self.left.pop(peer, None)
-        for end in list(self.senders) + list(self.receivers):
+        with self.lock:     # who moves items has a sender in its hands
+            senders, receivers = list(self.senders), list(self.receivers)
+        for end in senders:
             if end.peer == peer:
-                if end in self.senders:
-                    end.end()
-                else:
-                    end.stop()
+                end.end()
+        for end in receivers:
+            if end.peer == peer:
+                end.stop()
         self.pump()
 
     def take_back(self, peer, items):

@@ -244,9 +244,13 @@ class Lanes(object):
                 return
             self.named_threads -= 1
         if self.named_threads:
-            self.starved.append(lane)
-            if self.idle:
-                self.idle.popleft().bell.notify()
+            self._starve(lane)
+
+    def _starve(self, lane):
+        # type: (Lane) -> None
+        self.starved.append(lane)
+        if self.idle:
+            self.idle.popleft().bell.notify()
 
     def thread(self, target, args, name):
         # type: (Any, Any, str) -> bool
@@ -278,7 +282,7 @@ class Lanes(object):
         try:
             raise Error(text)
         except Error:
-            self.calls.finish(job.message, self.calls.failure(job.message), ERROR)
+            self.calls.finish(job.message, (self.calls.failure(job.message), ERROR))
 
     # ------------------------------------------------------------------ in the threads of lanes
 
@@ -289,10 +293,9 @@ class Lanes(object):
                 if not self.turns:
                     self.any_threads -= 1
                     return
-                source = self.turns[0]
+                source = self.turns.popleft()
                 queue = self.queues[source]
                 job = self.taken(queue)
-                self.turns.popleft()
                 if queue:
                     self.turns.append(source)
                 else:
@@ -306,7 +309,7 @@ class Lanes(object):
                 while not lane.queue or self.starved:
                     if self.starved:
                         if lane.queue:
-                            self.starved.append(lane)
+                            self._starve(lane)
                         else:
                             del self.named[lane.flow]
                         lane = self.starved.popleft()
@@ -339,7 +342,7 @@ class Lanes(object):
                 self.ended(job)
             if reply:
                 lines.flush()       # ``finish`` does it for the main lane, and only when that has the time
-                self.calls.finish(job.message, *reply)
+                self.calls.finish(job.message, reply)
                 if type(job.message.body) is list:
                     self.calls.core.longs().let_go(job.message)
         except Exception:       # no memory or no descriptor to say what was raised: this thread goes on, its caller is told
@@ -376,8 +379,7 @@ class Lanes(object):
             waits = job is not None and job.queue is not None
             if job and waits:
                 job.queue.remove(job)
-                job.queue = None
-                job.ended = True
+                job.queue, job.ended = None, True
                 del self.jobs[key]
         if job and waits:
             cancelling.refuse(self.calls, job.message)

@@ -18,7 +18,7 @@ from ramet.kernel.frames import CONTINUES, CONTROL, COUNTED, DEAD, HEADER_BYTES,
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
+    from typing import Any, Callable, Collection, Dict, Optional, Sequence, Tuple
 
     from ramet.kernel.core import Core, Message
     from ramet.kernel.flow import Flow
@@ -255,7 +255,7 @@ class Long(object):
         try:
             src, dst, flow, count = values.decode(message.body)
             key = src + 0, dst + 0, flow + 0
-            good = message.src == self.neighbour(link) and (count > 0 or self.core.routes.link_to(dst) is link)
+            good = message.src == self.neighbour(link) and (count != STOP or self.core.routes.link_to(dst) is link)
         except (TypeError, ValueError, IndexError):
             raise ProtocolError("malformed TAKEN")
         if good:
@@ -268,7 +268,7 @@ class Long(object):
         link.flush()
 
     def forget(self, ids):
-        # type: (Iterable[int]) -> None
+        # type: (Collection[int]) -> None
         """Nodes are gone: drop what they left unfinished, and what is for them."""
         if self.assembler.partial:
             for id in ids:

@@ -339,9 +339,9 @@ class ChildLink(Link):
         while not self.dead:
             left = None if end is None else end - self.loop.now()
             Link.read_until(self, lambda: self.until or ready(), left)
-            if not self.until or ready() or end is not None and end <= self.loop.now():
+            if ready() or end is not None and end <= self.loop.now():
                 return
-            rest = self.until - self.loop.now()
+            rest = self.until - self.loop.now()     # it may have been ended meanwhile
             if rest <= 0:
                 self.until = 0.0
             else:

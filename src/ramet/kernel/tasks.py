@@ -132,7 +132,7 @@ class TaskJob(Job):
             reply = self._reply(task)
             if not (self.calls.closing and self.cancelled):
                 lines.flush()
-                self.calls.finish(self.message, *reply)
+                self.calls.finish(self.message, reply)
         except Exception:       # as in ``Lanes.run``
             self.tasks.lanes.tell(self, sys.exc_info()[1])
 

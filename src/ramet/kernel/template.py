@@ -90,7 +90,7 @@ def serve(node):
             reply = calls.run(message)
             calls.current = None
             if reply:
-                calls.finish(message, *reply)
+                calls.finish(message, reply)
             del message, reply      # what they hold may be large; a fork isn't to have it, either
             if wanted:
                 mine.renew()

@@ -181,6 +181,8 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
             done(ProtocolError(f"node {parent.name} sent a command's result that can't be read"), None)
 
     def send() -> None:
+        if call.done():     # ended before its node was known
+            return
         try:
             tree._shipper.kernel_parts(parent, (*GROWING, *FOLLOWING, "raw"))
         except (OSError, ImportError) as error:     # too many open files, to read these from
@@ -188,6 +190,8 @@ def start(tree: Tree, node: Node, argv: Sequence[str], data: bytes, timeout: flo
             return
         job = [id, gardener.desk.open(id, by, plan), None, [data, timeout, keep_bytes]]
         core.ask(by, GROW, codec.encode(job), answered, CONTROL)
+        if call.done():     # meanwhile: what ends it may have gone ahead
+            core.tell(by, END, [id])
     gardener.when_known(parent, send, lambda: lost(str(parent._state.failure(parent.name))))
     return call
 

@@ -356,6 +356,7 @@ class Shipper:
             if sum(map(len, batch)) + sum(99 + len(record[2]) + len(record[3]) for record in added) > limits.frame_bytes_max:
                 self.kernel_parts(node, LONG)
             self.core.send(hop_node.id, MODULES, batch, 0, flags)
+            node._state.has.difference_update(("", name) for name in coming)    # if it can't come at last, that is news
         # Not before it is sent: `for_call` of another thread looks without the lock, and sends its call at once.
         if flags:   # else what is sent later, as control, may be there earlier: it can't rely on these
             node._state.has.update(keys)

@@ -84,7 +84,7 @@ class Stream(Generic[T]):
     def _next(self) -> T:
         while True:
             if not self._refill():
-                self._intake.wait()
+                self._intake.wait(taken=self._items)
             try:
                 return self._items.popleft()
             except IndexError:
@@ -110,7 +110,7 @@ class Stream(Generic[T]):
                 await asyncio.sleep(0)      # others get their turn once a message, though this needn't wait
             else:
                 self.node._tree._core.check_here()
-                await readers.ready(self._intake)
+                await readers.ready(self._intake, self._items)
 
     @sheltered
     def close(self) -> None:
@@ -153,12 +153,16 @@ class Stream(Generic[T]):
             items = self._intake.take()
             if items is not None:
                 self._items.extend(items)
-                return True
-            if not self._intake.ended or self._intake.bodies:
+            elif not self._intake.ended or self._intake.bodies:
                 return False
-            self._over = True
-            self.value, error = self._intake.value, self._intake.error
-            self._intake.error = self._call = None
+            else:
+                self._over = True
+                self.value, error = self._intake.value, self._intake.error
+                self._intake.error = self._call = None
+        if items is not None:
+            if len(items) > 1:
+                self._intake.wake()     # others wait for what came, and one takes it all: the rest is for them
+            return True
         if error is not None:
             try:
                 raise error

@@ -26,6 +26,15 @@ def noted(to, fail_at=-1, size=0):
         LOG.append("end")
 
 
+def some_at_once(count):
+    """So many behind the gate, and then nothing until it is shut by ``clear``."""
+    GATE.wait()
+    for n in range(count):
+        yield n
+    while GATE.is_set():
+        time.sleep(0.01)
+
+
 KEPT = []
 
 

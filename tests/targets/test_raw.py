@@ -186,3 +186,18 @@ def test_plans_of_other_connectors() -> None:
     assert plan["argv"][-1].startswith("exec sh -c 'printf ") and plan["command"].endswith("h 'it'\"'\"'s'")
     with pytest.raises(ValueError, match="doesn't end in an interpreter"):
         raw_plan({**docker.plan("app"), "argv": ["telnet", "x"]}, ["id"])
+
+
+def test_a_command_that_is_cancelled_before_its_node_is_known_is_not_run(tree: Tree, tmp_path: Path) -> None:
+    """It was, to its end: only its result was dropped."""
+    gate, ran = tmp_path / "gate", tmp_path / "ran"
+    os.mkfifo(gate)
+    above = tree.command(["sh", "-c", 'read open <"$0" && exec "$@"', str(gate)], python=sys.executable, connect_timeout_s=300)
+    node = above.command(["env"])
+    never = node.raw(["touch", str(ran)])
+    assert never.cancel()
+    done = node.raw(["true"])
+    gate.write_text("open\n")
+    assert done.result(HANGS_S).status == 0
+    node.raw(["true"]).result(HANGS_S)
+    assert not ran.exists()

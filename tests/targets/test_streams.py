@@ -318,3 +318,19 @@ def test_an_error_holds_nothing_that_was_dropped(node: ramet.Node) -> None:
         assert "exit" in made
     finally:
         gc.enable()
+
+
+def test_what_one_thread_has_taken_is_there_for_all_that_wait(node: ramet.Node) -> None:
+    """It took the whole message. The others weren't told, and slept until the next one, which didn't come before that."""
+    node.call(remote_streams.clear)
+    stream = node.options(lane="some").stream(remote_streams.some_at_once, 6)
+    threads = [threading.Thread(target=next, args=(stream,), daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(stream._intake.waiting) == 6, "they don't all wait")
+    node.call(remote_streams.open_gate)
+    for thread in threads:
+        thread.join(HANGS_S)
+    assert not any(thread.is_alive() for thread in threads)
+    node.call(remote_streams.clear)
+    assert list(stream) == []

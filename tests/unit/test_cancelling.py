@@ -12,6 +12,10 @@ from ramet.kernel import calls, cancelling, compat, guardian, offspring, values
 from ramet.kernel.core import CALL, CANCEL, Message
 
 
+def no_room(*_: Any) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 class OneNode:
     """Calls of a node whose main lane runs one call, and what is done to them."""
 
@@ -22,7 +26,8 @@ class OneNode:
         self.calls.core = SimpleNamespace(routes=routes, loop=self)  # type: ignore[assignment]
         self.calls.lock = compat.new_lock()
         self.calls.waiting, self.calls.cancels, self.calls.early = compat.deque(), compat.deque(), ()
-        self.calls.lanes = None
+        self.calls.lanes, self.calls.aside = None, compat.deque()
+        self.calls.waiter = SimpleNamespace(wake=bool)  # type: ignore[assignment]
         self.calls.current = self.call(1)
         self.threads: list[Message] = []
         monkeypatch.setattr(compat, "start_thread", lambda _fn, args: self.threads.append(args[1]))
@@ -47,6 +52,30 @@ class OneNode:
 
     def cancel(self, handle: int) -> None:
         self.calls.cancel(Message(0, 0, CANCEL, 0, 0, None, b"".join(values.encode([handle]))))
+
+
+def test_what_is_cancelled_while_there_is_room_for_no_thread_is_when_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was heeded with the next CANCEL, if one came."""
+    node = OneNode(monkeypatch)
+    with monkeypatch.context() as full:
+        full.setattr(compat, "start_thread", no_room)
+        node.cancel(1)
+    assert not node.threads
+    node.later()
+    cancelling.take(node.calls, node.threads.pop())
+    assert node.done == [("ended", 1)]
+
+
+def test_calls_of_lanes_for_which_there_is_no_thread_are_answered_by_the_main_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first was refused, and the lanes of that node never ran any: the others waited for ever."""
+    node = OneNode(monkeypatch)
+    with monkeypatch.context() as full:
+        full.setattr(compat, "start_thread", no_room)
+        for handle in (5, 6):
+            node.calls.arrive(Message(0, 0, CALL, handle, 77, None, b""))
+    assert [message.reply_to for message in node.calls.waiting] == [5, 6] and not node.calls.aside
+    node.calls.arrive(Message(0, 0, CALL, 7, 77, None, b""))
+    assert [message.reply_to for message in node.threads] == [7] == [message.reply_to for message in node.calls.aside]
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import ramet
-from ramet.kernel import compat, keepalive, start, values
+from ramet.kernel import keepalive, start, values
 from ramet.kernel.core import KEEPALIVE, Message
 from ramet.kernel.handles import SILENT
 from ramet.kernel.keepalive import Watch
@@ -163,16 +163,15 @@ def test_a_process_runs_whose_name_is_cut_within_a_letter() -> None:
         process.communicate(b"\n")
 
 
-def test_only_an_ancestor_says_that_neighbours_are_to_be_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_an_ancestor_says_that_neighbours_are_to_be_looked_after() -> None:
     """For that a thread is started: not for a child that says so as often as it can. It is answered, as anybody."""
     threads: list[int] = []
     replies: list[int] = []
-    monkeypatch.setattr(compat, "start_thread", lambda _fn, args: threads.append(args[1].authority))
     node = start.Self.__new__(start.Self)
     node.core = SimpleNamespace(  # type: ignore[assignment]
         reply=lambda message, *_: replies.append(message.authority),
         routes=SimpleNamespace(commands=lambda authority: authority == 0))
-    node.calls = SimpleNamespace(late=None)  # type: ignore[assignment]
+    node.calls = SimpleNamespace(late=lambda _part, message: threads.append(message.authority))  # type: ignore[assignment]
     for authority in (7, 0):
         for body in (b"", b"\xc3"):
             node.on_keepalive(Message(authority, authority, KEEPALIVE, 1000, 0, None, body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -307,6 +308,30 @@ def test_who_ends_a_call_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offspring, "of", lambda _: {})
     cancelling.Ending(job_of(SimpleNamespace(loop=SimpleNamespace(call_later=lambda *what: later.append(what))))).begin()
     assert later
+
+
+def test_a_call_that_cannot_be_interrupted_now_is_ended_as_far_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What interrupts couldn't be loaded, for want of a descriptor: nothing else was done, and it was never tried again."""
+    later: list[Any] = []
+    errors: list[Any] = []
+    loop = SimpleNamespace(call_later=lambda _, call: later.append(call), on_error=errors.append)
+    job = job_of(SimpleNamespace(loop=loop))
+    ended: list[bool] = []
+    job.enders = [lambda: ended.append(True)]
+    monkeypatch.setattr(offspring, "of", lambda _: {})
+    interrupted: list[bool] = []
+
+    def lack() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+    job.interrupt, job.is_over = lack, lambda: False
+    job.importing = False
+    cancelling.Ending(job).begin()
+    assert ended and len(later) == len(errors) == 1
+    later.pop()()
+    assert len(later) == 1 and len(errors) == 2
+    job.interrupt = lambda: interrupted.append(True)
+    later.pop()()
+    assert interrupted and len(later) == 1
 
 
 def test_who_takes_back_what_was_called_meanwhile_is_content() -> None:

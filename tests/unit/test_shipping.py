@@ -294,3 +294,15 @@ def test_what_a_hop_adds_from_what_it_keeps_counts_for_how_long_a_batch_is(tree:
     assert kernel_parts(sent) == {"one"}
     subject._send(child, "source", records, {})
     assert kernel_parts(sent) == {"two", *parts.LONG, *parts.MOST}
+
+
+def test_what_cannot_come_at_last_is_told_though_it_was_told_before(tree: ramet.Tree) -> None:
+    """A node that had been told that it can't have it, and then that it is coming, waited for it for ever."""
+    node, _ = nodes(tree)
+    subject, sent = shipper(node)
+    subject._send(node, "source", {}, {"lib.lost": "refused: it can't be read"})
+    record = ["lib", 0, "lib", b""]
+    subject._send(node, "source", {"lib": record}, {}, coming=["lib.lost"])
+    sent.batches.clear()
+    subject._send(node, "source", {}, {"lib.lost": "refused: it can't be read"})
+    assert sent.batches

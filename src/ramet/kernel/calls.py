@@ -94,7 +94,7 @@ class Calls(object):
             if self.lanes:
                 self.lanes.drain()
             elif len(self.aside) == 1:
-                compat.start_thread(self.late, ("lanes", message))
+                self.late("lanes", message)
         else:
             self.waiting.append(message)
             if len(self.waiting) < 2:       # else it was woken for the first of them; one thread at a time is here
@@ -105,18 +105,22 @@ class Calls(object):
         """Take a CANCEL: [reply handle of the call]. Whose calls are refused has none to end: no thread is started for it."""
         if self.core.routes.commands(message.authority):
             self.cancels.append(message)
-            compat.start_thread(self.late, ("cancelling", message))
+            self.late("cancelling", message)
 
-    def late(self, part, message):
-        # type: (str, Message) -> None
+    def late(self, part, message, start=1):
+        # type: (str, Message, int) -> Any
         """Let a late part take a message. In a thread of its own: who reads a link can't wait for a part that isn't here."""
         try:
+            if start:
+                return compat.start_thread(self.late, (part, message, 0))
             __import__("ramet.kernel." + part)
-            sys.modules["ramet.kernel." + part].take(self, message)
-        except ImportError:
+        except Exception:
+            self.core.loop.call_later(1, self.late, part, message)      # a CANCEL waits for it
             while self.aside:   # the main lane will fail to start other lanes, too, and say so
                 self.waiting.append(self.aside.popleft())
             self.waiter.wake()
+        else:
+            sys.modules["ramet.kernel." + part].take(self, message)
 
     def _on_signal(self, _, frame):
         # type: (Any, Any) -> None
@@ -212,7 +216,7 @@ class Calls(object):
                 except Exception:
                     pass    # replaced or closed by the function: whatever it says, the reply must go
         if os.getpid() != self.pid:
-            os._exit(reply[1] and 1)   # the function has forked, and this is the child: the link isn't its own
+            os._exit(bool(reply[1]))   # the function has forked, and this is the child: the link isn't its own
         if link and not self.waiting:
             link.borrow(self.waiter)    # before the next call can come, so that it doesn't wake the keeper
         try:

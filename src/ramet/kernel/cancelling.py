@@ -207,12 +207,19 @@ class Ending(object):
             self.core.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]     # the rest must be done nevertheless
         for handle, node in list(job.nested.items()):
             self.core.tell(node, CANCEL, [handle])
-        job.interrupt()
+        self._interrupt()
         if job.waiter:
             job.waiter.wake()
         offspring.signal(self.processes, 15)
         compat_late.call_each(job.enders)
         self.core.loop.call_later(self.pause_s, self._again)
+
+    def _interrupt(self):
+        # type: () -> None
+        try:
+            self.job.interrupt()
+        except Exception:
+            self.core.loop.on_error(sys.exc_info()[1])  # type: ignore[arg-type]     # it is tried again, with a descriptor maybe
 
     def _again(self):
         # type: () -> None
@@ -221,7 +228,7 @@ class Ending(object):
         since = compat.monotonic() - self.began
         over = job.is_over()
         if not over:
-            job.interrupt()
+            self._interrupt()
         elif job.calls.lanes:   # the main lane may just have found out that it is another lane's
             job.calls.lanes.end((job.message.src, job.message.reply_to))
         if self.processes and since > kill_grace_s and not self.killed:

@@ -166,9 +166,9 @@ class Awaited(object):
         self.inner = None
 
 
-def ready(reader):
-    # type: (Any) -> Any
-    """A future of the running event loop, done when there is something to take of a reader, or an intake."""
+def ready(reader, *taken):
+    # type: (Any, *Any) -> Any
+    """A future of the running event loop, done when there is something to take of a reader; or of an intake, or was taken."""
     asyncio = sys.modules["asyncio"]  # type: Any
     loop = asyncio.get_event_loop()
     future = loop.create_future()
@@ -185,7 +185,7 @@ def ready(reader):
         except RuntimeError:
             pass    # the loop is closed, and whoever waited is gone
     wake.over = future.done     # type: ignore[attr-defined]    # a wait that was given up leaves nothing behind
-    reader.on_ready(wake)
+    reader.on_ready(wake, *taken)
     return future
 
 

@@ -62,11 +62,11 @@ class Self(object):
         # type: (str, str) -> None
         """Ask the parent for a module; when it returns, the cache knows it or knows why not."""
         if compat.thread_id() in (self.core.routes.parent.parsing, self.loop.thread):
-            raise ImportError("%s is needed to receive messages" % name)
+            raise ImportError("%s is needed to read messages" % name)
         flags, body = self.core.request(self.core.routes.ancestors[0], core.MODULE_REQUEST,
                                         [form, [name], self.core.id], CONTROL)
         if flags & DEAD:
-            self.cache.refuse(name, "there is no way to node 0: " + body.decode("utf-8", "replace"))
+            self.cache.refuse(name, body.decode("utf-8", "replace"))
 
     def on_modules(self, message):
         # type: (core.Message) -> None
@@ -102,7 +102,7 @@ class Self(object):
         """A neighbour asks for a sign of life; or an ancestor, who has sent that part before, for looking after neighbours."""
         self.core.reply(message, [], CONTROL)
         if message.body and self.core.routes.commands(message.authority):
-            compat.start_thread(self.calls.late, ("keepalive", message))
+            self.calls.late("keepalive", message)
 
     def on_end(self, message):
         # type: (core.Message) -> None

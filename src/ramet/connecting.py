@@ -271,7 +271,12 @@ class Spread(Connecting):
                 if not branch.room or branch.connecting >= min(branch.at_once, share):
                     free.remove(branch)
                 plan, retry = self._targets[number]
-                self._add(number, self._tree._gardener.grow(branch.node, dict(plan), retry))
+                try:
+                    node = self._tree._gardener.grow(branch.node, dict(plan), retry)
+                except Exception as error:      # nobody else would hear of it
+                    self._refuse(number, branch.node, str(error) or repr(error))
+                else:
+                    self._add(number, node)
             if self._tree._closed:
                 self.closed()
             elif self._left and not self._from and not self._coming:    # nobody can take the rest, and nobody will
@@ -302,10 +307,12 @@ class Spread(Connecting):
     def _refuse_rest(self, reason: str) -> None:
         with self._lock:
             while self._left:
-                number = self._left.popleft()
-                plan, _ = self._targets[number]
-                error = ConnectError(f"{plan['what']} can't be started: {reason}", "start")
-                self._add(number, self._tree._gardener.refused(self._last, dict(plan), error))
+                self._refuse(self._left.popleft(), self._last, reason)
+
+    def _refuse(self, number: int, parent: Node | None, reason: str) -> None:
+        plan, _ = self._targets[number]
+        error = ConnectError(f"{plan['what']} can't be started: {reason}", "start")
+        self._add(number, self._tree._gardener.refused(parent, dict(plan), error))
 
     def _too_late(self, seconds: float) -> None:
         self._refuse_rest(f"it wasn't its turn within the {seconds:g} s that all had")

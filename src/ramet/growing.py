@@ -158,6 +158,7 @@ class Gardener:
         told = config.frame(self.tree, node, plan)
         parts = (*GROWING, *FOLLOWING, *(COMING_BACK if plan["shape"] == "kept" else ()))
         try:
+            payloads = {} if "source" in parent._state.payloads else {"source": packing.payload("source")}
             self.tree._shipper.kernel_parts(parent, parts)      # what follows its own call, children get, too
         except (OSError, ImportError) as error:     # too many open files, to read these from
             self.failed(node, connect_error(plan, {"text": f"can't be started: {error}"}))
@@ -167,7 +168,6 @@ class Gardener:
         while above is not None:
             self.core.tell(above.id, ROUTE, [node.id, parent.id])
             above = above.parent
-        payloads = {} if "source" in parent._state.payloads else {"source": packing.payload("source")}
         parent._state.payloads.update(payloads)
 
         def answered(flags: int, body: Any) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,6 +18,7 @@ import pytest
 import ramet
 from ramet import codec
 from ramet.asking import Desk
+from ramet.bootstrap import packing
 from ramet.connecting import Connecting
 from ramet.connectors import local
 from ramet.kernel import compat, grow, loop_late, nursery, spawn
@@ -262,6 +266,49 @@ def test_a_node_that_another_one_cannot_grow_for_want_of_descriptors_fails(monke
         assert tree._gardener.gates.counts() == (0, 0)
 
 
+def test_a_node_that_another_one_cannot_grow_since_the_kernel_cannot_be_read_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, where all else is there: a fork, which begins with what its template has."""
+    with ramet.Tree(remember=False) as tree:
+        parent = tree._gardener._new(None, local.plan())
+        parent._state.open = True
+        monkeypatch.setattr(packing, "payload", fail_to_open)
+        with pytest.raises(ConnectError, match="Too many open files"):
+            parent.local().wait(0)
+        assert tree._gardener.gates.counts() == (0, 0)
+        assert not parent._state.payloads
+
+
+def test_what_attaches_is_there_before_a_node_is_begun() -> None:
+    """The first attach of a program without descriptors left a node that connected for ever."""
+    program = """if True:
+        import sys
+        import ramet, ramet.connectors.attach
+        plan = ramet.connectors.attach.plan("nobody-is-there")
+        with ramet.Tree(remember=False) as tree:
+            class Unreadable:
+                def find_spec(name, path=None, target=None):
+                    if name.startswith("ramet."):
+                        raise ImportError("Too many open files: " + name)
+            sys.meta_path.insert(0, Unreadable)
+            try:
+                tree.grow(lambda: plan).wait()
+            except ramet.ConnectError as error:
+                assert "Too many" not in str(error), error
+            assert not tree.nodes
+    """
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=True)
+
+
+def test_a_spread_goes_on_though_a_host_can_not_even_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody was told of it: who waited for the spread waited for ever, also when the tree was closed."""
+    with ramet.Tree(remember=False) as tree:
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+        spread = tree.spread(["local:"] * 3, None)
+        assert spread.result(HANGS_S) == []
+        assert ["frozen" in str(error) for error in spread.errors.values()] == [True] * 3
+        assert not tree.nodes
+
+
 # ---------------------------------------------------------------------- a template's modules may not be sent
 
 def test_no_template_is_left_of_a_fork_that_may_not_have_its_modules() -> None:
@@ -463,3 +510,13 @@ def test_a_command_that_comes_when_all_were_to_end_isnt_run(family: Any, monkeyp
              lambda error, _: said.append(str(error)), None)
     turn()
     assert said and made.runs == {}
+
+
+def test_a_command_whose_plan_cannot_be_read_fails(family: Any) -> None:
+    """A pattern that the node's Python doesn't take, though the program's does: who waited for the command waited for ever."""
+    made, turn = family
+    said: list[str] = []
+    plan = {**PLAN, "shape": "pipes", "argv": ["true"], "timeout_s": 5, "rules": [{"match": "x(", "do": "fail"}]}
+    made.run(1, plan, b"", None, 1, lambda error, _: said.append(str(error)), None)
+    turn()
+    assert "no usable pattern" in said[0] and made.runs == {}

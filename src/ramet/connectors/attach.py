@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from ramet.bootstrap import packing
 from ramet.connectors import CONNECT_TIMEOUT_S, Plan, argument, make, name_from, shown
+from ramet.kernel import coming_back  # noqa: F401  (the nursery imports it when the node has begun: it must not fail then)
 
 
 def plan(target: str, *, name: str | None = None, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> Plan:

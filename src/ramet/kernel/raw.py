@@ -83,6 +83,9 @@ class RawRun(object):
         except ConnectError as error:
             self._end(error)
             return
+        except Exception as error:      # a rule's pattern that this Python can't read: no timer runs yet
+            self._fail_for({"text": "it failed in an unforeseen way: %r" % error})
+            return
         process.on_stderr = self._stderr
         process.on_tty = self._tty
         process.on_exit(self._ended)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # How many functions for secrets run at a time; each of them may block.
 THREADS_MAX = 8
 
+# When none can be started, that is tried again after so long.
+AGAIN_S = 0.1
+
 # How long the end of a question on the terminal is waited for.
 GIVE_UP_S = 2.0
 
@@ -63,6 +66,7 @@ class Desk:
         self._open: dict[int, Opened] = {}
         self._jobs: collections.deque[Callable[[], Any]] = collections.deque()
         self._threads: set[threading.Thread] = set()
+        self._short = False     # of a thread: another try is due
 
     # ------------------------------------------------------------------ what grows
 
@@ -177,10 +181,25 @@ class Desk:
     def _run(self, job: Callable[[], Any]) -> None:
         with self._lock:
             self._jobs.append(job)
-            if len(self._threads) < THREADS_MAX:
-                thread = threading.Thread(target=self._work, name="ramet-asking", daemon=True)
-                thread.start()      # if that fails, it doesn't count
-                self._threads.add(thread)
+            self._hire()
+
+    def _again(self) -> None:
+        with self._lock:
+            self._short = False
+            for _ in self._jobs:
+                self._hire()
+
+    def _hire(self) -> None:
+        """Start one more thread. With the lock. If there is none to be had, it isn't who asks that could do anything."""
+        if self._short or len(self._threads) >= THREADS_MAX:
+            return
+        try:
+            thread = threading.Thread(target=self._work, name="ramet-asking", daemon=True)
+            thread.start()
+            self._threads.add(thread)
+        except (RuntimeError, MemoryError):
+            self._core.loop.call_later(AGAIN_S, self._again)
+            self._short = True
 
     def _work(self) -> None:
         while True:

@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import ramet
 from ramet import codec
-from ramet.asking import Desk
+from ramet.asking import THREADS_MAX, Desk
 from ramet.display import Display
 from ramet.inputs import Pulled
 from ramet.kernel import askers, compat, guardian, importer, installed, loop_late, native, running, staged, template, values
@@ -25,7 +26,7 @@ from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import IN, Loop, Timer
 from ramet.kernel.streams import FAILS
 from ramet.shelter import ShelteredCore
-from support.eventually import HANGS_S
+from support.eventually import HANGS_S, until
 
 
 def raise_it(error: BaseException) -> None:
@@ -107,16 +108,21 @@ def test_who_answers_without_memory_for_it_goes_on_meanwhile() -> None:
 
 
 def test_secrets_are_got_though_threads_could_not_be_started_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After eight such failures nobody was asked any more."""
-    desk, asked = Desk(SimpleNamespace()), threading.Event()  # type: ignore[arg-type]
+    """Who asked waited for ten minutes, as did all who wanted that secret. Or after eight such failures nobody was asked."""
+    later: list[Callable[[], None]] = []
+    core: Any = SimpleNamespace(loop=SimpleNamespace(call_later=lambda _, fn: later.append(fn)))
+    desk, together, asked = Desk(core), threading.Barrier(THREADS_MAX), threading.Event()
     with monkeypatch.context() as patched:
         start_fails(patched)
-        for _ in range(8):
-            with pytest.raises(RuntimeError):
-                desk._run(bool)
-    assert not desk._threads
+        for _ in range(THREADS_MAX):
+            desk._run(lambda: together.wait(HANGS_S))
+        later.pop()()
+        assert len(later) == 1 and not desk._threads
     desk._run(asked.set)
-    assert asked.wait(60)
+    later.pop()()
+    assert asked.wait(HANGS_S), "one job waits for another"
+    until(lambda: not desk._threads, "its threads don't end when there is nothing to do")
+    assert not later
 
 
 def test_an_iterator_that_gets_no_thread_fails_over_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,53 @@ def test_who_waited_for_a_link_when_it_got_credit_excludes_those_that_came_later
     assert inside == [True] and not plain.locked()
 
 
+TOLD_WHILE_IMPORTING = """
+import sys, threading
+from ramet.kernel import compat_late, core, longs, start, values
+shown = []
+
+class Node(object):
+    def __init__(self):
+        self.output = self.loop = self
+        self.log_hook, self.shown = None, FIRST
+    def watch(self):
+        pass
+    def call_soon(self, _):
+        shown.append(self.shown)
+        if self.shown == 12:
+            enough.set()
+start.node = node = Node()
+enough, message = threading.Event(), core.Message(0, 0, core.OUTPUT, 0, 0, None, b"".join(values.encode([4, 0])))
+BEFORE
+if sys.version_info[0] == 2:
+    import imp
+    imp.acquire_lock()
+
+def read():
+    for _ in range(3):
+        longs._told(message)
+thread = threading.Thread(target=read)
+thread.daemon = True
+thread.start()
+thread.join(HANGS_S)
+print(thread.is_alive())
+if sys.version_info[0] == 2:
+    imp.release_lock()
+enough.wait(HANGS_S)
+print(max(shown))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "longs._told(message)"], ids=["first", "later"])
+@pytest.mark.parametrize("label", [label for label, _ in pythons.interpreters()])
+def test_a_thread_that_reads_does_not_wait_for_who_imports(label: str, before: str) -> None:
+    """In 2.7 to import what is loaded is to wait for whoever imports, who may wait for what that thread reads."""
+    code = TOLD_WHILE_IMPORTING.replace("HANGS_S", str(HANGS_S)).replace("BEFORE", before)
+    code = code.replace("FIRST", "-4" if before else "0")
+    said = kernel_shim.run(dict(pythons.interpreters())[label], code, timeout=4 * HANGS_S)
+    assert said.split() == ["False", "12"]
+
+
 def receiver() -> tuple[longs.Long, list[Message]]:
     """Of messages of a node 5 below, or 3 above."""
     heard: list[Message] = []

@@ -130,6 +130,20 @@ def test_what_is_coming_is_sent_before_anything_else(own: ModuleType, held: list
         run(held)
 
 
+def test_who_waits_for_it_in_a_lane_and_is_cancelled_ends_when_it_comes(own: ModuleType, held: list[Callable[[], Any]],
+                                                                       asked: threading.Event) -> None:
+    with ramet.Tree() as tree:
+        work = tree.local(python=BARE).options(lane="work")
+        call = work.start(own.total)
+        assert asked.wait(60)
+        assert call.cancel()
+        with pytest.raises(ramet.CallCancelled):
+            call.result(60)
+        following = work.start(own.total)
+        run(held)
+        assert following.result(60) == PARTS
+
+
 def test_what_can_not_be_packed_after_all_is_told(own: ModuleType, held: list[Callable[[], Any]], asked: threading.Event,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     with ramet.Tree() as tree:

@@ -9,7 +9,7 @@ from types import FrameType, SimpleNamespace
 
 import pytest
 
-from ramet.kernel import compat_late, jobs
+from ramet.kernel import compat_late, importer, installed, jobs, lanes, start, unforeseen
 from ramet.kernel.calls import Interrupt
 from support import kernel_shim, pythons
 
@@ -80,6 +80,35 @@ def test_what_is_in_code_of_ramet_is_interrupted_when_it_is_back(monkeypatch: py
         job.interrupt()
     job.enter(fn, [], {}, {})
     assert raised.done == [True, False], "sent once; what hadn't been raised when the function returned is taken back"
+
+
+def test_who_waits_for_a_module_that_is_coming_is_interrupted_when_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the link meanwhile, where it was raised: messages that had come with others were lost, and their calls hung."""
+    raised, job, cache = Raised(monkeypatch), a_job(), importer.ModuleCache()
+    finder = importer.Finder(cache, lambda name, _: cache.refuse(name, unforeseen.COMING), False)
+    seen: list[str] = []
+
+    def at(where: str) -> None:
+        job.interrupt()
+        seen.append(where)
+        assert raised.done == []
+
+    def wait(*_: object) -> None:
+        at("reads")
+        cache.add(finder.form, [["some", 0, "ramet:/some.py", b""]], {})
+    core = job.calls.core
+    core.routes, core.wait = SimpleNamespace(parent=SimpleNamespace(parsing=0, dead=False)), wait  # type: ignore[misc,assignment]
+    monkeypatch.setattr(start, "node", SimpleNamespace(core=core, loop=SimpleNamespace(thread=0)))
+    monkeypatch.setattr("sys.meta_path", [finder])
+    monkeypatch.setattr(installed, "tell", lambda: at("writes"))
+    monkeypatch.setattr(unforeseen, "_ask", unforeseen._ask)
+    lanes._protect(job.calls)
+
+    def fn() -> None:
+        assert unforeseen._ask(finder, "some", "some")
+        job.interrupt()
+    job.enter(fn, [], {}, {})
+    assert seen == ["writes", "reads"] and raised.done == [True, False]
 
 
 def test_a_thread_that_leaves_too_late_waits_until_it_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ main_thread.look_out()
 
 import threading  # noqa: E402
 
-from ramet.kernel import cancelling, importer, lines  # noqa: E402
+from ramet.kernel import cancelling, importer, lines, unforeseen  # noqa: E402
 from ramet.kernel.faults import Error  # noqa: E402
 from ramet.kernel.frames import DEAD, ERROR  # noqa: E402
 from ramet.kernel.jobs import Job, ThreadJob  # noqa: E402
@@ -121,6 +121,7 @@ def _protect(calls):
     for finder in sys.meta_path:  # type: Any
         if isinstance(finder, importer.Finder):
             finder.obtain = whole(finder.obtain)  # type: ignore[method-assign]
+    unforeseen._ask = whole(unforeseen._ask)    # it reads the link and writes it: other calls would lack what is lost there
 
 
 class Lane(object):
@@ -193,8 +194,7 @@ class Lanes(object):
             if not self.tasks:
                 from ramet.kernel import tasks
                 self.tasks = tasks.Tasks(self)
-            job = self.tasks.job(message)
-            self._note(job, self.tasks.queue)
+            self._note(self.tasks.job(message), self.tasks.queue)
             self.tasks.wake()
             return
         job = ThreadJob(self.calls, message, ANY if flow == ANY_FLOW else "")

@@ -110,6 +110,48 @@ def test_finder_goes_when_it_was_needed(python: str) -> None:
     assert said.strip() == "False"
 
 
+def test_an_import_that_fails_first_is_hooked_the_next_time(python: str) -> None:
+    """As one that is interrupted with its call. Its node's records never travelled."""
+    code = """
+import weakref
+sys.modules["weakref"] = None
+for _ in range(2):
+    try:
+        import logging
+    except ImportError:
+        pass
+    else:
+        raise AssertionError
+    assert sys.meta_path[0] is hook and sys.meta_path.count(hook) == 1
+sys.modules["weakref"] = weakref
+import logging
+logging.warning("here")
+assert hook not in sys.meta_path
+"""
+    record, = records(python, code)
+    assert record["msg"] == "here"
+
+
+def test_an_import_that_fails_when_it_is_hooked_is_hooked_the_next_time(python: str) -> None:
+    code = """
+from ramet.kernel import logs
+begin = logs.begin
+del logs.begin
+for _ in range(2):
+    try:
+        import logging
+    except NameError:
+        pass
+    else:
+        raise AssertionError
+logs.begin = begin
+import logging
+logging.warning("here")
+"""
+    record, = records(python, code)
+    assert record["msg"] == "here"
+
+
 def test_module_is_as_ever(python: str) -> None:
     look = "import logging, sys; print((logging.__name__, logging.__file__, str(getattr(logging, '__spec__', None))[:30]))"
     assert kernel_shim.run(python, HOOKED.replace("BEFORE", "") + look) == kernel_shim.run(python, look)

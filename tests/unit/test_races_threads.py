@@ -20,7 +20,9 @@ from ramet.asking import THREADS_MAX, Desk
 from ramet.display import Display
 from ramet.inputs import Pulled
 from ramet.kernel import askers, compat, guardian, importer, installed, loop_late, native, running, staged, template, values
+from ramet.kernel.calls import Interrupt
 from ramet.kernel.core import OUTPUT, Message
+from ramet.kernel.held import HeldNode
 from ramet.kernel.importer import ModuleCache
 from ramet.kernel.links import Link, Waiter
 from ramet.kernel.loop import IN, Loop, Timer
@@ -402,6 +404,38 @@ def test_a_thread_that_tells_what_is_installed_while_the_program_is_forgotten_go
     monkeypatch.setattr(installed, "_telling", telling)
     installed.tell()
     assert [told for _, told in telling] == [True] and installed._telling == []
+
+
+def test_what_is_installed_is_told_by_the_next_one_if_who_tells_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was never told, and each later import that asks waited a second for that."""
+    telling: list[Any] = []
+    said: list[list[str]] = []
+    monkeypatch.setattr(installed, "_telling", telling)
+    monkeypatch.setattr(installed, "names", lambda: raise_it(Interrupt()))
+    core = SimpleNamespace(tell=lambda *told: said.append(told[2]))
+    monkeypatch.setattr("ramet.kernel.start.node", SimpleNamespace(config={}, core=core))
+    with pytest.raises(Interrupt):
+        installed.tell()
+    assert [told for _, told in telling] == [True], "who waits for it goes on"
+    monkeypatch.setattr(installed, "names", lambda: ["some"])
+    installed.tell()
+    installed.tell()
+    assert said == [["some"]]
+
+
+def test_a_kept_node_whose_program_goes_while_logging_is_imported_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls were never ended then: it told all who came that it settles, for ever."""
+    done: list[str] = []
+    core = SimpleNamespace(handlers={}, pending={})
+    calls = SimpleNamespace(lock=threading.Lock(), end=lambda: done.append("calls"))
+    node = HeldNode.__new__(HeldNode)
+    node.node = SimpleNamespace(core=core, calls=calls, nursery=None, log_hook=SimpleNamespace(core=core, level=20))
+    node.leash = SimpleNamespace(hang_up=bool)  # type: ignore[assignment]
+    node.lock, node.over = threading.Lock(), False
+    monkeypatch.setattr(node, "keep_output", lambda: done.append("output"))
+    monkeypatch.setattr(compat, "start_thread", lambda *_: done.append("cancelling"))
+    node.on_lost(None, "its program was killed")
+    assert done == ["output", "calls", "cancelling"]
 
 
 # ---------------------------------------------------------------------- a keeper takes its time

@@ -38,7 +38,11 @@ def tell():
                 node.core.tell(0, core.INSTALLED, told(names(), node.config.get("installed", ())))
             except Exception:   # it saves bytes and time, no more
                 pass
-            mine[1] = True
+            except BaseException:   # its call was cancelled: who comes next tells
+                forget()
+                raise
+            finally:
+                mine[1] = True
         end = compat.monotonic() + 1
         # The same thread again: an import that telling itself needs. In 2.7 who waits here may hold the import lock.
         while not first[1] and first[0] != mine[0] and compat.monotonic() < end:

@@ -32,9 +32,14 @@ class HookedLoader(object):
     def load_module(self, name):
         # type: (str) -> Any
         """Import it once more, without the finder that gave this loader."""
-        __import__(name)
-        hook(self.log)
-        return sys.modules[name]
+        try:
+            __import__(name)
+            hook(self.log)
+            return sys.modules[name]
+        except BaseException:   # it is cancelled, maybe. The next import is the first one again, and is hooked
+            sys.modules.pop(name, None)
+            sys.meta_path.insert(0, self.log)
+            raise
 
 
 def find(log, name, path):
@@ -52,8 +57,12 @@ def find(log, name, path):
 
             def exec_module(module, run=run):
                 # type: (Any, Any) -> None
-                run(module)
-                hook(log)
+                try:
+                    run(module)
+                    hook(log)
+                except BaseException:   # as above
+                    sys.meta_path.insert(0, log)
+                    raise
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
             return spec
     return None

@@ -208,12 +208,17 @@ class Tree(Grower):
     def _keep(self) -> None:
         """Be the keeper until the tree is closed. It gives back itself what it waits with: ``close`` may not wait so long."""
         self._loop.run()
+        self._loop.running = True       # for who is left, and those that wait for them: nobody else would tell them
+        stop = functools.partial(loop_late.stop, self._loop)
+        self._loop.call_soon(self._nursery.give_up, stop)
+        self._loop.call_later(1, stop)
+        self._loop.run()
         loop_late.close(self._loop)
         self._core.let_go()
 
     @sheltered
     def close(self) -> None:
-        """End all nodes and wait for that, no longer than twice ``close_grace_s``. Idempotent.
+        """End all nodes and wait for that, no longer than twice ``close_grace_s``; then cut off what is left. Idempotent.
 
         Calls under way raise ``ClosedError``, and the tree's channels are closed. In a process forked from the one that made
         the tree it does nothing.
@@ -237,7 +242,7 @@ class Tree(Grower):
             if may_wait:
                 gone.wait(self._close_grace_s * 2 + 1)
                 stop()
-                self._keeper.join(1)
+                self._keeper.join(2)
             else:       # it can't wait for itself
                 self._loop.call_later(self._close_grace_s * 2 + 1, stop)
         except BaseException:       # Ctrl-C again and again

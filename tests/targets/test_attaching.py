@@ -256,6 +256,23 @@ def test_a_stopped_node_is_left(path: Path, label: str) -> None:
             assert node.call(remote_lasting.pid) == program.pid
 
 
+def test_a_stopped_node_is_left_though_the_tree_waits_for_nobody(path: Path) -> None:
+    """The tree's keeper ended before the link was closed, and who waited for the node's reply did so until it went on."""
+    with outlived("detach", path) as program:
+        node = attach(path, close_grace_s=0)
+        os.kill(program.pid, signal.SIGSTOP)
+        call = node.start(remote_lasting.pid)
+        waiting = threading.Thread(target=call.exception, daemon=True)
+        waiting.start()
+        until(lambda: node._tree._nursery.children[node.id].link.borrower, "nobody waits for it")
+        node._tree.close()
+        waiting.join(HANGS_S)
+        assert not waiting.is_alive() and isinstance(call.exception(), ramet.ClosedError)
+        os.kill(program.pid, signal.SIGCONT)
+        with attach(path) as node:
+            assert node.call(remote_lasting.pid) == program.pid
+
+
 @old_and_new
 def test_a_large_call_goes_along_with_what_it_is_told(path: Path, label: str) -> None:
     """It says that it is ours before all of that is written."""

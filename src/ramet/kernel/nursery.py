@@ -7,6 +7,7 @@ import zlib
 
 from ramet.kernel import descent, failures, grow, limits, main_thread, refusing, relaying, stub, values
 from ramet.kernel.core import END, MODULE_REQUEST
+from ramet.kernel.diagnosis import connect_error
 from ramet.kernel.faults import ProtocolError
 from ramet.kernel.frames import CONTROL, DEAD, ERROR
 from ramet.kernel.handles import LINK, REFUSED
@@ -25,6 +26,9 @@ SECRET = 25
 
 # How long a node that outlives its link has to send what it has said before that is closed.
 leave_within_s = 2.0
+
+# How long a program may outlive its link when all are to end: less than its parent has for that.
+linger_s = 0.5
 
 
 def make(node):
@@ -49,6 +53,7 @@ class Child(object):
         self.growth = None  # type: Optional[Any]
         self.process = None  # type: Optional[Any]
         self.cut = False        # it is to end: also if it has just come up, so that its growth can't be aborted any more
+        self.leads = False      # its process only leads to the node, whose guardian doesn't end that; and it can't be kept
         self.left = ""          # why it was asked to let its link go, if it was
         self.steps = {}  # type: Dict[str, float]   # of its growth, and how long it took to get there, in seconds
         self.given = set()  # type: Set[Tuple[str, str]]      # (form, module): what it has from us
@@ -83,6 +88,7 @@ class Nursery(object):
         self.losses = descent.Losses(core, on_lost)
         self.children = {}  # type: Dict[int, Child]    # by id
         self.runs = {}  # type: Dict[int, Any]      # commands under way, by id
+        self.lingering = set()  # type: Set[Any]    # processes that lead to nodes, and have outlived their links
         self.ended = None  # type: Optional[Callable[[], Any]]
         self.modules = relaying.ModuleRelay(core, cache, self.children)
         self.pass_on = self.modules.pass_on
@@ -128,6 +134,7 @@ class Nursery(object):
         """
         link = refusing.ChildLink(self.core, id, self._lost)
         child = Child(id, plan["name"], link)
+        child.leads = plan["shape"] in ("pipes", "pipes+tty")
 
         def started(form):
             # type: (str) -> bytes
@@ -242,7 +249,15 @@ class Nursery(object):
         else:
             process.on_exit(lambda *_: self._bury(child, reason))
             self.core.loop.call_later(0.2, self._bury, child, reason)
-            self.core.loop.call_later(limits.close_grace_s, process.kill)
+            self.core.loop.call_later(linger_s if self.ended and child.leads else limits.close_grace_s, process.kill)
+            if child.leads:
+                self.lingering.add(process)
+                process.on_exit(lambda *_: self._lingered(process))
+
+    def _lingered(self, process):
+        # type: (Any) -> None
+        self.lingering.discard(process)
+        self._if_none_is_left()
 
     def _bury(self, child, reason):
         # type: (Child, str) -> None
@@ -316,11 +331,28 @@ class Nursery(object):
             else:
                 self.core.tell(child.id, END, [])
                 self.core.loop.call_later(self.close_grace_s, self.end, child.id)
+        for process in self.lingering:
+            self.core.loop.call_later(linger_s, process.kill)
         for run in list(self.runs.values()):
             run.abort("it was closed")
         self._if_none_is_left()
 
+    def give_up(self, then):
+        # type: (Callable[[], Any]) -> None
+        """Wait no longer for those that were to end: cut what there is of them, and tell who waits for them. On the keeper."""
+        self.ended = then
+        for child in list(self.children.values()):
+            if child.process is None or not child.process.lent:
+                self._end(child)
+            child.link.close("it was closed")       # also of a growth whose program can't be killed
+        for run in list(self.runs.values()):
+            run.abort("it was closed")
+            self.core.loop.call_soon(run._report, connect_error(run.plan, {"text": "it was closed"}))
+        for process in self.lingering:
+            process.kill()
+        self._if_none_is_left()
+
     def _if_none_is_left(self):
         # type: () -> None
-        if self.ended and not self.children and not self.runs:
+        if self.ended and not (self.children or self.runs or self.lingering):
             self.ended()

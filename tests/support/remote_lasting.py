@@ -2,6 +2,7 @@
 import errno
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +38,27 @@ def forks_fail_while(path):
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return fork()
     os.fork = fork_if_there_is_room
+
+
+def dups_fail_while(path):
+    """Let whoever knocks find no descriptor here for as long as that exists."""
+    dup = os.dup
+
+    def dup_or_fail(fd):
+        if os.path.exists(path):
+            raise OSError(24, "Too many open files")
+        return dup(fd)
+    os.dup = dup_or_fail
+
+
+def leave_a_daemon():
+    """Fork a process that outlives this one. Returns its number, and that of this node's leash."""
+    from ramet.kernel import start
+    pid = os.fork()
+    if not pid:
+        os.setsid()
+        signal.pause()
+    return pid, start.node.held.leash.pid
 
 
 def fds():

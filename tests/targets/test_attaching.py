@@ -138,6 +138,34 @@ def test_a_node_without_room_for_the_next_leash_waits_on(path: Path, tmp_path: P
 
 
 @old_and_new
+def test_who_comes_to_a_node_without_a_descriptor_is_told(path: Path, tmp_path: Path, label: str) -> None:
+    """What was said was taken and lost: 30 s later it seemed that the node hangs."""
+    full = tmp_path / "full"
+    with outlived("detach", path, label):
+        with attach(path) as node:
+            node.call(remote_lasting.dups_fail_while, str(full))
+        full.touch()
+        with pytest.raises(ramet.ConnectError, match="it has no room for another process or descriptor"):
+            attach(path)
+        full.unlink()
+        with attach(path) as node:
+            assert node.call(remote_lasting.add, "more")[1] == ["first", "more"]
+
+
+def test_a_process_that_a_kept_node_has_forked_keeps_neither_link_nor_leash(path: Path) -> None:
+    """The leash didn't see that the node had ended, and held its link: its program heard of nothing."""
+    with outlived("detach", path, wait_s=600) as program, attach(path) as node:
+        daemon, leash = node.call(remote_lasting.leave_a_daemon)
+        try:
+            os.kill(program.pid, signal.SIGKILL)
+            assert all_end(leash)
+            with pytest.raises(ramet.NodeLostError):
+                node.call(remote_lasting.pid)
+        finally:
+            os.kill(daemon, signal.SIGKILL)
+
+
+@old_and_new
 def test_a_program_hears_of_it_when_a_kept_node_gives_it_up(path: Path, label: str) -> None:
     """Its calls hung: guardian and leash kept open what the node had closed."""
     with outlived("given up", path, label, wait_s=600) as program:

@@ -40,6 +40,8 @@ knock_within_s = 30.0
 # Main modules of programs that are gone, of which something may be in use: 2.7 empties a module that nobody holds.
 mains_max = 16
 
+NO_ROOM = "it has no room for another process or descriptor"
+
 
 def keep(target, wait_s, kernel):
     # type: (str, Optional[float], str) -> Any
@@ -110,7 +112,7 @@ class HeldNode(object):
         """Be the main lane until the node ends. Main thread."""
         node, calls = self.node, self.node.calls
         if hasattr(os, "register_at_fork"):     # since 3.7
-            os.register_at_fork(after_in_child=self.leash.let_go)
+            os.register_at_fork(after_in_child=self.leash.forget)
         node.loop.watch(self.sock.fileno(), self.accept)
         node.core.handlers[core.END] = self.on_end
         node.core.routes.parent.on_lost = self.on_lost
@@ -256,7 +258,7 @@ class HeldNode(object):
         try:
             self.leash.tie(fd)
         except (OSError, IOError):
-            write(fd, b"no: it has no room for another process or descriptor\n")
+            write(fd, ("no: %s\n" % NO_ROOM).encode("ascii"))
             return False
         return True
 
@@ -331,10 +333,14 @@ class HeldNode(object):
         with self.lock:
             why = self.why
             if data and not why:
-                fd = os.dup(sock.fileno())      # 2.7's sockets can't give their descriptor away
-                compat.set_cloexec(fd)
-                self.guest = [fd, data]
-                self.why = "another program is attached to it"
+                try:
+                    fd = os.dup(sock.fileno())      # 2.7's sockets can't give their descriptor away
+                except OSError:
+                    why = NO_ROOM
+                else:
+                    compat.set_cloexec(fd)
+                    self.guest = [fd, data]
+                    self.why = "another program is attached to it"
         if data and why:
             write(sock.fileno(), ("no: %s\n" % why).encode("ascii"))
         self.drop(sock)

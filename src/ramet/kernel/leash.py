@@ -70,25 +70,33 @@ class Leash(object):
         os.close(watched)
         os.close(read_end)
         self.loose()        # not before: where there is no room for this one, that one stays
-        self.pid, self.life_fd = pid, life_fd
+        self.life_fd, self.pid = life_fd, pid       # another thread may fork in between: see ``forget``
 
     def loose(self):
         # type: () -> None
         """Have no leash any more."""
-        if self.pid:
+        pid, self.pid = self.pid, 0
+        if pid:
             try:
-                os.kill(self.pid, 9)
-                os.waitpid(self.pid, 0)
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
             except OSError:
                 pass    # a function has waited for all children
             os.close(self.life_fd)
-            self.pid = 0
 
     def let_go(self):
         # type: () -> None
-        """Have no part in the link any more. In a forked child, too: it isn't its own."""
+        """Have no part in the link any more."""
         if self.line:
             self.line.close()
+
+    def forget(self):
+        # type: () -> None
+        """In a forked child: neither link nor leash is its own. A child that outlives the node would keep both."""
+        self.let_go()
+        if self.pid:
+            self.pid = 0
+            os.close(self.life_fd)
 
     def hang_up(self):
         # type: () -> None

@@ -78,7 +78,8 @@ class Net:
     def __init__(self, flags: int, body: bytes) -> None:
         desk = SimpleNamespace(open=lambda _id, _by, plan: plan["what"], settle=lambda *_: None)
         self._gardener = SimpleNamespace(ids=iter([5]), desk=desk, when_known=lambda _parent, send, _lost: send())
-        self._core = SimpleNamespace(may_wait=lambda _: None, ask=lambda _by, _handle, _job, then, _flags: then(flags, body))
+        self._core = SimpleNamespace(may_wait=lambda _: None, tell=lambda *_: None,
+                                     ask=lambda _by, _handle, _job, then, _flags: then(flags, body))
         self._shipper = SimpleNamespace(kernel_parts=lambda *_: None)
         plan = {"what": "x", "argv": [], "command": "x", "stub": b"x", "python": None, "rules": [], "shape": "pipes"}
         self.node = SimpleNamespace(_state=SimpleNamespace(planned=lambda: plan), parent=SimpleNamespace(id=1, name="gate"))

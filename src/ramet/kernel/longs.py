@@ -284,30 +284,17 @@ class Long(object):
                 self.neighbours.pop(link, None)
 
 
-# The part that takes what was shown, once it is loaded; and one thread at a time adds that up.
+# The part that takes what was shown, once it is loaded.
 SHOWN = []  # type: List[Any]
-SHOWING = compat.new_lock()
-
-# Whether an import would wait for another thread's, which may wait for what this one reads: 2.7 has one lock for all.
-imports_wait = __import__("imp").lock_held if compat.ModuleSpec is None else bool
 
 
 def _told(message):
     # type: (Message) -> None
     """The controller has shown output or records, or wants other records. It has sent that part before."""
-    if not SHOWN and imports_wait():
-        compat.start_thread(_tell_of, (message,))
-    else:
-        _tell_of(message)
-
-
-def _tell_of(message):
-    # type: (Message) -> None
-    if not SHOWN:       # in 2.7 to import what is loaded is to wait, too
+    if not SHOWN:       # once: in 2.7 an import of what is loaded, too, waits for who imports, and that one for who reads
         from ramet.kernel import shown
         SHOWN.append(shown)
-    with SHOWING:
-        SHOWN[0].told(message)
+    SHOWN[0].told(message)
 
 
 def write_pieces(fd, data):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ramet.kernel import channels, limits_late, loop_late, passages, rooms, start, values
+from ramet.kernel import channels, limits_late, loop_late, passages, rooms, stand_ins, start, values
 from ramet.kernel.core import LOG, OUTPUT, Core, Message
 from ramet.kernel.ends import BACK, CHANNEL, RECEIVE, SEND
 from ramet.kernel.errors import ProtocolError
@@ -219,3 +219,28 @@ def test_a_guest_has_no_say_in_what_the_door_shows_and_logs(loop: Loop, monkeypa
         room.link.close("it has gone")
         loop.once()
     assert room.link.fd_in == -1
+
+
+def test_who_leaves_may_give_back_as_soon_as_it_hears_that_all_has_come(loop: Loop) -> None:
+    """Another thread read that before the end was noted: it was refused, and who holds the channel waited for it for ever."""
+    here, there = Recording(1, loop), Recording(2, loop)
+    stand_in = stand_ins.StandIn(passages.Side(here), passages.Side(there), [7, 1000, "token", 10], [], False, lambda: True)
+    stand_in.begin(Message(5, 5, CHANNEL, 1001, 77, None, b""), RECEIVE, 4)
+    (part,) = stand_in.parts.values()
+
+    def item(data: bytes, flags: int = 0) -> None:
+        head = HEAD.pack(0xdd, 3, 0xce, part.comes.number, flags)
+        there.handlers[ITEMS](Message(7, 7, ITEMS, 0, 0, None, head + data))
+    item(b"\xc4\x01x")
+    assert stand_in.leave(5, 4)
+    given: list[bool] = []
+    send = here.send
+
+    def answer(dst: int, handle: int, *args: Any) -> Any:
+        given.append(stand_in.take_back(5, [b"x"]))
+        return send(dst, handle, *args)
+    here.send = answer  # type: ignore[method-assign, assignment]
+    item(b"\xc0", ENDS)
+    assert given == [True]
+    assert [said for said in there.said(CHANNEL) if said[0] == BACK] == [
+        [BACK, 1000, "token", part.comes.number], [BACK, 1000, "token", [b"x"]]]

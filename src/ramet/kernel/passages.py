@@ -125,10 +125,10 @@ class Passage(object):
             self.wanted = bool(flags & WANTS)
             self.items += new
             self.bytes += size
+        if last:
+            self.finish()   # first: who receives may answer that at once, by what it gives back, and another thread reads it
         if not self.stopped:
             self._send(count, flags, body)
-        if last:
-            self.finish()
 
     def _looked_through(self, body, last):
         # type: (Any, bool) -> Any

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -122,28 +122,15 @@ def test_a_node_that_cant_be_kept_is_as_before(path: Path, tmp_path: Path, label
         assert path.exists()
 
 
+@pytest.mark.parametrize("lack", [remote_lasting.forks_fail_while, remote_lasting.dups_fail_while], ids=["fork", "dup"])
 @old_and_new
-def test_a_node_without_room_for_the_next_leash_waits_on(path: Path, tmp_path: Path, label: str) -> None:
-    """It said that it had taken the next program, and then it ended, with all that its functions had made."""
+def test_a_node_without_room_for_the_next_program_says_so_and_waits_on(
+        path: Path, tmp_path: Path, label: str, lack: Callable[[str], None]) -> None:
+    """It said that it had taken the next program, and then ended, with all that functions had made; or it said nothing."""
     full = tmp_path / "full"
     with outlived("detach", path, label, wait_s=600):
         with attach(path) as node:
-            node.call(remote_lasting.forks_fail_while, str(full))
-        full.touch()
-        with pytest.raises(ramet.ConnectError, match="it has no room for another process"):
-            attach(path)
-        full.unlink()
-        with attach(path) as node:
-            assert node.call(remote_lasting.add, "more")[1] == ["first", "more"]
-
-
-@old_and_new
-def test_who_comes_to_a_node_without_a_descriptor_is_told(path: Path, tmp_path: Path, label: str) -> None:
-    """What was said was taken and lost: 30 s later it seemed that the node hangs."""
-    full = tmp_path / "full"
-    with outlived("detach", path, label):
-        with attach(path) as node:
-            node.call(remote_lasting.dups_fail_while, str(full))
+            node.call(lack, str(full))
         full.touch()
         with pytest.raises(ramet.ConnectError, match="it has no room for another process or descriptor"):
             attach(path)

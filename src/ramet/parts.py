@@ -21,7 +21,8 @@ UNFORESEEN = (*LONG, "installed", "unforeseen")
 GROWING = (*UNFORESEEN, "facade", "failures", "descent", "text27", "stub", "hidden", "dialogue", "diagnosis", "settling",
            "spawn", "questions", "grow", "handles", "refusing", "main_thread", "relaying", "nursery")  # fmt: skip
 # What ends calls; and what runs them in other lanes than the main one. Nothing may be asked for: 2.7 has one lock for imports.
-CANCELLING = (*UNFORESEEN, "failures", "handles", "swallowed", "offspring", "jobs", "awaiting", "circles", "cancelling")
+CANCELLING = (*UNFORESEEN, "failures", "handles", "swallowed", "offspring", "raising", "jobs", "awaiting", "circles",
+              "cancelling")  # fmt: skip
 LANES = (*CANCELLING, "lines", "main_thread", "lanes", "tasks")
 # What forks nodes from one that has modules loaded.
 TEMPLATE = (*GROWING, *CANCELLING, "loop_late", "ending", "spinning", "later", "logs", "portable", "instances", "forked",
@@ -37,14 +38,13 @@ ASKING = (*LANES, "descent", "remote_errors", "proxies", "peer_calls", "peers")
 SHOWN = (*LONG, "shown")
 # What runs programs.
 RUNNING = (*STREAMS, "ending", "running")
+# What sends into channels, receives from them and holds them.
+CHANNELS = ("facade", *STREAMS, "descent", "portable", "holding", "ends", "channels")
 # What is asked for data and metadata of packages.
 METADATA = (*UNFORESEEN, "packages", "resources", "distributions")
 RESOURCES = METADATA[:-1]
 WHOLE = {"importlib.metadata": METADATA, "importlib_metadata": METADATA, "importlib.resources": RESOURCES,
          "importlib_resources": RESOURCES, "pkgutil": (*UNFORESEEN, "packages")}  # fmt: skip
-# What comes along with a part that is asked for: what it imports, and what is seldom used without it.
-TOGETHER = {"packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN,
-            "cancelling": CANCELLING, "lanes": LANES, "peers": ASKING, "results": (*STREAMS, "results")}
 # What loads native modules.
 NATIVE_CODE = (*UNFORESEEN, "native")
 # What reads values of the rarer types.
@@ -57,8 +57,11 @@ FOLLOWING = (*MOST, *UNFORESEEN, "facade", "loop_late", "ending", "main_thread",
 HOLDING = (*FOLLOWING, *CANCELLING, *BY_VALUE, "meeting", "leash", "parting", "held")
 COMING_BACK = ("meeting", "coming_back")
 OWN = {"services": SERVICES, "running": RUNNING, "template": TEMPLATE, "held": HOLDING,
-       "doors": (*FOLLOWING, *STREAMS, "text27", "descent", "proxies", "meeting", "portable", "holding", "ends",
-                 "channels", "results", "references", "passages", "stand_ins", "rooms", "doors")}
+       "doors": (*FOLLOWING, *CHANNELS, "text27", "proxies", "meeting", "results", "references", "passages", "stand_ins",
+                 "rooms", "doors")}
+# What comes along with a part that is asked for: what it imports, and what is seldom used without it.
+TOGETHER = {**OWN, "packages": RESOURCES, "resources": RESOURCES, "distributions": METADATA, "unforeseen": UNFORESEEN,
+            "cancelling": CANCELLING, "lanes": LANES, "peers": ASKING, "results": (*STREAMS, "results"), "channels": CHANNELS}
 NEEDED_FOR = {"ramet": "facade", "logging": "logs"}
 KERNEL = "ramet.kernel."
 # All of the kernel that isn't in its core: it may be asked for.

@@ -363,8 +363,9 @@ class ShelteredChannel(Channel):
             raise
 
     def _use(self) -> Any:
-        self._check_here()
-        return Channel._use(self)
+        if self._channels.core.forgotten:   # type: ignore[attr-defined]
+            self._check_here()
+        return self._end or Channel._use(self)
 
     def _check_here(self) -> None:
         core: Any = self._channels.core

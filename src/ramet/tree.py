@@ -332,9 +332,8 @@ class Tree(Grower):
     def _forget(self) -> None:
         """In a forked child: let go of the descriptors, so that this copy keeps no node alive."""
         self._core.forgotten = True
-        for end in list(self._channels.ends.values()):
-            if end.reader:      # what has come for the parent, which gives it, too
-                end.reader.items.clear()
+        for end in [*self._channels.ends.values(), *self._channels.held.values()]:
+            end.here = ()       # the parent gives it, too
         if self._loop.wake_r >= 0:      # else their numbers may stand for others by now
             forgetting.let_go(self)
 

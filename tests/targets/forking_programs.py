@@ -258,9 +258,13 @@ def channels_that_were_read(tree, nodes):
         theirs.send(number)
     while nodes[0].call(remote_channels.arrived, theirs) < 6:
         pass
-    print(theirs.receive(), theirs.receive(), bool(theirs._end.reader.items))
-    print(in_child(lambda: all_refused(theirs.receive, lambda: list(theirs))))
-    print([theirs.receive() for _ in range(4)])
+    ours = tree.channel(100)
+    for number in range(6):
+        ours.send(number)
+    for channel in theirs, ours:
+        print(channel.receive(), channel.receive(), len(channel._end.here))
+        print(in_child(lambda one=channel: all_refused(one.receive, lambda: list(one))))
+        print([channel.receive() for _ in range(4)])
 
 
 async def all_items(source):

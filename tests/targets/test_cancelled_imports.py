@@ -1,7 +1,9 @@
 """Calls that are cancelled while they import: what other lanes import at that time is whole."""
 from __future__ import annotations
 
+import contextlib
 import importlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,3 +64,38 @@ def test_another_lane_imports_it_again(node: ramet.Node, tmp_path: Path) -> None
             assert other.result(timeout=LONG_S) == "whole"
             with pytest.raises(ramet.CallCancelled):
                 one.result(timeout=LONG_S)
+
+
+# A part of ramet whose code calls functions, as most do.
+PART = """
+import os, time
+
+def hold():
+    if os.path.exists({hold!r}):
+        os.remove({hold!r})
+        while not os.path.exists({hold!r}):
+            time.sleep(0.001)
+hold()
+WORD = "whole"
+"""
+
+
+@pytest.mark.parametrize("node", LABELS, indirect=True)
+def test_a_part_of_ramet_is_imported_to_its_end(node: ramet.Node, tmp_path: Path) -> None:
+    """What its code had called was interrupted: the other lane was given "cannot import name 'channels'"."""
+    look = node.options(lane="look")
+    for first, second in (None, "first"), ("first", None), ("first", "other"):
+        name, hold = f"held_{first}_{second}", tmp_path / f"{first}_{second}"
+        node.call(remote_imports.part, name, PART.format(hold=str(hold)).encode())
+        hold.touch()
+        one = node.options(lane=first).start(remote_imports.word, name)
+        until(lambda hold=hold: not hold.exists(), "it isn't imported")  # type: ignore[misc]
+        other = node.options(lane=second).start(remote_imports.word, name)
+        if not node.options(lane="look").call(remote_imports.old):
+            until(lambda: look.call(remote_imports.waiting) == 1, "the other one doesn't wait for it")
+        one.cancel()
+        time.sleep(0.2)     # it is interrupted again and again meanwhile
+        hold.touch()
+        assert other.result(LONG_S) == "whole"
+        with contextlib.suppress(ramet.CallCancelled):      # or it has come to its end by then
+            assert one.result(LONG_S) == "whole"

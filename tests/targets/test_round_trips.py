@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ramet
-from support import needs, remote, sources
+from support import needs, remote, remote_channels, sources
 from targets import relay
 
 PACKAGE = {
@@ -106,3 +106,18 @@ def test_what_could_not_be_foreseen_is_one_round_trip_more(flights: Flights, wor
         assert node.call(remote.import_by_name, "unforeseen").startswith("ramet:")
         assert flights.turns() == ["up", "down", "up", "down", "up"]
         assert tree.stats()["module_requests"] == 1
+
+
+@pytest.mark.parametrize("lane", [None, ramet.ANY])
+def test_the_first_channel_is_one_request(lane: str | None) -> None:
+    """Its parts were asked for one by one: twelve."""
+    with ramet.Tree() as tree:
+        node = tree.local().options(lane=lane)
+        node.call(remote.add, 1)
+        channel = tree.channel()
+        assert node.call(remote_channels.send_all, channel, [1]) == "sent" and channel.receive() == 1
+        assert tree.stats()["module_requests"] == 1
+        holder = tree.local().options(lane=lane)
+        holder.call(remote.add, 1)
+        assert holder.call(remote_channels.make_and_send, 5, [2]).receive() == 2
+        assert tree.stats()["module_requests"] == 3, "for that, and for what finds its own node"

@@ -9,7 +9,7 @@ from types import FrameType, SimpleNamespace
 
 import pytest
 
-from ramet.kernel import compat_late, importer, installed, jobs, lanes, start, unforeseen
+from ramet.kernel import importer, installed, jobs, lanes, raising, start, unforeseen
 from ramet.kernel.calls import Interrupt
 from support import kernel_shim, pythons
 
@@ -22,7 +22,7 @@ class Raised:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[bool] = []
-        monkeypatch.setattr(compat_late, "raiser", lambda: self)
+        monkeypatch.setattr(raising, "raiser", lambda: self)
 
     def __call__(self, thread: int, error: type[BaseException] | None, frame: FrameType | None = None) -> bool:
         assert thread == threading.get_ident() and frame is not sys._getframe()
@@ -58,7 +58,7 @@ def test_who_was_interrupted_in_a_wait_meanwhile_is_not_once_more(monkeypatch: p
                 job.raise_now()
             job.back(left)
             return raised
-        monkeypatch.setattr(compat_late, "raiser", meanwhile)
+        monkeypatch.setattr(raising, "raiser", meanwhile)
         job.interrupt()
     job.enter(fn, [], {}, {})
     job.interrupt()
@@ -146,7 +146,7 @@ def test_a_thread_that_leaves_takes_the_permit_that_is_given_back(monkeypatch: p
 
 ONE_FRAME = """
 import sys, threading
-from ramet.kernel import compat_late
+from ramet.kernel import raising
 begun, go, caught = threading.Event(), threading.Event(), []
 
 class Raised(BaseException):
@@ -163,7 +163,7 @@ def other():
 thread = threading.Thread(target=other)
 thread.start()
 begun.wait()
-send, number = compat_late.raiser(), thread.ident
+send, number = raising.raiser(), thread.ident
 while sys._current_frames()[number].f_code is other.__code__:
     pass        # until it waits: deeper in that than in its own frame
 print(send(number, Raised, sys._getframe()))

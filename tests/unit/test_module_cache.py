@@ -4,11 +4,12 @@ from __future__ import annotations
 import _imp  # type: ignore[import-not-found]
 import importlib
 import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ramet.kernel import compat, compat_late
+from ramet.kernel import compat, importer, raising
 from ramet.kernel.importer import NATIVE, Finder, ModuleCache
 
 
@@ -69,4 +70,26 @@ def test_other_hooks_ask_by_keywords_too(front: bool) -> None:
 def test_nothing_is_raised_where_the_import_lock_is_given_up_and_taken_back() -> None:
     """Who is cancelled just there would go on without the lock, or get the import system's RuntimeError for it."""
     found = compat.unlocked(lambda: sys._getframe(1))()
-    assert compat_late.is_importing(found) and not compat_late.is_importing(sys._getframe())
+    assert raising.is_importing(found) and not raising.is_importing(sys._getframe())
+
+
+@pytest.mark.parametrize(("name", "harms"), [("ramet.kernel.some", True), ("some", False)])
+def test_nothing_is_raised_where_a_part_of_ramet_is_unpacked_or_runs(name: str, harms: bool,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it calls was interrupted, and a thread that waited for it was given half a module."""
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.extend((raising.is_importing(sys._getframe()), raising.is_in_part(sys._getframe())))
+    monkeypatch.setitem(sys.modules, "looks", SimpleNamespace(look=look))  # type: ignore[arg-type]
+
+    def content(record: Any) -> Any:
+        look()
+        return record[3]
+    monkeypatch.setattr(importer, "content", content)
+    cache = ModuleCache()
+    cache.add("source", [[name, 0, name.replace(".", "/") + ".py", b"import looks\nclass Class:\n    looks.look()\n"]], {})
+    Finder(cache, pytest.fail, True).exec_module(ModuleType(name))  # type: ignore[arg-type]
+    assert seen == [harms] * 4
+    look()
+    assert seen[4:] == [False] * 2

@@ -50,4 +50,20 @@ def test_what_a_part_imports_stands_before_it(table: str) -> None:
 
 def test_the_tables_were_found_and_read() -> None:
     assert {"CANCELLING", "TOGETHER[lanes]", "OWN[held]"} <= {*TABLES} and len(TABLES) > 30
-    assert imported_at_once("jobs") == {"compat_late", "offspring", "swallowed"}
+    assert imported_at_once("jobs") == {"compat_late", "offspring", "raising", "swallowed"}
+
+
+def imported(part: str) -> set[str]:
+    """Parts that are imported with one, by whichever of them."""
+    found: set[str] = set()
+    new = {part}
+    while new:
+        found |= new
+        new = set().union(*map(imported_at_once, new)) - found
+    return found
+
+
+@pytest.mark.parametrize("part", ["channels", "peers", "services", "running", "lanes", "cancelling", "results", "unforeseen"])
+def test_what_a_node_asks_for_by_itself_comes_with_all_that_it_imports(part: str) -> None:
+    """The first channel in a node took twelve round trips."""
+    assert imported(part) <= {*parts.MOST, *parts.TOGETHER[part], part}

@@ -237,10 +237,10 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
             ClosedError: it is closed, and all items were taken. NodeLostError: the node that holds it is gone.
             CallTimeout: nothing came in time. ValueNotPortableError, ProtocolError: this item can't be read here.
         """
-        reader = self._end and self._end.reader
-        if reader and reader.items:
+        here = self._end and self._end.here
+        if here:
             try:
-                data = reader.items.popleft()   # it is here: one step, nothing that an interrupt could harm
+                data = here.popleft()   # it is here: one step, nothing that an interrupt could harm
             except IndexError:
                 pass        # another thread has got it
             else:
@@ -302,14 +302,18 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
 
     def _put(self, data, timeout):
         # type: (Any, Optional[float]) -> None
+        end = self._use()
+        if end.offer(data):
+            return
         now = self._channels.core.loop.now
         until = None if timeout is None else now() + timeout
-        end = self._use()
-        while not end.offer(data):
+        while True:
             left = None if until is None else until - now()
             if left is not None and left <= 0:
                 raise CallTimeout("the channel had no room for %g s" % (timeout or 0))
             end.wait_for_room(left)
+            if end.offer(data):
+                return
 
     def _take(self, timeout):
         # type: (Optional[float]) -> Any

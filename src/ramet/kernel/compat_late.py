@@ -5,7 +5,7 @@ Belongs to ``compat``; a late part itself. Any thread may call it.
 import os
 import sys
 
-from ramet.kernel import compat, importer, limits_late
+from ramet.kernel import compat, limits_late
 
 MYPY = False
 if MYPY:
@@ -295,56 +295,6 @@ def count_threads():
     # type: () -> int
     """How many threads ``_thread`` has started that run."""
     return getattr(__import__("thread" if compat.PY2 else "_thread"), "_count", int)()
-
-
-def is_importing(frame):
-    # type: (Any) -> bool
-    """Whether a frame is the import system's own, or of our part of that: not the code of a module that is being imported, nor
-    where that is unpacked and begun.
-    """
-    code = frame.f_code
-    ours = frame.f_globals is importer.__dict__ and code.co_name not in ("content", "get_code", "exec_module")
-    # Of `compat`, what gives up the import lock and takes it back; all else there is over at once.
-    return (ours or frame.f_globals is compat.__dict__ or code.co_filename[:13] == "<frozen impor"
-            or code.co_filename[:13] == "ramet/kernel/" and code.co_name == "<module>")
-
-
-_raiser = []  # type: Any
-
-
-def raiser():
-    # type: () -> Any
-    """What raises exceptions in threads, made when it is first asked for. None if that can't be done: there is no ``ctypes``
-    (the smallest Pythons), or no such function (PyPy).
-
-    It is a function of a thread, an exception and a frame. The exception is raised at the thread's next bytecode; with None,
-    what hasn't been raised yet is taken back. It is sent only while that frame is the thread's innermost one: C code looks and
-    sends in one piece, in which no other thread runs; and the thread, when it runs, first takes what was sent. Without a frame
-    it is sent in any case. Returns whether it was.
-    """
-    if not _raiser:
-        try:
-            import ctypes
-            import itertools
-            import operator
-            send = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        except (ImportError, AttributeError):
-            _raiser.append(None)
-            return None
-        each = getattr(itertools, "imap", map)      # what `map` is since 3
-
-        def raise_in_thread(thread, kind, frame=None):
-            # type: (int, Any, Any) -> bool
-            whom, what = (ctypes.c_ulong(-1), ctypes.c_ulong(thread)), [kind and ctypes.py_object(kind)]    # -1 is no thread
-            if frame is None:
-                return bool(send(whom[1], what[0]))
-            found = each(operator.itemgetter(thread), iter(sys._current_frames, None))
-            try:
-                return bool(next(each(send, each(whom.__getitem__, each(operator.is_, found, [frame])), what)))
-            except KeyError:
-                return False    # it has ended
-        _raiser.append(raise_in_thread)
-    return _raiser[0]
 
 
 def call_each(calls):

@@ -29,7 +29,13 @@ def flow_of(number):
 
 
 class End(object):
-    """A channel that another node holds. It begins to send, and to receive, when it is first asked to."""
+    """A channel that another node holds. It begins to send, and to receive, when it is first asked to.
+
+    Attributes:
+        here: what has come to this node already. Its threads take it in one step.
+    """
+
+    here = ()   # type: Any
 
     def __init__(self, channels, channel):
         # type: (Any, Any) -> None
@@ -57,9 +63,10 @@ class End(object):
     def offer(self, data):
         # type: (Any) -> bool
         """Send an item if there is room, and nobody waits for some: a large one waits until nothing is under way."""
-        self._begin()
+        if not self.feed:
+            self._begin()
         chunks = feeds.packed(data)
-        size = sum(map(len, chunks))
+        size = feeds.size_of(chunks)
         room = False
         if not self.error:
             with self.sending:
@@ -111,6 +118,7 @@ class End(object):
                 intake = streams.Intake(ours, self.owner, number, None, window(self.size))
                 intake.items_max = self.size
                 self.reader = readers.Taker(intake)
+                self.here = self.reader.items
                 self._attach(RECEIVE, number)
         found = self.reader and self.reader.look()
         if not found and self.error and (not self.reader or self.reader.over):

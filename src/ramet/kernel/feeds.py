@@ -79,7 +79,7 @@ class Feed(object):
         Returns:
             False if nobody wants it, or there was no credit for so many seconds.
         """
-        size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
+        size = size_of(chunks)
         if not self.room(size):
             self.on_room = self.core.waiter().wake
             self.want()
@@ -199,3 +199,9 @@ def packed(data):
     if size < values.BIG:
         return [MIDDLE.pack(0xc5, size) + data]
     return [LARGE.pack(0xc6, size), data, b""]
+
+
+def size_of(chunks):
+    # type: (List[Any]) -> int
+    """Bytes of chunks: mostly there is one."""
+    return len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))

@@ -12,12 +12,12 @@ if MYPY:
     from ramet.kernel.core import Core
 
 BYTES_MAX = 1 << 20     # an item more than that may be in it, whatever its size
+# What is laid out for this node's threads at once: items, one of so many that the channel has room for, and bytes.
+OUT_MAX, OUT_OF, OUT_BYTES = 16, 8, 4096
 
 
 class Held(object):
     """The queue itself."""
-
-    reader = None   # as an ``ends.End`` has: what has come to this node already
 
     def __init__(self, core, token, size):
         # type: (Core, Any, int) -> None
@@ -25,6 +25,7 @@ class Held(object):
         self.token = token
         self.size = size
         self.items = compat.deque()     # type: Any
+        self.here = compat.deque()      # type: Any     # the first of them, when nobody else wants any: taken without a lock
         self.bytes = 0
         self.senders = compat.deque()   # type: Any     # intakes, the next one's turn first
         self.receivers = compat.deque()     # type: Any     # feeds
@@ -73,7 +74,7 @@ class Held(object):
         # type: () -> Optional[List[Any]]
         """[the next item], or None."""
         with self.lock:
-            found = [self._pop()] if self.items else None
+            found = self._first()
         if self.closed or self.offering or self.waiting or not found or any([end.bodies for end in list(self.senders)]):
             self.pump()
         return found
@@ -94,7 +95,7 @@ class Held(object):
         """Block until there may be something."""
         self.receiving += 1
         try:
-            self._wait(lambda: self.items or self.over(), seconds)
+            self._wait(lambda: self.here or self.items or self.over(), seconds)
         finally:
             self.receiving -= 1
 
@@ -103,7 +104,7 @@ class Held(object):
         """Call that once when there may be something; at once if there is."""
         with self.lock:
             compat_late.add_call(self.callbacks, call)
-        if self.items or self.over():
+        if self.here or self.items or self.over():
             self._wake()
 
     def close(self):
@@ -111,6 +112,7 @@ class Held(object):
         """Let nothing more in. Other nodes are told, and what they had sent before they knew still comes."""
         with self.lock:
             self.closed = True
+            self._take_in()
             told, self.told = self.told, {}
         for message in told.values():
             self.core.reply(message, values.encode(None))
@@ -151,7 +153,9 @@ class Held(object):
             self.asked.discard(feed)
             self.pump()
         feed.on_room = room
-        self.receivers.append(feed)
+        with self.lock:
+            self.receivers.append(feed)
+            self._take_in()
         self.peers.setdefault(message.src, {})[feed.number] = message
         self.pump()
 
@@ -189,6 +193,7 @@ class Held(object):
             left[1] -= 1
             if not left[1]:
                 del self.left[peer]
+            self._take_in()
             self.items.extendleft(reversed(items))
             self.bytes += sum(map(len, items))
         self.pump()
@@ -243,6 +248,40 @@ class Held(object):
         self.bytes -= len(data)
         return data
 
+    def _first(self):
+        # type: () -> Optional[List[Any]]
+        """[the next item], or None. When nobody else wants any, those behind it are laid out: no lock, and no looking for who
+        waits, for each of them. Under the lock.
+        """
+        try:
+            return [self.here.popleft()]
+        except IndexError:
+            pass
+        if not self.items:
+            return None
+        found = [self._pop()]
+        if not (self.closed or self.receivers or self.waiting or self.callbacks or self.offering):
+            size = 0
+            for _ in range(min(OUT_MAX, self.size // OUT_OF, len(self.items))):
+                size += len(self.items[0])
+                if size > OUT_BYTES:
+                    break
+                self.here.append(self._pop())
+        return found
+
+    def _take_in(self):
+        # type: () -> None
+        """Somebody else wants items, or it is to be known when the last one is taken: what is laid out is as the others. Under
+        the lock.
+        """
+        while self.here:
+            try:
+                data = self.here.pop()
+            except IndexError:
+                break       # another thread has got it
+            self.items.appendleft(data)
+            self.bytes += len(data)
+
     def _fill(self):
         # type: () -> bool
         moved = False
@@ -274,20 +313,17 @@ class Held(object):
                 self.asked.discard(feed)
                 feed.forget()
                 continue
-            while self.items and self._may_have(feed):
+            # Who receives alone gets ahead what there is credit for; several get one item each, so that none waits with many.
+            alone = len(self.receivers) == 1 and not self.receiving and not self.callbacks
+            while (self.items and not feed.stopped and (alone or feed.items == feed.taken_items)
+                   and feed.room(len(self.items[0]) + 5)):
                 chunks = feeds.packed(self._pop())
-                feed.put(chunks, sum(map(len, chunks)))
+                feed.put(chunks, feeds.size_of(chunks))
                 moved = True
             if self.items and feed not in self.asked:
                 self.asked.add(feed)
                 feed.want()
         return moved
-
-    def _may_have(self, feed):
-        # type: (Any) -> Any
-        """Who receives alone gets ahead what there is credit for; several get one item each, so that none waits with many."""
-        alone = len(self.receivers) == 1 and not self.receiving and not self.callbacks
-        return feed.room(len(self.items[0]) + 5) and not feed.stopped and (alone or feed.items == feed.taken_items)
 
     def _end(self):
         # type: () -> None
@@ -313,7 +349,7 @@ class Held(object):
         if self.waiting or self.callbacks or self.offering:
             with self.lock:
                 calls = list(self.waiting)
-                if self.items or self.closed:
+                if self.here or self.items or self.closed:
                     calls += self.callbacks
                     self.callbacks = []
                 if self.closed or not self._full():

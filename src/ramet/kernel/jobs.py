@@ -15,7 +15,7 @@ up behind that. So it is sent only to the very frame that was seen to be none of
 import sys
 import time
 
-from ramet.kernel import compat, compat_late, offspring, swallowed
+from ramet.kernel import compat, compat_late, offspring, raising, swallowed
 from ramet.kernel.calls import Interrupt
 
 MYPY = False
@@ -174,8 +174,9 @@ class MainJob(Job):
                 swallowed.notice(calls)
         if calls.running and not self.interrupted:
             frame = sys._current_frames().get(compat.main_thread_id)
-            self.importing = frame is not None and compat_late.is_importing(frame)
-            compat.signal_main(compat.signal.SIGURG)
+            self.importing = frame is not None and raising.is_importing(frame)
+            if not raising.is_in_part(frame):
+                compat.signal_main(compat.signal.SIGURG)
 
     def leave(self):
         # type: () -> bool
@@ -247,7 +248,7 @@ class ThreadJob(Job):
         """See the module's text."""
         if self.interrupted:
             return
-        send = compat_late.raiser()     # before the permit is taken: this imports, and the thread may be doing that, too
+        send = raising.raiser()     # before the permit is taken: this imports, and the thread may be doing that, too
         try:
             self.permit.pop()
         except IndexError:
@@ -260,7 +261,7 @@ class ThreadJob(Job):
             return
         for _ in range(LOOKS):
             frame = sys._current_frames().get(self.thread)
-            self.importing = frame is not None and compat_late.is_importing(frame)
+            self.importing = frame is not None and raising.is_importing(frame)
             if frame is None or self.importing:
                 break
             if send(self.thread, Interrupt, frame):
@@ -292,7 +293,7 @@ class ThreadJob(Job):
         for _ in range(2):
             time.sleep(0)       # where the interpreter looks: now it is raised, if it hasn't been
         if self.interrupted:
-            compat_late.raiser()(self.thread, None)
+            raising.raiser()(self.thread, None)
         return False
 
     def back(self, left):
@@ -335,39 +336,24 @@ def frames_of(thread):
     return found
 
 
-class Apart(object):
-    """A ``with`` block of ramet's own code that a function has called: only waits are interrupted there. Any thread.
+def apart(core, fn, *args):
+    # type: (Any, Callable[..., Any], Any) -> Any
+    """Call ramet's own code, from a function that was called: only waits are interrupted there. Any thread.
 
     Args:
         core: of this node. In a thread that runs no call nothing happens.
     """
-
-    def __init__(self, core):
-        # type: (Any) -> None
-        self.core = core
-
-    def __enter__(self):
-        # type: () -> None
-        threads = self.core.threads
-        self.job = None if getattr(threads, "apart", None) else _current(self.core)
-        if self.job:
-            self.left = self.job.leave()
-            threads.apart = self.job if self.left else None
-
-    def __exit__(self, kind, error, trace):
-        # type: (Any, Any, Any) -> None
-        if self.job:
-            self.core.threads.apart = None
-            self.job.back(self.left)
-
-
-def apart(core, fn, *args):
-    # type: (Any, Callable[..., Any], Any) -> Any
-    """Call ramet's own code as in a block of ``Apart``, but for its costs where there is nothing to interrupt."""
-    if _current(core) is None:
+    threads = core.threads
+    job = None if getattr(threads, "apart", None) else _current(core)
+    if job is None:
         return fn(*args)
-    with Apart(core):
+    left = job.leave()
+    try:
+        threads.apart = job if left else None
         return fn(*args)
+    finally:
+        threads.apart = None
+        job.back(left)
 
 
 def _current(core):
@@ -385,7 +371,7 @@ def _current(core):
 
 def wait(core, ready, link, seconds=None):
     # type: (Any, Callable[[], Any], Any, Optional[float]) -> Any
-    """Block as ``core.wait`` does; inside of ``Apart``, be interrupted with the call."""
+    """Block as ``core.wait`` does; inside of ``apart``, be interrupted with the call."""
     job = getattr(core.threads, "apart", None)
     if job is None:
         return compat_late.wait(core, ready, link, seconds)

@@ -35,16 +35,19 @@ class Taker(object):
             return self.items.popleft()
         except IndexError:
             pass
-        with jobs.Apart(self.intake.core):
-            while True:
-                found = self.look()
-                if found:
-                    return found[0]
-                if self.over:
-                    raise StopIteration
-                self.wait()
+        return jobs.apart(self.intake.core, self._next)
 
     next = __next__
+
+    def _next(self):
+        # type: () -> Any
+        while True:
+            found = self.look()
+            if found:
+                return found[0]
+            if self.over:
+                raise StopIteration
+            self.wait()
 
     def __aiter__(self):
         # type: () -> Taker

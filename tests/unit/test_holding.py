@@ -125,3 +125,23 @@ def test_while_somebody_waits_for_room_none_are_laid_out(core: Core) -> None:
         pass
     held.on_room(lambda: None)
     assert held.look() and not held.here
+
+
+def test_what_nothing_is_before_goes_straight_to_the_one_receiver(core: Core) -> None:
+    held, feed = Held(core, "token", SIZE), Feed(core)
+    held.add_receiver(feed, SimpleNamespace(src=5))
+    feed.window_items = 2
+    for n in range(4):
+        assert held.offer(b"%d" % n)
+    assert feed.sent == [b"\xc4\x010", b"\xc4\x011"] and list(held.items) == [b"2", b"3"]
+    feed.taken_items = 1
+    held.offer(b"4")        # there is room, but others are before it
+    assert feed.sent[2:] == [b"\xc4\x012"] and list(held.items) == [b"3", b"4"]
+
+
+def test_it_doesnt_while_a_thread_here_waits(core: Core) -> None:
+    held, feed = Held(core, "token", SIZE), Feed(core)
+    held.add_receiver(feed, SimpleNamespace(src=5))
+    feed.items = 1      # of which none was taken
+    held.receiving = 1
+    assert held.offer(b"for it") and not feed.sent and list(held.items) == [b"for it"]

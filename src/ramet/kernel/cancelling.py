@@ -29,11 +29,13 @@ if MYPY:
 retry_first_s = 0.02
 retry_last_s = 0.5
 
-# And while the import system is at work for it, which isn't interrupted: what it imports is, in between.
-retry_import_s = 0.003
+# And while the import system is at work for it, which isn't interrupted: what it imports is, in between. Then after a part of
+# the time that it has gone on: many may wait for one import, which then has to share the processor with those that look.
+retry_import_s, retry_import_part = 0.003, 0.06
 
-# How long a cancelled call may go on before it is reported as stuck: exit handlers and ``finally`` take their time.
-stuck_after_s = 1.0
+# How long a cancelled call may go on before it is reported as stuck: exit handlers and ``finally`` take their time; and
+# imports, where there are many at once.
+stuck_after_s, stuck_import_s = 1.0, 10.0
 
 # How long subprocesses have between SIGTERM and SIGKILL.
 kill_grace_s = 1.0
@@ -234,10 +236,11 @@ class Ending(object):
         if self.processes and since > kill_grace_s and not self.killed:
             self.killed = True
             offspring.signal(offspring.again(self.processes), 9)
-        if not over and since > stuck_after_s and not self.told and not job.calls.closing:
+        late = since > (stuck_import_s if job.importing else stuck_after_s)
+        if late and not over and not self.told and not job.calls.closing:
             self.told = True
             self.core.tell(0, STUCK, [job.message.src, job.message.reply_to, job.lane or "main", job.why()])
         if not over or self.processes and not self.killed:
             importing = job.importing and not over and not self.told
-            self.pause_s = retry_import_s if importing else min(self.pause_s * 2, retry_last_s)
+            self.pause_s = min(max(retry_import_s, since * retry_import_part) if importing else self.pause_s * 2, retry_last_s)
             self.core.loop.call_later(self.pause_s, self._again)

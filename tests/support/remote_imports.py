@@ -26,3 +26,16 @@ def part(name, source):
 def word(name):
     """A part's word, as ramet itself imports its parts in the user's calls."""
     return getattr(__import__("ramet.kernel", None, None, [name]), name).WORD
+
+
+def patience(seconds):
+    """For how long imports aren't interrupted in this node."""
+    from ramet.kernel import cancelling
+    cancelling.import_grace_s = seconds
+
+
+def word_of(name):
+    """A module's word, by an import statement."""
+    space = {}
+    exec("from %s import WORD" % name, space)
+    return space["WORD"]

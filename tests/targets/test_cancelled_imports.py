@@ -43,6 +43,7 @@ def node(request: pytest.FixtureRequest) -> Iterator[ramet.Node]:
 @pytest.mark.parametrize("node", LABELS, indirect=True)
 def test_another_lane_imports_it_again(node: ramet.Node, tmp_path: Path) -> None:
     """It waits for an import that is cancelled, and is given what that leaves: "KeyError: 'held.part'", or half a module."""
+    node.call(remote_imports.patience, 0)
     old = node.call(remote_imports.old)
     look = node.options(lane="look")
     for first, second, held in (None, "first", "part"), ("first", None, "part"), ("first", "other", "__init__"):
@@ -80,22 +81,60 @@ WORD = "whole"
 """
 
 
+LANES = [(None, "first"), ("first", None), ("first", "other")]
+
+
+def imported_by_two(node: ramet.Node, lanes: tuple[str | None, str | None], load: Callable[[str], str], name: str,
+                    hold: Path) -> None:
+    """Two lanes import it, and the first one is cancelled in the middle: both come to the end of it."""
+    look, (first, second) = node.options(lane="look"), lanes
+    hold.touch()
+    one = node.options(lane=first).start(load, name)
+    until(lambda: not hold.exists(), "it isn't imported")
+    other = node.options(lane=second).start(load, name)
+    if not look.call(remote_imports.old):
+        until(lambda: look.call(remote_imports.waiting) == 1, "the other one doesn't wait for it")
+    one.cancel()
+    time.sleep(0.2)     # it is to be interrupted again and again meanwhile
+    hold.touch()
+    assert other.result(LONG_S) == "whole"
+    with contextlib.suppress(ramet.CallCancelled):      # or it has come to its end by then
+        assert one.result(LONG_S) == "whole"
+
+
 @pytest.mark.parametrize("node", LABELS, indirect=True)
 def test_a_part_of_ramet_is_imported_to_its_end(node: ramet.Node, tmp_path: Path) -> None:
     """What its code had called was interrupted: the other lane was given "cannot import name 'channels'"."""
-    look = node.options(lane="look")
-    for first, second in (None, "first"), ("first", None), ("first", "other"):
-        name, hold = f"held_{first}_{second}", tmp_path / f"{first}_{second}"
-        node.call(remote_imports.part, name, PART.format(hold=str(hold)).encode())
+    node.call(remote_imports.patience, 0)
+    for n, lanes in enumerate(LANES):
+        hold = tmp_path / f"hold{n}"
+        node.call(remote_imports.part, f"held{n}", PART.format(hold=str(hold)).encode())
+        imported_by_two(node, lanes, remote_imports.word, f"held{n}", hold)
+
+
+@pytest.mark.parametrize("node", LABELS, indirect=True)
+def test_what_a_function_imports_is_imported_to_its_end(node: ramet.Node, tmp_path: Path) -> None:
+    """The other lane's `import` was given half a module, and kept it. And numpy, say, can't be imported twice."""
+    for n, lanes in enumerate(LANES):
+        hold = tmp_path / f"hold{n}"
+        sources.write(tmp_path, {f"imported{n}.py": PART.format(hold=str(hold))})
+        with sources.on_path(tmp_path):
+            importlib.import_module(f"imported{n}")
+            imported_by_two(node, lanes, remote_imports.word_of, f"imported{n}", hold)
+
+
+@pytest.mark.parametrize("node", LABELS[-1:], indirect=True)
+@pytest.mark.parametrize("lane", [None, "first"])
+def test_an_import_that_goes_on_for_too_long_is_interrupted(node: ramet.Node, lane: str | None, tmp_path: Path) -> None:
+    node.call(remote_imports.patience, 0.3)
+    hold = tmp_path / "hold"
+    sources.write(tmp_path, {"imported_for_ever.py": PART.format(hold=str(hold))})
+    with sources.on_path(tmp_path):
+        importlib.import_module("imported_for_ever")
         hold.touch()
-        one = node.options(lane=first).start(remote_imports.word, name)
-        until(lambda hold=hold: not hold.exists(), "it isn't imported")  # type: ignore[misc]
-        other = node.options(lane=second).start(remote_imports.word, name)
-        if not node.options(lane="look").call(remote_imports.old):
-            until(lambda: look.call(remote_imports.waiting) == 1, "the other one doesn't wait for it")
-        one.cancel()
-        time.sleep(0.2)     # it is interrupted again and again meanwhile
-        hold.touch()
-        assert other.result(LONG_S) == "whole"
-        with contextlib.suppress(ramet.CallCancelled):      # or it has come to its end by then
-            assert one.result(LONG_S) == "whole"
+        call = node.options(lane=lane).start(remote_imports.load, "imported_for_ever")
+        until(lambda: not hold.exists(), "it isn't imported")
+        assert call.cancel()
+        assert node.options(lane=lane, timeout=LONG_S).call(remote_imports.old) is False, "it goes on"
+        error = call.exception(0)
+        assert isinstance(error, ramet.CallCancelled) and not error.stuck

@@ -4,6 +4,7 @@ from __future__ import annotations
 import _imp  # type: ignore[import-not-found]
 import importlib
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_nothing_is_raised_where_a_part_of_ramet_is_unpacked_or_runs(name: str, 
     seen: list[bool] = []
 
     def look() -> None:
-        seen.extend((raising.is_importing(sys._getframe()), raising.is_in_part(sys._getframe())))
+        seen.extend((raising.is_importing(sys._getframe()), raising.is_inside(sys._getframe())))
     monkeypatch.setitem(sys.modules, "looks", SimpleNamespace(look=look))  # type: ignore[arg-type]
 
     def content(record: Any) -> Any:
@@ -93,3 +94,18 @@ def test_nothing_is_raised_where_a_part_of_ramet_is_unpacked_or_runs(name: str, 
     assert seen == [harms] * 4
     look()
     assert seen[4:] == [False] * 2
+
+
+def test_the_code_of_modules_is_no_part_of_the_import_system_but_for_who_is_patient(tmp_path: Path,
+                                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def look() -> None:
+        frame = sys._getframe()
+        seen.append((raising.is_importing(frame), raising.is_importing(frame, True)))
+    monkeypatch.setitem(sys.modules, "looks", SimpleNamespace(look=look))  # type: ignore[arg-type]
+    (tmp_path / "that_looks.py").write_text("import looks\nlooks.look()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("that_looks")
+    look()
+    assert seen == [(False, True), (False, False)]

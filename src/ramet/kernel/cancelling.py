@@ -29,13 +29,15 @@ if MYPY:
 retry_first_s = 0.02
 retry_last_s = 0.5
 
-# And while the import system is at work for it, which isn't interrupted: what it imports is, in between. Then after a part of
-# the time that it has gone on: many may wait for one import, which then has to share the processor with those that look.
+# And while it imports, after a part of the time that it has gone on, if that is less: many may wait for one import, which has
+# to share the processor with those that look.
 retry_import_s, retry_import_part = 0.003, 0.06
 
-# How long a cancelled call may go on before it is reported as stuck: exit handlers and ``finally`` take their time; and
-# imports, where there are many at once.
-stuck_after_s, stuck_import_s = 1.0, 10.0
+# How long a cancelled call may go on before it is reported as stuck: exit handlers and ``finally`` take their time.
+stuck_after_s = 1.0
+
+# How much longer if it imports something. Until then the code of modules isn't interrupted.
+import_grace_s = 10.0
 
 # How long subprocesses have between SIGTERM and SIGKILL.
 kill_grace_s = 1.0
@@ -230,13 +232,14 @@ class Ending(object):
         since = compat.monotonic() - self.began
         over = job.is_over()
         if not over:
+            job.patient = since < import_grace_s
             self._interrupt()
         elif job.calls.lanes:   # the main lane may just have found out that it is another lane's
             job.calls.lanes.end((job.message.src, job.message.reply_to))
         if self.processes and since > kill_grace_s and not self.killed:
             self.killed = True
             offspring.signal(offspring.again(self.processes), 9)
-        late = since > (stuck_import_s if job.importing else stuck_after_s)
+        late = since > stuck_after_s + job.importing * import_grace_s
         if late and not over and not self.told and not job.calls.closing:
             self.told = True
             self.core.tell(0, STUCK, [job.message.src, job.message.reply_to, job.lane or "main", job.why()])

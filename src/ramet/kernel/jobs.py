@@ -9,8 +9,9 @@ one step) has the right to go on: the thread, out of the function, or the other 
 most. A thread that comes too late waits until it was sent, and takes what hasn't been raised yet back. That may be
 interrupted itself, by that one exception: then it is done again.
 
-Nor may it be in the import system, whose locks would stay held. A module's code may be interrupted: the import system cleans
-up behind that. So it is sent only to the very frame that was seen to be none of the import system's; else another time.
+Nor may it be in the import system, whose locks would stay held. A module's code is let come to its end for some time: another
+thread that waits for it would be given half a module, and some can't be imported twice. Then it may be interrupted: the import
+system cleans up behind that. So it is sent only to the very frame that was seen to be none of these; else another time.
 """
 import sys
 import time
@@ -39,6 +40,7 @@ class Job(object):
         goes_on: it runs on when ``enter`` has returned.
         importing: it wasn't interrupted since the import system was at work for it.
         interrupts: it may be interrupted at all.
+        patient: not while it imports anything.
         holds_own_only: no subprocess is its own that was there before it began.
         lane: its name; "" is the main lane.
         task: its thread's number for the system; 0 if that isn't known.
@@ -54,7 +56,7 @@ class Job(object):
     goes_on = False
     holds_own_only = False
     importing = False
-    interrupts = True
+    interrupts = patient = True
 
     def __init__(self, calls, message, lane):
         # type: (Calls, Message, str) -> None
@@ -174,8 +176,8 @@ class MainJob(Job):
                 swallowed.notice(calls)
         if calls.running and not self.interrupted:
             frame = sys._current_frames().get(compat.main_thread_id)
-            self.importing = frame is not None and raising.is_importing(frame)
-            if not raising.is_in_part(frame):
+            self.importing = frame is not None and raising.is_importing(frame, self.patient)
+            if not raising.is_inside(frame, self.patient):
                 compat.signal_main(compat.signal.SIGURG)
 
     def leave(self):
@@ -261,7 +263,7 @@ class ThreadJob(Job):
             return
         for _ in range(LOOKS):
             frame = sys._current_frames().get(self.thread)
-            self.importing = frame is not None and raising.is_importing(frame)
+            self.importing = frame is not None and raising.is_importing(frame, self.patient)
             if frame is None or self.importing:
                 break
             if send(self.thread, Interrupt, frame):

@@ -11,30 +11,39 @@ if MYPY:
     from typing import Any
 
 
-def is_importing(frame):
-    # type: (Any) -> bool
+def is_importing(frame, anywhere=False):
+    # type: (Any, bool) -> bool
     """Whether a frame is the import system's own, or of our part of that: not the code of a module that is being imported, nor
-    where that is unpacked and begun.
+    where that is unpacked and begun, unless it is one of the kernel's.
+
+    Args:
+        anywhere: that, too. Python 2.7 doesn't tell it.
     """
     code = frame.f_code
     ours = frame.f_globals is importer.__dict__ and code.co_name not in ("content", "get_code", "exec_module")
     # Of `compat`, what gives up the import lock and takes it back; all else there is over at once.
-    return ours or frame.f_globals is compat.__dict__ or code.co_filename[:13] == "<frozen impor" or is_in_part(frame)
+    return ours or frame.f_globals is compat.__dict__ or _is_system(code) or is_inside(frame, anywhere)
 
 
-def is_in_part(frame):
-    # type: (Any) -> bool
-    """Whether a part of the kernel is being imported, at whatever its code calls or imports. A thread that waits for it, for
-    another call, would be given half a module.
+def is_inside(frame, anywhere=False):
+    # type: (Any, bool) -> bool
+    """Whether a part of the kernel, or ``anywhere`` any module, is being imported, at whatever its code calls or imports. A
+    thread that waits for it, for another call, would be given half a module.
     """
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "<module>" and code.co_filename[:13] == "ramet/kernel/":
+        if anywhere and _is_system(code) or code.co_name == "<module>" and code.co_filename[:13] == "ramet/kernel/":
             return True
-        if code.co_name == "exec_module" and frame.f_globals is importer.__dict__:      # a module is unpacked
-            return str(frame.f_locals[code.co_varnames[1]].__name__)[:6] == "ramet."
+        unpacks = code.co_name == "exec_module" and frame.f_globals is importer.__dict__
+        if unpacks and str(frame.f_locals[code.co_varnames[1]].__name__)[:6] == "ramet.":
+            return True
         frame = frame.f_back
     return False
+
+
+def _is_system(code):
+    # type: (Any) -> bool
+    return bool(code.co_filename[:13] == "<frozen impor")
 
 
 _raiser = []  # type: Any

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ramet.kernel import feeds, loop_late, streams
+from ramet.kernel import feeds, streams
 from ramet.kernel.core import Core
 from ramet.kernel.holding import OUT_BYTES, OUT_MAX, OUT_OF, Held
-from ramet.kernel.loop import Loop
 from support.eventually import HANGS_S
 
 SIZE = 100
-
-
-@pytest.fixture
-def core() -> Iterator[Core]:
-    loop = Loop(lambda error: None)
-    yield Core(0, [], loop)
-    loop_late.close(loop)
 
 
 @pytest.fixture

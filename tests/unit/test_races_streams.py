@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,6 @@ from ramet.kernel import (
     feeds,
     limits,
     limits_late,
-    loop_late,
     peers,
     readers,
     streams,
@@ -27,15 +26,7 @@ from ramet.kernel.ends import BACK, CHANNEL, RECEIVE, SEND
 from ramet.kernel.errors import CallCancelled, CallTimeout, ProtocolError
 from ramet.kernel.frames import DEAD
 from ramet.kernel.holding import Held
-from ramet.kernel.loop import Loop
 from support.eventually import HANGS_S, until
-
-
-@pytest.fixture
-def core() -> Iterator[Core]:
-    loop = Loop(lambda error: None)
-    yield Core(0, [], loop)
-    loop_late.close(loop)
 
 
 @pytest.fixture

@@ -182,7 +182,8 @@ class Channel(Reference, facade.Channel):  # type: ignore[misc]
 
     Attributes:
         owner: id of the node that holds it.
-        size: how many items it holds before ``send`` waits; a few more are under way from other nodes.
+        size: how many items it holds before ``send`` waits. Of those that wait for this node's threads up to an eighth, 16 at
+            most, don't count; and a few more are under way from other nodes.
     """
 
     kind = "K"

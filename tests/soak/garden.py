@@ -20,6 +20,8 @@ import ramet
 from support import remote_soak, remote_stress
 
 HANG_S = float(os.environ.get("RAMET_SOAK_HANG_S", "240"))     # nothing here takes that long, on any machine
+# How long each node is asked what it is at, when one hangs: of all of a branch it is known before the watchdog ends it all.
+STORY_S = HANG_S / 30
 
 Counts = collections.Counter[str]
 
@@ -313,7 +315,7 @@ class Garden:
         for one in [plot, *plot.above]:
             for lane in (None, ramet.ANY):
                 try:
-                    found = one.node and one.node.options(lane=lane).start(remote_soak.state).result(timeout=HANG_S / 4)
+                    found = one.node and one.node.options(lane=lane).start(remote_soak.state).result(timeout=STORY_S)
                     at.append(f"{one} after {one.done}:\n" + "\n".join(found or ["nothing grows there"]))
                     break
                 except Exception as error:

@@ -119,7 +119,7 @@ def watchdog(garden: Garden) -> Iterator[None]:
         while not over.wait(1):
             late = garden.doing.too_long()
             if late:
-                print(f"HANGS: {late}; nodes said:", *garden.said, sep="\n", flush=True)
+                print(f"HANGS: {late}; wrong so far:", *garden.wrong, "nodes said:", *garden.said, sep="\n", flush=True)
                 faulthandler.dump_traceback()
                 os._exit(3)
     thread = threading.Thread(target=look)

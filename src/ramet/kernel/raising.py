@@ -32,10 +32,8 @@ def is_inside(frame, anywhere=False):
     """
     while frame is not None:
         code = frame.f_code
-        if anywhere and _is_system(code) or code.co_name == "<module>" and code.co_filename[:13] == "ramet/kernel/":
-            return True
-        unpacks = code.co_name == "exec_module" and frame.f_globals is importer.__dict__
-        if unpacks and str(frame.f_locals[code.co_varnames[1]].__name__)[:6] == "ramet.":
+        ours = code.co_name == "exec_module" and frame.f_globals is importer.__dict__
+        if anywhere and _is_system(code) or ours and str(frame.f_locals[code.co_varnames[1]].__name__)[:6] == "ramet.":
             return True
         frame = frame.f_back
     return False
